@@ -1,0 +1,272 @@
+use crate::patterns::PathPatterns;
+use crate::{Mac, MacError, MacOptimizer, MacPreconditioner};
+use burn::config::Config;
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::AutodiffModule;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+/// How weight decay `λ` enters the update of a parameter.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum WeightDecayForm {
+    /// `θ ← (1 − η λ) θ − η v`, as AdamW does and the authors' ImageNet code.
+    Decoupled,
+    /// `λ θ` is added to the preconditioned gradient, as Burn's SGD does and the authors' CIFAR
+    /// code.
+    Coupled,
+}
+
+/// Configuration of [MAC](Mac), the optimizer of "MAC: An Efficient Gradient Preconditioning using
+/// Mean Activation Approximated Curvature" (ICDM 2025, arXiv:2506.08464).
+///
+/// The defaults are those of the authors' code for ResNets. Their three settings are
+/// [`resnet_cifar`](Self::resnet_cifar), [`resnet_imagenet`](Self::resnet_imagenet) and
+/// [`vit_imagenet`](Self::vit_imagenet).
+///
+/// # Damping
+///
+/// A gradient's component along a layer's mean input `ā` is multiplied by the gain
+/// `ρ / (ρ + ‖ā‖²)`, all others by 1. So damping `ρ` is to be seen beside `‖ā‖²`, which
+/// [`report`](Mac::report) prints: well below it, the direction that all inputs share is all but
+/// removed from the gradient; well above it, MAC is momentum SGD. It does not change the length of
+/// a step otherwise, so a learning rate tuned for SGD is a good start. The exception is a first
+/// layer with an [`InputCovariance`](crate::InputCovariance), whose step scales with `1/ρ`.
+#[derive(Config, Debug)]
+pub struct MacConfig {
+    /// `ρ`, in (0, ∞]. At infinity MAC is momentum SGD.
+    #[config(default = 1.0)]
+    pub damping: f64,
+    /// `β`, the decay of the moving averages of the mean activations, in [0, 1).
+    #[config(default = 0.95)]
+    pub stat_decay: f64,
+    /// `μ`, in [0, 1).
+    #[config(default = 0.9)]
+    pub momentum: f64,
+    /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`.
+    #[config(default = false)]
+    pub nesterov: bool,
+    /// `λ`, in [0, ∞).
+    #[config(default = 0.0)]
+    pub weight_decay: f64,
+    /// How weight decay enters.
+    #[config(default = "WeightDecayForm::Decoupled")]
+    pub weight_decay_form: WeightDecayForm,
+    /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
+    #[config(default = 5)]
+    pub tcov: usize,
+    /// Every `tinv`-th step takes the moving averages into use, the first step included; at least 1.
+    #[config(default = 50)]
+    pub tinv: usize,
+    /// Burn's clipping of each parameter's gradient, before preconditioning.
+    pub gradient_clipping: Option<GradientClippingConfig>,
+    /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
+    /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
+    /// names and everything below.
+    #[config(default = "Vec::new()")]
+    pub skip_layers: Vec<String>,
+    /// Parameters without weight decay, as path patterns.
+    #[config(default = "Vec::new()")]
+    pub no_decay: Vec<String>,
+    /// Whether norms and biases, that is all parameters of rank 1, have no weight decay.
+    #[config(default = false)]
+    pub no_decay_norms_and_biases: bool,
+    /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step.
+    /// The default, `None`, is yes where the backend fuses element-wise operations, which makes the
+    /// guard cost less than 5 % of a step, and no elsewhere (see ARCHITECTURE.md for the figures).
+    pub guard_gradients: Option<bool>,
+}
+
+impl MacConfig {
+    /// The authors' setting for ResNets on CIFAR, to be used with a learning rate of 0.1.
+    pub fn resnet_cifar() -> Self {
+        Self::new()
+            .with_weight_decay(5e-4)
+            .with_weight_decay_form(WeightDecayForm::Coupled)
+    }
+
+    /// The authors' setting for ResNets on ImageNet, to be used with a learning rate of 0.5.
+    pub fn resnet_imagenet() -> Self {
+        Self::new().with_weight_decay(2e-5)
+    }
+
+    /// The authors' setting for DeiT and Swin on ImageNet, to be used with a learning rate of 0.5.
+    /// Norms, biases, class tokens and position embeddings have no weight decay.
+    pub fn vit_imagenet() -> Self {
+        Self::new()
+            .with_stat_decay(0.99)
+            .with_damping(3.0)
+            .with_weight_decay(1e-4)
+            .with_tinv(5)
+            .with_no_decay(vec!["**.cls_token".into(), "**.pos_embed".into()])
+            .with_no_decay_norms_and_biases(true)
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// [`MacError::InvalidConfig`] for the first field outside its range.
+    pub fn validate(&self) -> Result<(), MacError> {
+        check_damping(self.damping)?;
+        check_stat_decay(self.stat_decay)?;
+        check("momentum", self.momentum, "in [0, 1)", |value| {
+            (0.0..1.0).contains(&value)
+        })?;
+        check(
+            "weight_decay",
+            self.weight_decay,
+            "finite and at least 0",
+            |value| value >= 0.0 && value.is_finite(),
+        )?;
+        check("tcov", self.tcov, "at least 1", |value| value >= 1)?;
+        check("tinv", self.tinv, "at least 1", |value| value >= 1)?;
+        if let Some(GradientClippingConfig::Norm(limit) | GradientClippingConfig::Value(limit)) =
+            self.gradient_clipping
+        {
+            check("gradient_clipping", limit, "above 0", |value| value > 0.0)?;
+        }
+        PathPatterns::new("skip_layers", &self.skip_layers)?;
+        PathPatterns::new("no_decay", &self.no_decay)?;
+        Ok(())
+    }
+
+    /// The optimizer.
+    ///
+    /// # Panics
+    ///
+    /// With the text of [`try_init`](Self::try_init)'s error.
+    pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> Mac<M, B> {
+        self.try_init().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`MacError::InvalidConfig`], see [`validate`](Self::validate).
+    pub fn try_init<B: AutodiffBackend, M: AutodiffModule<B>>(
+        &self,
+    ) -> Result<Mac<M, B>, MacError> {
+        Mac::new(self)
+    }
+
+    /// The preconditioner alone, to stand in front of any Burn optimizer.
+    ///
+    /// # Panics
+    ///
+    /// With the text of [`try_init_preconditioner`](Self::try_init_preconditioner)'s error.
+    pub fn init_preconditioner<B: AutodiffBackend>(&self) -> MacPreconditioner<B> {
+        self.try_init_preconditioner()
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The preconditioner alone, to stand in front of any Burn optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`MacError::InvalidConfig`], see [`validate`](Self::validate).
+    pub fn try_init_preconditioner<B: AutodiffBackend>(
+        &self,
+    ) -> Result<MacPreconditioner<B>, MacError> {
+        MacPreconditioner::new(self)
+    }
+
+    /// The step after preconditioning: momentum, Nesterov and weight decay of one tensor.
+    pub fn optimizer<B: Backend>(&self) -> MacOptimizer<B> {
+        MacOptimizer::new(self)
+    }
+}
+
+pub(crate) fn check_damping(damping: f64) -> Result<(), MacError> {
+    check(
+        "damping",
+        damping,
+        "above 0 (infinity is momentum SGD)",
+        |value| value > 0.0,
+    )
+}
+
+pub(crate) fn check_stat_decay(stat_decay: f64) -> Result<(), MacError> {
+    check("stat_decay", stat_decay, "in [0, 1)", |value| {
+        (0.0..1.0).contains(&value)
+    })
+}
+
+fn check<T: Copy + ToString>(
+    field: &'static str,
+    value: T,
+    allowed: &'static str,
+    is_allowed: impl Fn(T) -> bool,
+) -> Result<(), MacError> {
+    if is_allowed(value) {
+        return Ok(());
+    }
+    Err(MacError::InvalidConfig {
+        field,
+        value: value.to_string(),
+        allowed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_field_is_named_with_its_value() {
+        let new = MacConfig::new;
+        let bad = [
+            (new().with_damping(0.0), "damping", "0"),
+            (new().with_damping(f64::NAN), "damping", "NaN"),
+            (new().with_stat_decay(1.0), "stat_decay", "1"),
+            (new().with_momentum(-0.1), "momentum", "-0.1"),
+            (
+                new().with_weight_decay(f64::INFINITY),
+                "weight_decay",
+                "inf",
+            ),
+            (new().with_tcov(0), "tcov", "0"),
+            (new().with_tinv(0), "tinv", "0"),
+            (
+                new().with_gradient_clipping(Some(GradientClippingConfig::Norm(0.0))),
+                "gradient_clipping",
+                "0",
+            ),
+            (
+                new().with_skip_layers(vec!["a[".into()]),
+                "skip_layers",
+                "a[",
+            ),
+            (new().with_no_decay(vec!["{".into()]), "no_decay", "{"),
+        ];
+        for (config, field, value) in bad {
+            let text = config.validate().expect_err(field).to_string();
+            assert!(text.contains(&format!("`{field}` is ")), "{text}");
+            assert!(text.contains(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn presets_and_the_edges_of_ranges_are_valid() {
+        for config in [
+            MacConfig::new(),
+            MacConfig::resnet_cifar(),
+            MacConfig::resnet_imagenet(),
+            MacConfig::vit_imagenet(),
+            MacConfig::new()
+                .with_damping(f64::INFINITY)
+                .with_stat_decay(0.0)
+                .with_momentum(0.0),
+        ] {
+            config.validate().expect("the configuration is valid");
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_json() {
+        let config = MacConfig::vit_imagenet();
+        let text = config.to_string();
+        let read = MacConfig::load_binary(text.as_bytes()).expect("the text is a configuration");
+        assert_eq!(read.to_string(), text);
+        assert_eq!(read.damping, 3.0);
+    }
+}

@@ -1,0 +1,235 @@
+use crate::MacError;
+use crate::record::layer::LayerParameters;
+use crate::record::statistics::{Conv2dGeometry, at_least_f32};
+use crate::record::{Recorded, RecordedLayer};
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use burn::tensor::backend::Backend;
+use burn::tensor::module::unfold4d;
+use burn::tensor::ops::{PadMode, UnfoldOptions};
+use burn::tensor::{Tensor, TensorData};
+use nalgebra::DMatrix;
+
+/// Patches are made for as many images at a time as keep below this many elements.
+const PATCH_ELEMENTS: usize = 1 << 24;
+
+/// The dense curvature `C = E[a aᵀ]` of a network's first layer, `a = [x ; 1]`.
+///
+/// Data are standardised, so the mean of a network's input says little; but its distribution never
+/// changes. So the second moment of the first layer's inputs is measured once, over the training
+/// set before training, and the layer is preconditioned by `(C + ρ I)⁻¹` for the whole run, in
+/// place of the rank-one form (ICDM 2025 paper, implementation details; authors' code,
+/// `_configure`). `C` is the mean of the batches' means, each batch weighing the same.
+///
+/// The inverse carries the factor `1/ρ` that the rank-one form leaves out: with a damping far from
+/// 1, the first layer moves on another scale than the rest.
+///
+/// ```
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::{Distribution, Tensor};
+/// use mac_burn::{InputCovariance, MacConfig, MacConv2d};
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type Model = MacConv2d<B>;
+/// # let device = Default::default();
+/// # let batches = (0..3).map(|_| Tensor::<B, 4>::random([4, 1, 6, 6], Distribution::Default, &device));
+///
+/// let first: MacConv2d<B> = Conv2dConfig::new([1, 8], [3, 3]).init(&device).into();
+///
+/// let mut covariance = InputCovariance::of(&first);
+/// for images in batches {
+///     covariance.update(images);
+/// }
+/// let optim = MacConfig::new()
+///     .init::<B, Model>()
+///     .with_input_covariance(&covariance)?;
+/// # Ok::<(), mac_burn::MacError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct InputCovariance<B: Backend> {
+    rows: Rows,
+    parameters: LayerParameters,
+    /// Sum of the batches' means, `[groups, size + 1, size + 1]`.
+    sum: Option<Tensor<B, 3>>,
+    batches: usize,
+}
+
+/// How a layer's input becomes rows.
+#[derive(Debug, Clone)]
+enum Rows {
+    Tokens,
+    Patches(Conv2dGeometry),
+}
+
+/// A layer whose input covariance can be measured: a recorded `Linear` or `Conv2d`.
+pub trait FirstLayer<B: Backend> {
+    #[doc(hidden)]
+    fn input_covariance(&self) -> InputCovariance<B>;
+}
+
+impl<B: Backend> FirstLayer<B> for Recorded<Linear<B>, B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        InputCovariance::new(self, Rows::Tokens)
+    }
+}
+
+impl<B: Backend> FirstLayer<B> for Recorded<Conv2d<B>, B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        InputCovariance::new(self, Rows::Patches(Conv2dGeometry::from(&**self)))
+    }
+}
+
+impl<B: Backend> InputCovariance<B> {
+    /// The covariance of the inputs of `layer`, with no batch seen yet.
+    pub fn of(layer: &impl FirstLayer<B>) -> Self {
+        layer.input_covariance()
+    }
+
+    fn new<L: RecordedLayer<B>>(layer: &Recorded<L, B>, rows: Rows) -> Self {
+        Self {
+            rows,
+            parameters: layer.layer_parameters(),
+            sum: None,
+            batches: 0,
+        }
+    }
+
+    /// Adds a batch of the layer's inputs. Nothing is read back to the host.
+    ///
+    /// # Shapes
+    ///
+    /// - input: what the layer's forward pass takes, `[.., size]` or
+    ///   `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// If a `Conv2d` is given an input that is not of rank 4.
+    pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
+        let input = at_least_f32(input.detach());
+        let mean = match &self.rows {
+            Rows::Tokens => {
+                let size = input.dims()[D - 1];
+                let rows = input.shape().num_elements() / size.max(1);
+                second_moment(input.reshape([1, rows, size])).div_scalar(rows as f64)
+            }
+            Rows::Patches(geometry) => {
+                let shape = input.dims().to_vec();
+                let shape: [usize; 4] = shape.try_into().unwrap_or_else(|shape: Vec<usize>| {
+                    panic!("a convolution's input has rank 4, but this one has shape {shape:?}")
+                });
+                patch_second_moment(input.reshape(shape), geometry)
+            }
+        };
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + mean,
+            None => mean,
+        });
+        self.batches += 1;
+    }
+
+    /// `(C + ρ I)⁻¹` in `f64`, by Cholesky on the host, `[groups, n, n]` where `n` is `size + 1` for
+    /// a layer with a bias and `size` for one without. Reads the sums from the device.
+    ///
+    /// # Errors
+    ///
+    /// If no batch was seen, or the matrix is not positive definite.
+    pub fn inverse(&self, damping: f64) -> Result<TensorData, MacError> {
+        self.measured()?.inverse(damping)
+    }
+
+    pub(crate) fn parameters(&self) -> LayerParameters {
+        self.parameters
+    }
+
+    /// Reads the mean of the batches from the device.
+    pub(crate) fn measured(&self) -> Result<SecondMoment, MacError> {
+        let layer = self.parameters.kind.name();
+        let sum = self
+            .sum
+            .as_ref()
+            .ok_or(MacError::EmptyCovariance { layer })?;
+        let [groups, width, _] = sum.dims();
+        let used = width - usize::from(self.parameters.bias.is_none());
+        let sum = sum.clone().narrow(1, 0, used).narrow(2, 0, used);
+        let batches = self.batches as f64;
+        Ok(SecondMoment {
+            layer,
+            groups,
+            size: used,
+            elements: sum
+                .into_data()
+                .iter::<f64>()
+                .map(|value| value / batches)
+                .collect(),
+        })
+    }
+}
+
+/// A measured `C`, on the host.
+#[derive(Debug, Clone)]
+pub(crate) struct SecondMoment {
+    pub(crate) layer: &'static str,
+    pub(crate) groups: usize,
+    pub(crate) size: usize,
+    /// `[groups, size, size]`.
+    pub(crate) elements: Vec<f64>,
+}
+
+impl SecondMoment {
+    pub(crate) fn inverse(&self, damping: f64) -> Result<TensorData, MacError> {
+        let size = self.size;
+        let mut inverse = Vec::with_capacity(self.elements.len());
+        for group in self.elements.chunks_exact(size * size) {
+            let mut matrix = DMatrix::from_row_slice(size, size, group);
+            (0..size).for_each(|i| matrix[(i, i)] += damping);
+            let factor = matrix.cholesky().ok_or(MacError::SingularCovariance {
+                layer: self.layer,
+                damping,
+            })?;
+            // Symmetric, so column-major order is row-major order.
+            inverse.extend_from_slice(factor.inverse().as_slice());
+        }
+        Ok(TensorData::new(inverse, [self.groups, size, size]))
+    }
+}
+
+/// `Σ a aᵀ` over rows, `[groups, rows, size]` to `[groups, size + 1, size + 1]`.
+fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [groups, count, _] = rows.dims();
+    let ones = Tensor::ones([groups, count, 1], (&rows.device(), rows.dtype()));
+    let rows = Tensor::cat(vec![rows, ones], 2);
+    rows.clone().swap_dims(1, 2).matmul(rows)
+}
+
+/// The mean of `a aᵀ` over the patches of a batch, a few images at a time.
+fn patch_second_moment<B: Backend>(
+    images: Tensor<B, 4>,
+    geometry: &Conv2dGeometry,
+) -> Tensor<B, 3> {
+    let [batch, channels, height, width] = images.dims();
+    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
+    let positions = rows.positions() * columns.positions();
+    let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    let images_at_once = PATCH_ELEMENTS / (geometry.groups * size * positions).max(1);
+
+    // A zero of padding on either side of an axis may differ, which Burn's unfold does not take.
+    let ((top, bottom), (left, right)) = (rows.padding, columns.padding);
+    let images = images.pad((left, right, top, bottom), PadMode::Constant(0.0));
+    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
+    let mut sum: Option<Tensor<B, 3>> = None;
+    for chunk in images.split(images_at_once.max(1), 0) {
+        let count = chunk.dims()[0];
+        let patches = unfold4d(chunk, geometry.kernel_size, options.clone())
+            .reshape([count, geometry.groups, size, positions])
+            .permute([1, 0, 3, 2])
+            .reshape([geometry.groups, count * positions, size]);
+        let moment = second_moment(patches);
+        sum = Some(match sum {
+            Some(sum) => sum + moment,
+            None => moment,
+        });
+    }
+    let sum = sum.unwrap_or_else(|| {
+        Tensor::zeros([geometry.groups, size + 1, size + 1], &Default::default())
+    });
+    sum.div_scalar((batch * positions).max(1) as f64)
+}

@@ -1,0 +1,77 @@
+//! MAC for [Burn](burn): second-order training at the cost of SGD.
+//!
+//! MAC (Mean Activation approximated Curvature; H. Seung, J. Lee, H. Ko, ICDM 2025,
+//! arXiv:2506.08464) preconditions gradients as K-FAC does. A layer's curvature is one vector, the
+//! mean of its inputs, and its inverse is a rank-one formula.
+//!
+//! To train with it, change the type of a field from `Linear<B>` to [`MacLinear<B>`](MacLinear) or
+//! from `Conv2d<B>` to [`MacConv2d<B>`](MacConv2d), append `.into()` where it is made, and make the
+//! optimizer from a [`MacConfig`]:
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::nn::{LinearConfig, Relu};
+//! use burn::optim::{GradientsParams, Optimizer};
+//! use burn::tensor::{Tensor, backend::Backend};
+//! use mac_burn::{MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+//!
+//! #[derive(Module, Debug)]
+//! struct Model<B: Backend> {
+//!     hidden: MacLinear<B>,
+//!     output: MacLinear<B>,
+//! }
+//!
+//! impl<B: Backend> Model<B> {
+//!     fn new(device: &B::Device) -> Self {
+//!         Self {
+//!             hidden: LinearConfig::new(64, 32).init(device).into(),
+//!             output: LinearConfig::new(32, 10).init(device).into(),
+//!         }
+//!     }
+//!
+//!     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+//!         self.output.forward(Relu::new().forward(self.hidden.forward(input)))
+//!     }
+//! }
+//!
+//! let device = Default::default();
+//! let mut model = Model::<B>::new(&device);
+//! let mut optim = MacConfig::new().init();
+//! # let inputs = Tensor::ones([2, 64], &device);
+//!
+//! let loss = model.forward(inputs).sum();
+//! let grads = GradientsParams::from_grads(loss.backward(), &model);
+//! model = optim.step(0.1, model, grads);
+//! ```
+//!
+//! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
+//! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;
+//! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
+//! network's first layer takes an [`InputCovariance`].
+
+mod config;
+mod curvature;
+mod dense;
+mod error;
+mod gradients;
+mod input_covariance;
+mod mac;
+mod optimizer;
+mod patterns;
+mod preconditioner;
+mod preconditioner_record;
+mod rank_one;
+mod record;
+mod report;
+mod survey;
+
+pub use config::{MacConfig, WeightDecayForm};
+pub use error::MacError;
+pub use input_covariance::{FirstLayer, InputCovariance};
+pub use mac::{Mac, MacRecord};
+pub use optimizer::{MacOptimizer, MacOptimizerState};
+pub use preconditioner::MacPreconditioner;
+pub use preconditioner_record::MacPreconditionerRecord;
+pub use record::{MacConv2d, MacLinear, Recorded, RecordedLayer, Recorder};
+pub use report::{Coverage, LayerReport, Report};

@@ -1,0 +1,491 @@
+use crate::config::{check_damping, check_stat_decay};
+use crate::curvature::Curvature;
+use crate::dense::DenseCurvature;
+use crate::patterns::PathPatterns;
+use crate::preconditioner_record::MacPreconditionerRecord;
+use crate::rank_one::{LayerGradients, RankOne};
+use crate::record::Recorder;
+use crate::record::layer::{LayerKind, LayerParameters};
+use crate::report::Report;
+use crate::survey::Survey;
+use crate::{InputCovariance, MacConfig, MacError};
+use burn::module::{AutodiffModule, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Turns the gradients of a module with recorded layers into preconditioned gradients.
+///
+/// For each layer with augmented mean input `ā = [x̄ ; 1]` (no 1 without a bias) and gradient `G`,
+/// output index first:
+///
+/// ```text
+/// G ← G (I − ā āᵀ / (ρ + ‖ā‖²))
+/// ```
+///
+/// which is `ρ (ρ I + ā āᵀ)⁻¹` on the input side of `G` (paper, section on the preconditioner). `x̄`
+/// is a bias-corrected moving average of the means that the layer's recorder saw, refreshed every
+/// `tinv` steps. A layer given an [`InputCovariance`] takes `(C + ρ I)⁻¹` instead. All other
+/// gradients pass unchanged.
+///
+/// It keeps `O(size of the input)` numbers a layer and reads nothing back to the host.
+///
+/// [`Mac`](crate::Mac) is this in front of [`MacOptimizer`](crate::MacOptimizer); it goes in front
+/// of any other of Burn's optimizers as well:
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+/// use mac_burn::{MacConfig, MacLinear};
+/// # use burn::tensor::Tensor;
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let inputs = Tensor::<B, 2>::ones([2, 8], &device);
+///
+/// let mut model: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+/// let mut preconditioner = MacConfig::new().init_preconditioner::<B>();
+/// let mut adamw = AdamWConfig::new().init();
+///
+/// let loss = model.forward(inputs).sum();
+/// let grads = GradientsParams::from_grads(loss.backward(), &model);
+/// let grads = preconditioner.precondition(&model, grads);
+/// model = adamw.step(1e-3, model, grads);
+/// ```
+#[derive(Debug, Clone)]
+pub struct MacPreconditioner<B: AutodiffBackend> {
+    damping: f64,
+    stat_decay: f64,
+    tcov: u64,
+    tinv: u64,
+    skip_layers: PathPatterns,
+    /// Calls so far.
+    step: u64,
+    layers: HashMap<ParamId, Curvature<B::InnerBackend>>,
+    dense: HashMap<ParamId, DenseCurvature<B::InnerBackend>>,
+    /// A record that waits for the module it belongs to.
+    loaded: Option<MacPreconditionerRecord>,
+    warned: HashSet<Warning>,
+}
+
+/// Whose sums a step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// Those of the device that the layer's weight is on.
+    Own,
+    /// Those of all devices.
+    All,
+}
+
+/// What has been logged already.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Warning {
+    NoRecorder,
+    NothingRecorded(ParamId),
+}
+
+/// A layer found in the module, with what its recorders saw since the last step.
+struct Found<B: AutodiffBackend> {
+    parameters: LayerParameters,
+    path: String,
+    recorders: Vec<Recorder<B>>,
+    sums: Option<Tensor<B::InnerBackend, 2>>,
+    skipped: bool,
+}
+
+impl<B: AutodiffBackend> MacPreconditioner<B> {
+    pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
+        config.validate()?;
+        Ok(Self {
+            damping: config.damping,
+            stat_decay: config.stat_decay,
+            tcov: config.tcov as u64,
+            tinv: config.tinv as u64,
+            skip_layers: PathPatterns::new("skip_layers", &config.skip_layers)?,
+            step: 0,
+            layers: HashMap::new(),
+            dense: HashMap::new(),
+            loaded: None,
+            warned: HashSet::new(),
+        })
+    }
+
+    /// Preconditions a layer by its measured input covariance, in place of its mean activation.
+    ///
+    /// # Errors
+    ///
+    /// If the covariance has seen no batch, or cannot be inverted with the present damping.
+    pub fn with_input_covariance(
+        mut self,
+        covariance: &InputCovariance<B>,
+    ) -> Result<Self, MacError> {
+        let parameters = covariance.parameters();
+        let dense = DenseCurvature::new(parameters, covariance.measured()?, self.damping)?;
+        self.dense.insert(parameters.weight, dense);
+        Ok(self)
+    }
+
+    /// Preconditions the gradients of one step, and takes what the recorders saw since the last.
+    ///
+    /// Call it once an optimizer step, with the module that made the gradients. It takes the sums of
+    /// the device that each layer is on, and tells the recorders there whether the next forward
+    /// passes are to be recorded.
+    ///
+    /// # Panics
+    ///
+    /// At the first call after [`load_record`](Self::load_record), if the record belongs to another
+    /// model.
+    pub fn precondition<M: AutodiffModule<B>>(
+        &mut self,
+        module: &M,
+        grads: GradientsParams,
+    ) -> GradientsParams {
+        self.run(&Survey::of(module), grads, Devices::Own, false)
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        survey: &Survey<B>,
+        mut grads: GradientsParams,
+        devices: Devices,
+        guard: bool,
+    ) -> GradientsParams {
+        self.settle(survey)
+            .unwrap_or_else(|error| panic!("{error}"));
+        if survey.recorders.is_empty() {
+            self.warn(Warning::NoRecorder, || {
+                "no recorded layer in the module: MAC steps as momentum SGD; \
+                 use MacLinear and MacConv2d in place of Linear and Conv2d"
+                    .into()
+            });
+        }
+        for layer in self.find(survey, devices) {
+            self.observe(&layer);
+            self.schedule(&layer, survey, devices);
+            self.apply(&layer, guard, &mut grads);
+        }
+        self.step += 1;
+        grads
+    }
+
+    /// Gathers the recorders by the weight they stand for, with the sums they hold.
+    fn find(&self, survey: &Survey<B>, devices: Devices) -> Vec<Found<B>> {
+        let mut layers: BTreeMap<ParamId, Found<B>> = BTreeMap::new();
+        for found in &survey.recorders {
+            let known = found
+                .parameters
+                .and_then(|parameters| Some((parameters, survey.parameter(parameters.weight)?)));
+            let Some((parameters, weight)) = known else {
+                continue;
+            };
+            let sums = match devices {
+                Devices::Own => found.recorder.take(&weight.device),
+                Devices::All => found.recorder.take_all(&weight.device),
+            };
+            let sums = sums.map(Tensor::inner);
+            let layer = layers.entry(parameters.weight).or_insert_with(|| Found {
+                parameters,
+                path: weight.layer_path().to_string(),
+                recorders: Vec::new(),
+                sums: None,
+                skipped: self.skip_layers.cover(weight.layer_path()),
+            });
+            layer.recorders.push(found.recorder.clone());
+            layer.sums = match (layer.sums.take(), sums) {
+                (Some(left), Some(right)) => Some(left + right),
+                (left, right) => left.or(right),
+            };
+        }
+        layers.into_values().collect()
+    }
+
+    /// Whether this layer is preconditioned by its mean activation.
+    fn wants(&self, layer: &Found<B>) -> bool {
+        !layer.skipped && !self.dense.contains_key(&layer.parameters.weight)
+    }
+
+    fn observe(&mut self, layer: &Found<B>) {
+        if !self.wants(layer) {
+            return;
+        }
+        let weight = layer.parameters.weight;
+        if self.step.is_multiple_of(self.tcov)
+            && let Some(sums) = &layer.sums
+        {
+            self.layers
+                .entry(weight)
+                .or_insert_with(|| Curvature::new(layer.parameters, sums))
+                .observe(sums.clone(), self.stat_decay);
+        }
+        match self.layers.get_mut(&weight) {
+            // A layer that first takes part between two refreshes does not wait for the next.
+            Some(curvature)
+                if self.step.is_multiple_of(self.tinv) || curvature.mean().is_none() =>
+            {
+                curvature.refresh();
+            }
+            Some(_) => {}
+            None => self.warn(Warning::NothingRecorded(weight), || {
+                format!(
+                    "`{}` has gradients, but no forward pass of it was recorded: \
+                     its gradients are not preconditioned",
+                    layer.path
+                )
+            }),
+        }
+    }
+
+    /// Decides whether the forward passes before the next step record.
+    fn schedule(&self, layer: &Found<B>, survey: &Survey<B>, devices: Devices) {
+        let active = self.wants(layer) && (self.step + 1).is_multiple_of(self.tcov);
+        for recorder in &layer.recorders {
+            match (devices, survey.parameter(layer.parameters.weight)) {
+                (Devices::Own, Some(weight)) => recorder.set_active(&weight.device, active),
+                _ => recorder.set_active_everywhere(active),
+            }
+        }
+    }
+
+    fn apply(&mut self, layer: &Found<B>, guard: bool, grads: &mut GradientsParams) {
+        let parameters = layer.parameters;
+        match parameters.kind {
+            _ if layer.skipped => {}
+            LayerKind::Linear => {
+                self.apply_as(
+                    parameters,
+                    guard,
+                    grads,
+                    DenseCurvature::linear,
+                    RankOne::linear,
+                );
+            }
+            LayerKind::Conv2d { .. } => {
+                self.apply_as(
+                    parameters,
+                    guard,
+                    grads,
+                    DenseCurvature::conv2d,
+                    RankOne::conv2d,
+                );
+            }
+        }
+    }
+
+    /// Replaces the gradients of one layer, whose weight has rank `D`.
+    fn apply_as<const D: usize>(
+        &mut self,
+        parameters: LayerParameters,
+        guard: bool,
+        grads: &mut GradientsParams,
+        dense: DenseForm<B::InnerBackend, D>,
+        rank_one: RankOneForm<B::InnerBackend, D>,
+    ) {
+        let Some(gradients) = take::<B::InnerBackend, D>(parameters, grads) else {
+            return;
+        };
+        let gradients = if let Some(curvature) = self.dense.get_mut(&parameters.weight) {
+            dense(curvature, gradients)
+        } else {
+            let damping = self.damping;
+            let made = self
+                .layers
+                .get_mut(&parameters.weight)
+                .and_then(|curvature| curvature.preconditioner(damping, gradients.bias.is_some()));
+            match made {
+                Some(made) => {
+                    let made = made.to_device(&gradients.weight.device());
+                    rank_one(made, gradients, guard)
+                }
+                None => gradients,
+            }
+        };
+        put(parameters, gradients, grads);
+    }
+
+    /// Whether the gradients of this parameter's layer are marked by [`run`](Self::run)'s guard.
+    pub(crate) fn marks(&self, parameter: ParamId) -> bool {
+        self.layers.values().any(|curvature| {
+            let LayerParameters { weight, bias, .. } = curvature.parameters;
+            curvature.mean().is_some() && (parameter == weight || Some(parameter) == bias)
+        })
+    }
+
+    fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
+        if self.warned.insert(warning) {
+            log::warn!("{}", text());
+        }
+    }
+
+    /// Changes the damping `ρ` from the next step on.
+    ///
+    /// A layer with an [`InputCovariance`] is inverted again on the host, `O(size³)`.
+    ///
+    /// # Errors
+    ///
+    /// If it is outside (0, ∞], or an input covariance cannot be inverted with it; nothing is
+    /// changed then.
+    pub fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
+        check_damping(damping)?;
+        let mut dense = self.dense.clone();
+        dense
+            .values_mut()
+            .try_for_each(|curvature| curvature.set_damping(damping))?;
+        self.dense = dense;
+        self.damping = damping;
+        Ok(())
+    }
+
+    /// Changes the decay `β` of the moving averages from the next step on.
+    ///
+    /// # Errors
+    ///
+    /// If it is outside [0, 1); nothing is changed then.
+    pub fn set_stat_decay(&mut self, stat_decay: f64) -> Result<(), MacError> {
+        check_stat_decay(stat_decay)?;
+        self.stat_decay = stat_decay;
+        Ok(())
+    }
+
+    /// The damping `ρ` in use.
+    pub fn damping(&self) -> f64 {
+        self.damping
+    }
+
+    /// The decay `β` of the moving averages in use.
+    pub fn stat_decay(&self) -> f64 {
+        self.stat_decay
+    }
+
+    /// The moving average of `[x̄ ; 1]` of the layer with this weight, not bias-corrected.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`
+    pub fn activation_ema(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
+        self.layers
+            .get(&weight)
+            .map(|curvature| curvature.ema().clone())
+    }
+
+    /// The mean activation `[x̄ ; 1]` that the layer with this weight is preconditioned by.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[means, size + 1]`
+    pub fn mean_activation(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
+        self.layers.get(&weight)?.mean().cloned()
+    }
+
+    /// What is covered and what was seen. Reads from the device: not for every step.
+    pub fn report<M: AutodiffModule<B>>(&self, module: &M) -> Report {
+        Report::new(&Survey::of(module), self)
+    }
+
+    pub(crate) fn layers(&self) -> &HashMap<ParamId, Curvature<B::InnerBackend>> {
+        &self.layers
+    }
+
+    pub(crate) fn dense(&self) -> &HashMap<ParamId, DenseCurvature<B::InnerBackend>> {
+        &self.dense
+    }
+
+    pub(crate) fn skips(&self, layer_path: &str) -> bool {
+        self.skip_layers.cover(layer_path)
+    }
+
+    /// Everything that the next call depends on.
+    pub fn to_record(&self) -> MacPreconditionerRecord {
+        match &self.loaded {
+            Some(record) => record.clone(),
+            None => MacPreconditionerRecord::new(self),
+        }
+    }
+
+    /// Continues from a record. Damping and stat_decay are the record's.
+    ///
+    /// Whether the record belongs to the model is found out at the next call of
+    /// [`precondition`](Self::precondition); [`try_load_record`](Self::try_load_record) tells at
+    /// once.
+    ///
+    /// # Panics
+    ///
+    /// If the record has another version.
+    pub fn load_record(mut self, record: MacPreconditionerRecord) -> Self {
+        record
+            .check_version()
+            .unwrap_or_else(|error| panic!("{error}"));
+        self.loaded = Some(record);
+        self
+    }
+
+    /// Continues from a record of `module`'s preconditioner.
+    ///
+    /// # Errors
+    ///
+    /// If the record has another version or belongs to another model.
+    pub fn try_load_record<M: AutodiffModule<B>>(
+        mut self,
+        record: MacPreconditionerRecord,
+        module: &M,
+    ) -> Result<Self, MacError> {
+        record.check_version()?;
+        self.loaded = Some(record);
+        self.settle(&Survey::of(module))?;
+        Ok(self)
+    }
+
+    /// Takes a loaded record into use, now that its module is known.
+    pub(crate) fn settle(&mut self, survey: &Survey<B>) -> Result<(), MacError> {
+        let Some(record) = self.loaded.take() else {
+            return Ok(());
+        };
+        let state = record.resolve(survey)?;
+        if (state.damping, state.stat_decay) != (self.damping, self.stat_decay) {
+            log::info!(
+                "the record's damping {} and stat_decay {} replace {} and {}",
+                state.damping,
+                state.stat_decay,
+                self.damping,
+                self.stat_decay
+            );
+        }
+        self.step = state.step;
+        self.damping = state.damping;
+        self.stat_decay = state.stat_decay;
+        self.layers = state.layers;
+        self.dense = state.dense;
+        Ok(())
+    }
+
+    pub(crate) fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+type DenseForm<B, const D: usize> =
+    fn(&mut DenseCurvature<B>, LayerGradients<B, D>) -> LayerGradients<B, D>;
+type RankOneForm<B, const D: usize> =
+    fn(RankOne<B>, LayerGradients<B, D>, bool) -> LayerGradients<B, D>;
+
+fn take<B: Backend, const D: usize>(
+    parameters: LayerParameters,
+    grads: &mut GradientsParams,
+) -> Option<LayerGradients<B, D>> {
+    let weight = grads.remove::<B, D>(parameters.weight)?;
+    let bias = parameters
+        .bias
+        .and_then(|bias| grads.remove::<B, 1>(bias))
+        .map(|bias| bias.to_device(&weight.device()));
+    Some(LayerGradients { weight, bias })
+}
+
+fn put<B: Backend, const D: usize>(
+    parameters: LayerParameters,
+    gradients: LayerGradients<B, D>,
+    grads: &mut GradientsParams,
+) {
+    grads.register(parameters.weight, gradients.weight);
+    if let Some((id, bias)) = parameters.bias.zip(gradients.bias) {
+        grads.register(id, bias);
+    }
+}

@@ -1,0 +1,218 @@
+use super::*;
+use burn::tensor::{Distribution, TensorData};
+use burn_ndarray::NdArray;
+use nalgebra::DMatrix;
+use proptest::prelude::*;
+
+type B = NdArray<f64>;
+
+/// In f64 the rank-one form and the dense inverse differ by rounding only; the smallest change in
+/// the formula (the bias left out of the norm, a factor ρ) shows at 1e-2 and more.
+const ROUNDING: f64 = 1e-12;
+
+fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
+    use burn::tensor::backend::Backend;
+    B::seed(&Default::default(), seed);
+    Tensor::random(shape, Distribution::Normal(0.3, 1.0), &Default::default())
+}
+
+fn matrix(tensor: Tensor<B, 2>) -> DMatrix<f64> {
+    let [rows, columns] = tensor.dims();
+    DMatrix::from_row_iterator(rows, columns, tensor.into_data().iter::<f64>())
+}
+
+/// `[x̄ ; 1]`, as statistics have it.
+fn augmented(means: usize, size: usize, seed: u64) -> Tensor<B, 2> {
+    let ones = Tensor::ones([means, 1], &Default::default());
+    Tensor::cat(vec![random([means, size], seed), ones], 1)
+}
+
+/// `ρ (ρ I + a aᵀ)⁻¹`, dense.
+fn dense(a: &DMatrix<f64>, damping: f64) -> DMatrix<f64> {
+    let size = a.nrows();
+    let matrix = DMatrix::identity(size, size) * damping + a * a.transpose();
+    matrix.try_inverse().expect("damping makes it regular") * damping
+}
+
+/// The dense form on `[rows, size (+ 1)]`, the output index first.
+fn expected(rows: DMatrix<f64>, mean: Tensor<B, 2>, damping: f64) -> DMatrix<f64> {
+    let width = rows.ncols();
+    let a = matrix(mean.narrow(1, 0, width)).transpose();
+    rows * dense(&a, damping)
+}
+
+fn assert_equal(left: &DMatrix<f64>, right: &DMatrix<f64>, tolerance: f64) {
+    let difference = (left - right).amax();
+    assert!(difference <= tolerance, "they differ by {difference:e}");
+}
+
+fn linear(
+    mean: Tensor<B, 2>,
+    damping: f64,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> LayerGradients<B, 2> {
+    RankOne::new(mean, damping, bias.is_some()).linear(LayerGradients { weight, bias }, false)
+}
+
+fn rows_of(gradients: LayerGradients<B, 2>) -> DMatrix<f64> {
+    let weight = gradients.weight.transpose();
+    matrix(match gradients.bias {
+        Some(bias) => Tensor::cat(vec![weight, bias.unsqueeze_dim(1)], 1),
+        None => weight,
+    })
+}
+
+#[test]
+fn linear_equals_the_dense_inverse_on_the_input_side() {
+    for (damping, bias) in [(1.0, true), (0.3, true), (7.0, false), (1e-3, false)] {
+        let gradients = || LayerGradients {
+            weight: random([5, 3], 1),
+            bias: bias.then(|| random([3], 2)),
+        };
+        let mean = augmented(1, 5, 3);
+        let LayerGradients { weight, bias } = gradients();
+        let found = linear(mean.clone(), damping, weight, bias);
+        let dense = expected(rows_of(gradients()), mean, damping);
+        assert_equal(&rows_of(found), &dense, ROUNDING);
+    }
+}
+
+#[test]
+fn conv2d_equals_the_dense_inverse_in_each_group() {
+    for (groups, bias) in [(1, true), (2, true), (3, false), (6, true)] {
+        let (weight, bias_grad) = (random([6, 2, 3, 2], 4), random::<1>([6], 5));
+        let mean = augmented(groups, 12, 6);
+        let found = RankOne::new(mean.clone(), 0.7, bias).conv2d(
+            LayerGradients {
+                weight: weight.clone(),
+                bias: bias.then(|| bias_grad.clone()),
+            },
+            false,
+        );
+        let rows = |weight: Tensor<B, 4>, b: Option<Tensor<B, 1>>, group: usize| {
+            let channels = 6 / groups;
+            let rows = weight.reshape([6, 12]);
+            let rows = match b {
+                Some(b) => Tensor::cat(vec![rows, b.unsqueeze_dim(1)], 1),
+                None => rows,
+            };
+            matrix(rows.narrow(0, group * channels, channels))
+        };
+        for group in 0..groups {
+            let before = rows(weight.clone(), bias.then(|| bias_grad.clone()), group);
+            let after = rows(found.weight.clone(), found.bias.clone(), group);
+            let mean = mean.clone().narrow(0, group, 1);
+            assert_equal(&after, &expected(before, mean, 0.7), ROUNDING);
+        }
+    }
+}
+
+#[test]
+fn an_input_that_is_always_zero_leaves_its_gradients_alone() {
+    let mean = Tensor::from_data(
+        TensorData::from([[0.0, 2.0, 0.0, 1.0]]),
+        &Default::default(),
+    );
+    let weight = random([3, 4], 7);
+    let found = linear(mean, 1.0, weight.clone(), None);
+    // Row 0 and 2 of the gradient change by the smallest mean times u, which is below 1e-11.
+    let change = (found.weight - weight).abs().into_data();
+    let change: Vec<f64> = change.iter().collect();
+    assert!(
+        change[..4]
+            .iter()
+            .chain(&change[8..])
+            .all(|change| *change < 1e-11)
+    );
+    assert!(change[4..8].iter().all(|change| *change > 1e-2));
+}
+
+#[test]
+fn without_a_statistic_nothing_is_preconditioned() {
+    let (weight, bias) = (random([3, 4], 8), random([4], 9));
+    let mean = Tensor::zeros([1, 4], &Default::default());
+    let found = linear(mean, 1.0, weight.clone(), Some(bias.clone()));
+    assert!(found.weight.all_close(weight, Some(0.0), Some(1e-11)));
+    assert!(
+        found
+            .bias
+            .expect("it has a bias")
+            .all_close(bias, Some(0.0), Some(0.0))
+    );
+}
+
+#[test]
+fn the_guard_spreads_one_broken_element_over_the_layer_and_changes_no_good_one() {
+    for broken in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let at = Tensor::from_data(TensorData::from([[broken]]), &Default::default());
+        let weight = random([3, 4], 10).slice_assign([1..2, 2..3], at);
+        let made = RankOne::new(augmented(1, 3, 11), 1.0, true);
+        let gradients = LayerGradients {
+            weight,
+            bias: Some(random([4], 12)),
+        };
+        let found = made.linear(gradients, true);
+        assert!(found.weight.is_nan().all().into_scalar());
+        assert!(
+            found
+                .bias
+                .expect("it has a bias")
+                .is_nan()
+                .all()
+                .into_scalar()
+        );
+    }
+    let gradients = || LayerGradients {
+        weight: random([3, 4], 10),
+        bias: Some(random([4], 12)),
+    };
+    let made = RankOne::new(augmented(1, 3, 11), 1.0, true);
+    let (off, on) = (
+        made.clone().linear(gradients(), false),
+        made.linear(gradients(), true),
+    );
+    off.weight
+        .into_data()
+        .assert_eq(&on.weight.into_data(), true);
+}
+
+proptest! {
+    #[test]
+    fn it_is_linear_in_the_gradient(seed in 0u64..1000, factor in -3.0..3.0f64) {
+        let mean = augmented(1, 6, seed);
+        let (left, right) = (random([6, 4], seed + 1), random([6, 4], seed + 2));
+        let apply = |weight| linear(mean.clone(), 0.5, weight, None).weight;
+        let together = apply(left.clone() * factor + right.clone());
+        let apart = apply(left) * factor + apply(right);
+        prop_assert!(together.all_close(apart, Some(0.0), Some(ROUNDING)));
+    }
+
+    #[test]
+    fn across_the_mean_it_is_the_identity_and_along_it_the_gain(
+        seed in 0u64..1000,
+        damping in 0.01..20.0f64,
+    ) {
+        let mean = augmented(1, 6, seed);
+        let along = mean.clone().narrow(1, 0, 6).transpose();
+        let norm = along.clone().square().sum();
+        let gain = damping / (damping + norm.clone().into_scalar());
+        let found = linear(mean.clone(), damping, along.clone(), None).weight;
+        prop_assert!(found.all_close(along.clone() * gain, Some(0.0), Some(ROUNDING * 10.0)));
+
+        let other = random([6, 1], seed + 1);
+        let share = (other.clone() * along.clone()).sum() / norm;
+        let across = other - along * share.unsqueeze();
+        let found = linear(mean, damping, across.clone(), None).weight;
+        prop_assert!(found.all_close(across, Some(0.0), Some(ROUNDING * 10.0)));
+    }
+
+    #[test]
+    fn it_never_lengthens_a_gradient(seed in 0u64..1000, damping in 0.001..100.0f64) {
+        let weight = random([6, 4], seed + 1);
+        let length = |tensor: Tensor<B, 2>| tensor.square().sum().into_scalar();
+        let before = length(weight.clone());
+        let after = length(linear(augmented(1, 6, seed), damping, weight, None).weight);
+        prop_assert!(after <= before * (1.0 + ROUNDING));
+    }
+}

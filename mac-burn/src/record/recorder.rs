@@ -1,0 +1,279 @@
+use super::collector;
+use super::layer::LayerParameters;
+use super::statistics::{Conv2dGeometry, patch_sums, token_sums};
+use burn::module::{
+    AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
+    ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
+};
+use burn::nn::conv::Conv2d;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, ops::Device};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The sums of one layer's inputs since an optimizer step last took them.
+///
+/// A recorder keeps one matrix a device, `[means, size + 1]`: for each mean of the layer (one for a
+/// `Linear`, one a group for a `Conv2d`) the sum of its input rows, and their count in the last
+/// column. Adding two such matrices merges micro-batches, repeated calls and devices exactly, and
+/// dividing by the last column gives `[x̄ ; 1]`. Sums are kept in the input's float type, but at
+/// least in `f32`; they hold no graph.
+///
+/// It records when the backend differentiates, the weight is trained and the optimizer's schedule
+/// (`tcov`) wants the pass; the first pass is always recorded. Clones and forks share their sums,
+/// since Burn's multi-device training forks a model in its workers and steps the original.
+///
+/// [`MacLinear`](crate::MacLinear) and [`MacConv2d`](crate::MacConv2d) hold a recorder already. A
+/// layer of your own holds one as a field and calls it in its forward pass:
+///
+/// ```
+/// use burn::module::{Initializer, Module, Param};
+/// use burn::tensor::{Tensor, backend::Backend};
+/// use mac_burn::Recorder;
+///
+/// /// A linear layer whose output is scaled.
+/// #[derive(Module, Debug)]
+/// struct ScaledLinear<B: Backend> {
+///     weight: Param<Tensor<B, 2>>,
+///     scale: f64,
+///     recorder: Recorder<B>,
+/// }
+///
+/// impl<B: Backend> ScaledLinear<B> {
+///     fn new(size: usize, device: &B::Device) -> Self {
+///         let weight = Initializer::Normal { mean: 0.0, std: 0.1 };
+///         Self {
+///             weight: weight.init([size, size], device),
+///             scale: 0.5,
+///             recorder: Recorder::new(),
+///         }
+///     }
+///
+///     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+///         self.recorder.record_linear(&self.weight, None, &input);
+///         input.matmul(self.weight.val()).mul_scalar(self.scale)
+///     }
+/// }
+/// # use burn::backend::Autodiff;
+/// # use burn::optim::{GradientsParams, Optimizer};
+/// # type B = Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let layer = ScaledLinear::<B>::new(3, &device);
+/// # let mut optim = mac_burn::MacConfig::new().init::<B, ScaledLinear<B>>();
+/// # let grads = layer.forward(Tensor::ones([2, 3], &device)).sum().backward();
+/// # let grads = GradientsParams::from_grads(grads, &layer);
+/// # let layer = optim.step(0.1, layer, grads);
+/// # let report = optim.report(&layer);
+/// # assert_eq!((report.layers[0].path.as_str(), report.layers[0].updates), ("weight", 1));
+/// ```
+#[derive(Clone)]
+pub struct Recorder<B: Backend> {
+    state: Arc<Mutex<State<B>>>,
+}
+
+struct State<B: Backend> {
+    parameters: Option<LayerParameters>,
+    active: bool,
+    devices: Vec<DeviceSums<B>>,
+}
+
+struct DeviceSums<B: Backend> {
+    device: B::Device,
+    active: bool,
+    sums: Option<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Default for Recorder<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B: Backend> Recorder<B> {
+    /// A recorder that has seen nothing and records the next forward pass.
+    pub fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                parameters: None,
+                active: true,
+                devices: Vec::new(),
+            })),
+        }
+    }
+
+    /// Records the input of a linear map `input · weight (+ bias)`.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    /// - input: `[.., size_input]`; the mean is over all leading dimensions
+    pub fn record_linear<const D: usize>(
+        &self,
+        weight: &Param<Tensor<B, 2>>,
+        bias: Option<&Param<Tensor<B, 1>>>,
+        input: &Tensor<B, D>,
+    ) {
+        if self.wants(input.device()) && weight.is_require_grad() {
+            let sums = token_sums(input.clone().detach());
+            self.add(LayerParameters::linear(weight, bias), sums);
+        }
+    }
+
+    /// Records the input of a two-dimensional convolution with the parameters of `layer`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, channels_in, height, width]`; the mean is over the batch and the output
+    ///   positions of the patches that the kernel sees
+    pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
+        if self.wants(input.device()) && layer.weight.is_require_grad() {
+            let sums = patch_sums(input.clone().detach(), &Conv2dGeometry::from(layer));
+            self.add(LayerParameters::conv2d(layer), sums);
+        }
+    }
+
+    /// Takes the sums of one device, leaving none there.
+    pub(crate) fn take(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
+        self.state()
+            .devices
+            .iter_mut()
+            .find(|found| found.device == *device)
+            .and_then(|found| found.sums.take())
+    }
+
+    /// Takes the sums of all devices, merged on `device`, leaving none.
+    pub(crate) fn take_all(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
+        self.state()
+            .devices
+            .iter_mut()
+            .filter_map(|found| found.sums.take())
+            .map(|sums| sums.to_device(device))
+            .reduce(Tensor::add)
+    }
+
+    /// Decides whether the next forward passes on `device` record.
+    pub(crate) fn set_active(&self, device: &B::Device, active: bool) {
+        self.state().on(device).active = active;
+    }
+
+    /// Decides whether the next forward passes record, on all devices.
+    pub(crate) fn set_active_everywhere(&self, active: bool) {
+        let mut state = self.state();
+        state.active = active;
+        state
+            .devices
+            .iter_mut()
+            .for_each(|found| found.active = active);
+    }
+
+    fn wants(&self, device: B::Device) -> bool {
+        B::ad_enabled(&device) && {
+            let state = self.state();
+            state
+                .devices
+                .iter()
+                .find(|found| found.device == device)
+                .map_or(state.active, |found| found.active)
+        }
+    }
+
+    fn add(&self, parameters: LayerParameters, sums: Tensor<B, 2>) {
+        let mut state = self.state();
+        state.parameters = Some(parameters);
+        let slot = state.on(&sums.device());
+        slot.sums = Some(match slot.sums.take() {
+            Some(earlier) => earlier + sums,
+            None => sums,
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<B>> {
+        // A panic while the lock is held leaves sums that are whole: each is replaced in one move.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Backend> State<B> {
+    fn on(&mut self, device: &B::Device) -> &mut DeviceSums<B> {
+        let known = self
+            .devices
+            .iter()
+            .position(|found| found.device == *device);
+        let index = known.unwrap_or_else(|| {
+            self.devices.push(DeviceSums {
+                device: device.clone(),
+                active: self.active,
+                sums: None,
+            });
+            self.devices.len() - 1
+        });
+        &mut self.devices[index]
+    }
+}
+
+impl<B: Backend> fmt::Debug for Recorder<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Recorder")
+            .field("parameters", &state.parameters)
+            .field("devices", &state.devices.len())
+            .finish()
+    }
+}
+
+impl<B: Backend> Module<B> for Recorder<B> {
+    type Record = EmptyRecord;
+
+    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
+        devices
+    }
+
+    fn fork(self, _device: &Device<B>) -> Self {
+        self
+    }
+
+    fn to_device(self, _device: &Device<B>) -> Self {
+        self
+    }
+
+    fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
+        let parameters = self.state().parameters;
+        collector::report(self, parameters);
+    }
+
+    fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
+        self
+    }
+
+    fn load_record(self, _record: Self::Record) -> Self {
+        self
+    }
+
+    fn into_record(self) -> Self::Record {
+        EmptyRecord
+    }
+}
+
+impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
+    type InnerModule = Recorder<B::InnerBackend>;
+
+    fn valid(&self) -> Self::InnerModule {
+        Recorder::new()
+    }
+
+    fn from_inner(_module: Self::InnerModule) -> Self {
+        Recorder::new()
+    }
+}
+
+impl<B: AutodiffBackend> HasAutodiffModule<B> for Recorder<B::InnerBackend> {
+    type TrainModule = Recorder<B>;
+}
+
+impl<B: Backend> ModuleDisplayDefault for Recorder<B> {
+    fn content(&self, content: Content) -> Option<Content> {
+        content.add_single(&"Recorder".to_string()).optional()
+    }
+}
+
+impl<B: Backend> ModuleDisplay for Recorder<B> {}

@@ -1,0 +1,157 @@
+//! Sums of a layer's inputs in homogeneous form, `[means, size + 1]` with the count last.
+
+use burn::nn::PaddingConfig2d;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+
+/// Casts half precision to `f32`; wider types stay as they are.
+pub(crate) fn at_least_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        _ => tensor,
+    }
+}
+
+/// Casts to `dtype`, or returns the tensor itself if it has that type.
+pub(crate) fn as_dtype<B: Backend, const D: usize>(
+    tensor: Tensor<B, D>,
+    dtype: DType,
+) -> Tensor<B, D> {
+    if tensor.dtype() == dtype {
+        tensor
+    } else {
+        tensor.cast(dtype)
+    }
+}
+
+/// The sum over all leading dimensions.
+///
+/// # Shapes
+///
+/// - input: `[.., size]`
+/// - output: `[1, size + 1]`
+pub(crate) fn token_sums<B: Backend, const D: usize>(input: Tensor<B, D>) -> Tensor<B, 2> {
+    let size = input.dims()[D - 1];
+    let rows = input.shape().num_elements() / size.max(1);
+    let input = at_least_f32(input).reshape([rows, size]);
+    with_count(input.sum_dim(0), rows)
+}
+
+/// The sum of the patches that a convolution's kernel sees, over batch and output positions.
+///
+/// A sum over output positions is linear in the image and separates over its two axes, so it is
+/// `R S Cᵀ` for each channel of the image `S` summed over the batch: `R[i, y]` is 1 where kernel row
+/// `i` meets image row `y` at some output position, and `C` is the same for columns. Nothing is
+/// unfolded.
+///
+/// # Shapes
+///
+/// - input: `[batch, channels_in, height, width]`
+/// - output: `[groups, channels_in / groups · kernel_height · kernel_width + 1]`
+pub(crate) fn patch_sums<B: Backend>(
+    input: Tensor<B, 4>,
+    geometry: &Conv2dGeometry,
+) -> Tensor<B, 2> {
+    let [batch, channels, height, width] = input.dims();
+    let rows = geometry.axis(0, height);
+    let columns = geometry.axis(1, width);
+    let image = at_least_f32(input)
+        .sum_dim(0)
+        .reshape([channels, height, width]);
+
+    let columns_seen = columns.incidence(&image).transpose();
+    let rows_seen = rows
+        .incidence(&image)
+        .expand([channels, rows.kernel, height]);
+    let patch = image
+        .reshape([1, channels * height, width])
+        .matmul(columns_seen)
+        .reshape([channels, height, columns.kernel]);
+    let patch = rows_seen.matmul(patch);
+
+    let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    with_count(
+        patch.reshape([geometry.groups, size]),
+        batch * rows.positions() * columns.positions(),
+    )
+}
+
+fn with_count<B: Backend>(sums: Tensor<B, 2>, count: usize) -> Tensor<B, 2> {
+    let [means, _] = sums.dims();
+    let count = Tensor::full([means, 1], count as f64, (&sums.device(), sums.dtype()));
+    Tensor::cat(vec![sums, count], 1)
+}
+
+/// The geometry of a two-dimensional convolution, as Burn's `Conv2d` has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Conv2dGeometry {
+    pub(crate) kernel_size: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: PaddingConfig2d,
+    pub(crate) dilation: [usize; 2],
+    pub(crate) groups: usize,
+}
+
+impl Conv2dGeometry {
+    /// The geometry along rows (0) or columns (1) of an image of that length.
+    pub(crate) fn axis(&self, axis: usize, length: usize) -> Axis {
+        let (kernel, stride) = (self.kernel_size[axis], self.stride[axis]);
+        let padding = match (&self.padding, axis) {
+            (PaddingConfig2d::Valid, _) => (0, 0),
+            (PaddingConfig2d::Same, _) => same_padding(kernel, stride, length),
+            (PaddingConfig2d::Explicit(top, _, bottom, _), 0) => (*top, *bottom),
+            (PaddingConfig2d::Explicit(_, left, _, right), _) => (*left, *right),
+        };
+        Axis {
+            length,
+            kernel,
+            stride,
+            padding,
+            dilation: self.dilation[axis],
+        }
+    }
+}
+
+/// Burn keeps its own form of this rule private; like it, it does not look at dilation.
+fn same_padding(kernel: usize, stride: usize, length: usize) -> (usize, usize) {
+    let positions = length.div_ceil(stride);
+    let needed = positions.saturating_sub(1) * stride + kernel;
+    let total = needed.saturating_sub(length);
+    (total / 2, total - total / 2)
+}
+
+/// One axis of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    pub(crate) length: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: (usize, usize),
+    pub(crate) dilation: usize,
+}
+
+impl Axis {
+    /// Output positions along this axis.
+    pub(crate) fn positions(&self) -> usize {
+        let padded = self.length + self.padding.0 + self.padding.1;
+        let span = self.dilation * (self.kernel - 1) + 1;
+        padded.saturating_sub(span) / self.stride + 1
+    }
+
+    /// `[1, kernel, length]`: 1 where a kernel element meets an image element at some position.
+    fn incidence<B: Backend>(&self, like: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let mut met = vec![0f32; self.kernel * self.length];
+        for element in 0..self.kernel {
+            for position in 0..self.positions() {
+                let padded = position * self.stride + element * self.dilation;
+                if let Some(index) = padded.checked_sub(self.padding.0)
+                    && index < self.length
+                {
+                    met[element * self.length + index] = 1.0;
+                }
+            }
+        }
+        let data = TensorData::new(met, [1, self.kernel, self.length]);
+        Tensor::from_data(data, (&like.device(), like.dtype()))
+    }
+}
