@@ -18,7 +18,7 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// Parameters whose gradients are preconditioned.
     pub covered_parameters: usize,
-    /// All float parameters.
+    /// All parameters that are trained.
     pub parameters: usize,
     /// Bytes of the momentum buffers; 0 for a preconditioner alone.
     pub momentum_bytes: usize,
@@ -91,12 +91,16 @@ impl Report {
             let recorded = reporter.recorded(parameter.id).is_some();
             (recorded || parameter.shape.len() > 1) && !biases.contains(&parameter.id)
         });
+        let trained = survey
+            .parameters
+            .iter()
+            .filter(|parameter| parameter.trained);
         let statistics = preconditioner.layers().values().map(Curvature::bytes);
         let dense = preconditioner.dense().values().map(|dense| dense.bytes());
         Self {
             layers: weights.map(|weight| reporter.layer(weight)).collect(),
             covered_parameters: reporter.covered_parameters(),
-            parameters: survey.parameters.iter().map(Parameter::num_elements).sum(),
+            parameters: trained.map(Parameter::num_elements).sum(),
             momentum_bytes: 0,
             statistics_bytes: statistics.sum::<usize>() + dense.sum::<usize>(),
         }

@@ -15,6 +15,8 @@ pub(crate) struct Parameter<B: Backend> {
     pub(crate) path: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) device: B::Device,
+    /// Whether it has gradients; running statistics and frozen parameters have none.
+    pub(crate) trained: bool,
 }
 
 impl<B: Backend> Survey<B> {
@@ -69,6 +71,7 @@ impl<B: Backend> ModuleVisitor<B> for Surveyor<B> {
             path: self.path.join("."),
             shape: tensor.dims().to_vec(),
             device: tensor.device(),
+            trained: tensor.is_require_grad(),
         });
     }
 }

@@ -1,0 +1,153 @@
+//! What is not finite does no harm.
+
+mod support;
+
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, TensorData};
+use mac_burn::{Mac, MacConfig};
+use support::{B, Network, gradients, images, train, values};
+
+/// The place of the hidden layer's weight in the values of the network.
+const HIDDEN: usize = 6;
+
+fn optimizer(guard: bool) -> Mac<Network<B>, B> {
+    let config = MacConfig::new()
+        .with_tcov(1)
+        .with_tinv(1)
+        .with_weight_decay(1e-2);
+    config.with_guard_gradients(Some(guard)).init()
+}
+
+/// Replaces one element of a gradient.
+fn break_gradient<const D: usize>(
+    grads: &mut GradientsParams,
+    id: burn::module::ParamId,
+    value: f32,
+) {
+    type Inner = <B as AutodiffBackend>::InnerBackend;
+    let grad: Tensor<Inner, D> = grads.remove(id).expect("it has a gradient");
+    let at = Tensor::<Inner, 1>::from_data(TensorData::from([value]), &grad.device());
+    let grad = grad.slice_assign([0; D].map(|_| 0..1), at.reshape([1; D]));
+    grads.register(id, grad);
+}
+
+fn momentum(optim: &Mac<Network<B>, B>, id: burn::module::ParamId) -> Vec<f32> {
+    let record = optim
+        .to_record()
+        .1
+        .get(&id)
+        .expect("it has momentum")
+        .clone();
+    let velocity = record.into_state::<2>().velocity;
+    velocity.into_data().iter().collect()
+}
+
+#[test]
+fn a_batch_with_a_nan_enters_no_average_and_is_counted() {
+    for broken in [f32::NAN, f32::INFINITY] {
+        let mut optim = optimizer(false);
+        let network = train(Network::<B>::new(1), &mut optim, 0..2);
+        let id = network.conv.weight.id;
+        let mean = |optim: &Mac<_, _>| {
+            let ema = optim
+                .preconditioner()
+                .activation_ema(id)
+                .expect("it recorded");
+            ema.into_data()
+        };
+        let before = mean(&optim);
+        network.forward(images(2, 3) * broken);
+        let network = optim.step(0.1, network, GradientsParams::new());
+        mean(&optim).assert_eq(&before, true);
+        let report = optim.report(&network);
+        assert_eq!(
+            (report.layers[0].updates, report.layers[0].rejected),
+            (3, 1)
+        );
+
+        train(network, &mut optim, 3..4);
+        let after: Vec<f32> = mean(&optim).iter().collect();
+        assert!(after.iter().all(|value| value.is_finite()));
+        assert_ne!(after, before.iter::<f32>().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_first_batch_that_is_not_finite_preconditions_nothing() {
+    let mut optim = optimizer(false);
+    let network = Network::<B>::new(1);
+    network.forward(images(0, 3) * f32::NAN);
+    let network = optim.step(0.1, network, GradientsParams::new());
+    let id = network.conv.weight.id;
+    let mean = optim
+        .preconditioner()
+        .mean_activation(id)
+        .expect("it was refreshed");
+    assert_eq!(mean.abs().sum().into_scalar(), 0.0);
+    let trained = values(&train(network, &mut optim, 1..3));
+    // The running statistics of Burn's norm, at 4 and 5, keep the NaN.
+    let parameters = trained[..4].iter().chain(&trained[6..]);
+    assert!(parameters.flatten().all(|value| value.is_finite()));
+}
+
+#[test]
+fn a_broken_gradient_leaves_its_layer_as_it_is_and_training_goes_on() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut optim = optimizer(true);
+        let network = train(Network::<B>::new(1), &mut optim, 0..3);
+        let before = (values(&network), momentum(&optim, network.hidden.weight.id));
+        let mut grads = gradients(&network, images(3, 5));
+        break_gradient::<2>(&mut grads, network.hidden.weight.id, value);
+        break_gradient::<1>(&mut grads, network.norm.gamma.id, value);
+        let network = optim.step(0.05, network, grads);
+        let after = values(&network);
+        let kept: Vec<bool> = before.0.iter().zip(&after).map(|(l, r)| l == r).collect();
+        // conv.weight and bias, norm.gamma and beta, its running mean and variance, hidden.weight,
+        // output.weight and bias
+        assert_eq!(
+            kept,
+            [false, false, true, false, false, false, true, false, false]
+        );
+        assert_eq!(momentum(&optim, network.hidden.weight.id), before.1);
+
+        let later = values(&train(network, &mut optim, 4..6));
+        assert!(later.iter().flatten().all(|value| value.is_finite()));
+        assert_ne!(later[HIDDEN], after[HIDDEN]);
+    }
+}
+
+#[test]
+fn a_first_gradient_that_is_broken_starts_the_momentum_at_zero() {
+    let mut optim = optimizer(true);
+    let network = Network::<B>::new(1);
+    let before = values(&network);
+    let mut grads = gradients(&network, images(0, 5));
+    break_gradient::<2>(&mut grads, network.hidden.weight.id, f32::NAN);
+    let network = optim.step(0.05, network, grads);
+    assert_eq!(values(&network)[HIDDEN], before[HIDDEN]);
+    assert!(
+        momentum(&optim, network.hidden.weight.id)
+            .iter()
+            .all(|value| *value == 0.0)
+    );
+}
+
+#[test]
+fn the_guard_changes_no_good_step() {
+    let run = |guard| {
+        let mut optim = optimizer(guard);
+        values(&train(Network::<B>::new(1), &mut optim, 0..5))
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn without_the_guard_a_broken_gradient_breaks_its_layer() {
+    let mut optim = optimizer(false);
+    let network = Network::<B>::new(1);
+    let mut grads = gradients(&network, images(0, 5));
+    break_gradient::<2>(&mut grads, network.hidden.weight.id, f32::NAN);
+    let network = optim.step(0.05, network, grads);
+    assert!(values(&network)[HIDDEN].iter().any(|value| value.is_nan()));
+}

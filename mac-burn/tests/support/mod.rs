@@ -1,0 +1,123 @@
+//! A small network with recorded layers and its training steps, for the tests of this crate.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test is a crate of its own that uses a part of it"
+)]
+
+use burn::backend::Autodiff;
+use burn::module::Module;
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig2d, Relu};
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Distribution, Tensor};
+use burn_ndarray::NdArray;
+use mac_burn::{MacConv2d, MacLinear};
+use std::sync::{Mutex, PoisonError};
+
+pub type B = Autodiff<NdArray<f32>>;
+
+/// Convolution, norm and two linear layers, one without a bias.
+#[derive(Module, Debug)]
+pub struct Network<B: Backend> {
+    pub conv: MacConv2d<B>,
+    pub norm: BatchNorm<B>,
+    pub hidden: MacLinear<B>,
+    pub output: MacLinear<B>,
+}
+
+/// Makes something random that another test, seeding at the same time, cannot change.
+pub fn seeded<B: Backend, T>(seed: u64, make: impl FnOnce(&B::Device) -> T) -> T {
+    static SEED: Mutex<()> = Mutex::new(());
+    let _lock = SEED.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = Default::default();
+    B::seed(&device, seed);
+    make(&device)
+}
+
+impl<B: Backend> Network<B> {
+    pub fn new(seed: u64) -> Self {
+        seeded::<B, _>(seed, |device| {
+            let network = Self::init(device);
+            // Parameters are made when they are first used.
+            values(&network);
+            network
+        })
+    }
+
+    fn init(device: &B::Device) -> Self {
+        let conv = Conv2dConfig::new([1, 3], [3, 3]).with_padding(PaddingConfig2d::Same);
+        Self {
+            conv: conv.init(device).into(),
+            norm: BatchNormConfig::new(3).init(device),
+            hidden: LinearConfig::new(48, 6)
+                .with_bias(false)
+                .init(device)
+                .into(),
+            output: LinearConfig::new(6, 2).init(device).into(),
+        }
+    }
+
+    /// `[batch, 1, 4, 4]` to `[batch, 2]`.
+    pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let relu = Relu::new();
+        let x = relu.forward(self.norm.forward(self.conv.forward(images)));
+        let x = relu.forward(self.hidden.forward(x.flatten::<2>(1, 3)));
+        self.output.forward(x)
+    }
+}
+
+/// The batch of step `index`, the same for every call.
+pub fn images<B: Backend>(index: u64, batch: usize) -> Tensor<B, 4> {
+    seeded::<B, _>(1000 + index, |device| {
+        Tensor::random([batch, 1, 4, 4], Distribution::Normal(0.5, 1.0), device)
+    })
+}
+
+/// The gradients of a loss that tells the samples apart.
+pub fn gradients<B: AutodiffBackend>(
+    network: &Network<B>,
+    images: Tensor<B, 4>,
+) -> GradientsParams {
+    let output = network.forward(images.clone());
+    let target = images.flatten::<2>(1, 3).narrow(1, 3, 2);
+    let loss = (output - target).square().mean();
+    GradientsParams::from_grads(loss.backward(), network)
+}
+
+/// Takes the steps of these indices.
+pub fn train<B: AutodiffBackend, O: Optimizer<Network<B>, B>>(
+    mut network: Network<B>,
+    optim: &mut O,
+    steps: std::ops::Range<u64>,
+) -> Network<B> {
+    for index in steps {
+        let grads = gradients(&network, images(index, 5));
+        network = optim.step(0.05, network, grads);
+    }
+    network
+}
+
+/// The values of all parameters of a module and of its running statistics, in order.
+pub fn values<B: Backend, M: Module<B>>(module: &M) -> Vec<Vec<f64>> {
+    struct Values(Vec<Vec<f64>>);
+    impl<B: Backend> burn::module::ModuleVisitor<B> for Values {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<B, D>>) {
+            self.0.push(param.val().into_data().iter().collect());
+        }
+    }
+    let mut values = Values(Vec::new());
+    module.visit(&mut values);
+    values.0
+}
+
+/// The largest difference of two lists of values of the same shapes.
+pub fn difference(left: &[Vec<f64>], right: &[Vec<f64>]) -> f64 {
+    assert_eq!(left.len(), right.len());
+    let pairs = left.iter().flatten().zip(right.iter().flatten());
+    pairs
+        .map(|(left, right)| (left - right).abs())
+        .fold(0.0, f64::max)
+}
