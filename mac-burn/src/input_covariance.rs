@@ -6,7 +6,7 @@ use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::unfold4d;
-use burn::tensor::ops::{PadMode, UnfoldOptions};
+use burn::tensor::ops::UnfoldOptions;
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::DMatrix;
 
@@ -200,6 +200,20 @@ fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
     rows.clone().swap_dims(1, 2).matmul(rows)
 }
 
+/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
+/// that, and its `pad` makes them in the float type of the device, not of the image.
+fn zero_padded<B: Backend>(
+    images: Tensor<B, 4>,
+    (top, bottom): (usize, usize),
+    (left, right): (usize, usize),
+) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = images.dims();
+    let shape = [batch, channels, top + height + bottom, left + width + right];
+    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
+    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
+    padded.slice_assign(inside, images)
+}
+
 /// The mean of `a aᵀ` over the patches of a batch, a few images at a time.
 fn patch_second_moment<B: Backend>(
     images: Tensor<B, 4>,
@@ -211,9 +225,7 @@ fn patch_second_moment<B: Backend>(
     let size = channels / geometry.groups * rows.kernel * columns.kernel;
     let images_at_once = PATCH_ELEMENTS / (geometry.groups * size * positions).max(1);
 
-    // A zero of padding on either side of an axis may differ, which Burn's unfold does not take.
-    let ((top, bottom), (left, right)) = (rows.padding, columns.padding);
-    let images = images.pad((left, right, top, bottom), PadMode::Constant(0.0));
+    let images = zero_padded(images, rows.padding, columns.padding);
     let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
     let mut sum: Option<Tensor<B, 3>> = None;
     for chunk in images.split(images_at_once.max(1), 0) {

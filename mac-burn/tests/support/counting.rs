@@ -1,0 +1,171 @@
+//! A backend with several devices that counts what is read from them.
+//!
+//! It is Burn's router with a channel of its own: every operation is handed to `NdArray`, and every
+//! read and every synchronisation passes through one function, which counts.
+
+use burn::tensor::backend::{Backend, DeviceId, DeviceOps, ExecutionError};
+use burn::tensor::{DType, Shape, TensorData};
+use burn_backend::DTypeUsageSet;
+use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr};
+use burn_ndarray::{NdArray, NdArrayDevice};
+use burn_router::{
+    BackendRouter, MultiBackendBridge, RouterTensor, Runner, RunnerChannel, RunnerClient,
+};
+use burn_std::device::Device;
+use burn_std::future::DynFut;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The backend; its devices are [`Numbered`].
+pub type Counting = BackendRouter<Channel>;
+
+type Inner = NdArray<f32>;
+
+static READS: AtomicUsize = AtomicUsize::new(0);
+static OPERATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads and synchronisations so far, in the whole process.
+pub fn reads() -> usize {
+    READS.load(Ordering::SeqCst)
+}
+
+/// Operations handed to a device so far, in the whole process.
+pub fn operations() -> usize {
+    OPERATIONS.load(Ordering::SeqCst)
+}
+
+/// A device with a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Numbered(pub u16);
+
+impl Device for Numbered {
+    fn to_id(&self) -> DeviceId {
+        DeviceId::new(0, self.0)
+    }
+
+    fn from_id(id: DeviceId) -> Self {
+        Self(id.index_id)
+    }
+}
+
+impl DeviceOps for Numbered {}
+
+/// Where the operations go.
+#[derive(Clone)]
+pub struct Channel;
+
+/// One device.
+#[derive(Clone)]
+pub struct Client {
+    runner: Runner<Inner>,
+    device: Numbered,
+}
+
+/// Moves tensors between devices as data.
+pub struct Bridge;
+
+impl RunnerChannel for Channel {
+    type Device = Numbered;
+    type Bridge = Bridge;
+    type Client = Client;
+    type FloatElem = f32;
+    type IntElem = i64;
+    type BoolElem = bool;
+
+    fn name(_device: &Numbered) -> String {
+        "counting".into()
+    }
+
+    fn init_client(device: &Numbered) -> Client {
+        Client {
+            runner: Runner::new(NdArrayDevice::Cpu),
+            device: *device,
+        }
+    }
+
+    fn get_tensor_handle(tensor: &TensorIr, client: &Client) -> <Inner as BackendIr>::Handle {
+        client.runner.get_tensor_handle(tensor)
+    }
+
+    fn register_tensor(
+        client: &Client,
+        handle: <Inner as BackendIr>::Handle,
+        shape: Shape,
+        dtype: DType,
+    ) -> RouterTensor<Client> {
+        client
+            .runner
+            .register_tensor(handle, shape, dtype, client.clone())
+    }
+}
+
+impl MultiBackendBridge for Bridge {
+    type TensorHandle = <Inner as BackendIr>::Handle;
+    type Device = Numbered;
+
+    fn change_backend_float(
+        tensor: Self::TensorHandle,
+        _shape: Shape,
+        _device: &Numbered,
+    ) -> Self::TensorHandle {
+        tensor
+    }
+
+    fn change_backend_int(
+        tensor: Self::TensorHandle,
+        _shape: Shape,
+        _device: &Numbered,
+    ) -> Self::TensorHandle {
+        tensor
+    }
+
+    fn change_backend_bool(
+        tensor: Self::TensorHandle,
+        _shape: Shape,
+        _device: &Numbered,
+    ) -> Self::TensorHandle {
+        tensor
+    }
+}
+
+impl RunnerClient for Client {
+    type Device = Numbered;
+
+    fn register_op(&self, op: OperationIr) {
+        // A dropped tensor is no work for a device.
+        if !matches!(op, OperationIr::Drop(_)) {
+            OPERATIONS.fetch_add(1, Ordering::SeqCst);
+        }
+        self.runner.register_op(op);
+    }
+
+    fn read_tensor_async(&self, tensor: TensorIr) -> DynFut<Result<TensorData, ExecutionError>> {
+        READS.fetch_add(1, Ordering::SeqCst);
+        self.runner.read_tensor_async(tensor)
+    }
+
+    fn sync(&self) -> Result<(), ExecutionError> {
+        READS.fetch_add(1, Ordering::SeqCst);
+        self.runner.sync()
+    }
+
+    fn create_empty_handle(&self) -> TensorId {
+        self.runner.create_empty_handle()
+    }
+
+    fn register_tensor_data(&self, data: TensorData) -> RouterTensor<Self> {
+        let tensor = self.runner.register_tensor_data_desc(data);
+        RouterTensor::new(tensor.id, tensor.shape, tensor.dtype, self.clone())
+    }
+
+    fn device(&self) -> Numbered {
+        self.device
+    }
+
+    fn seed(&self, seed: u64) {
+        Inner::seed(&NdArrayDevice::Cpu, seed);
+    }
+
+    fn dtype_usage(&self, dtype: DType) -> DTypeUsageSet {
+        self.runner.dtype_usage(dtype)
+    }
+}
