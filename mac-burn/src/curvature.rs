@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone)]
 pub(crate) struct Curvature<B: Backend> {
     pub(crate) parameters: LayerParameters,
-    /// The moving average of `[x̄ ; 1]`, started at 0, `[means, size + 1]`. Its last column is
-    /// `1 − βⁿ`, so dividing by it is the bias correction.
+    /// The moving average of `[ā ; 1]` with `a = [x ; 1]`, started at 0, `[means, size + 2]`. Its last
+    /// column is `1 − βⁿ`, so dividing by it is the bias correction.
     ema: Tensor<B, 2>,
-    /// The bias-corrected mean in use.
+    /// The bias-corrected mean `ā` in use, `[means, size + 1]`.
     mean: Option<Tensor<B, 2>>,
     /// Batches offered to the moving average.
     updates: u64,
@@ -53,7 +53,7 @@ impl<B: Backend> Curvature<B> {
     ///
     /// # Shapes
     ///
-    /// - sums: `[means, size + 1]`, the count in the last column
+    /// - sums: `[means, size + 2]`, the count in the last column
     pub(crate) fn observe(&mut self, sums: Tensor<B, 2>, decay: f64) {
         let sums = sums.to_device(&self.ema.device());
         let [_, width] = sums.dims();
@@ -76,7 +76,7 @@ impl<B: Backend> Curvature<B> {
         // Without a finite batch so far the average is 0 / 0; a mean of 0 preconditions nothing.
         let unseen = weight.clone().equal_elem(0.0).expand(self.ema.shape());
         let mean = (self.ema.clone() / weight).mask_fill(unseen, 0.0);
-        self.mean = Some(mean);
+        self.mean = Some(mean.narrow(1, 0, width - 1));
         self.preconditioner = None;
     }
 
@@ -96,8 +96,10 @@ impl<B: Backend> Curvature<B> {
             .map(|(_, _, made)| made.clone())
     }
 
-    pub(crate) fn ema(&self) -> &Tensor<B, 2> {
-        &self.ema
+    /// The moving average of `ā`, `[means, size + 1]`.
+    pub(crate) fn ema(&self) -> Tensor<B, 2> {
+        let [_, width] = self.ema.dims();
+        self.ema.clone().narrow(1, 0, width - 1)
     }
 
     pub(crate) fn mean(&self) -> Option<&Tensor<B, 2>> {
@@ -118,8 +120,8 @@ impl<B: Backend> Curvature<B> {
         let [means, width] = self.ema.dims();
         let size = self.ema.dtype().size();
         // The average, the mean in use, and the two vectors and two scalars made of the latter.
-        let vectors = 2 * width + 2 * (width - 1) + 2;
-        (means * vectors + 1) * size
+        let elements = width + (width - 1) + 2 * (width - 2) + 2;
+        (means * elements + 1) * size
     }
 
     pub(crate) fn to_record(&self) -> CurvatureRecord {
@@ -165,7 +167,7 @@ impl CurvatureRecord {
     /// The elements of the weight that one mean has: `size`, and the number of means.
     pub(crate) fn means_and_size(&self) -> Option<(usize, usize)> {
         match self.ema.shape[..] {
-            [means, width] if width > 0 => Some((means, width - 1)),
+            [means, width] if width > 1 => Some((means, width - 2)),
             _ => None,
         }
     }

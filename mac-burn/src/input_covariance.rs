@@ -1,7 +1,7 @@
 use crate::MacError;
+use crate::record::Recorded;
 use crate::record::layer::LayerParameters;
 use crate::record::statistics::{Conv2dGeometry, at_least_f32};
-use crate::record::{Recorded, RecordedLayer};
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::Backend;
@@ -68,13 +68,14 @@ pub trait FirstLayer<B: Backend> {
 
 impl<B: Backend> FirstLayer<B> for Recorded<Linear<B>, B> {
     fn input_covariance(&self) -> InputCovariance<B> {
-        InputCovariance::new(self, Rows::Tokens)
+        InputCovariance::new(LayerParameters::linear(self), Rows::Tokens)
     }
 }
 
 impl<B: Backend> FirstLayer<B> for Recorded<Conv2d<B>, B> {
     fn input_covariance(&self) -> InputCovariance<B> {
-        InputCovariance::new(self, Rows::Patches(Conv2dGeometry::from(&**self)))
+        let rows = Rows::Patches(Conv2dGeometry::from(&**self));
+        InputCovariance::new(LayerParameters::conv2d(self), rows)
     }
 }
 
@@ -84,10 +85,10 @@ impl<B: Backend> InputCovariance<B> {
         layer.input_covariance()
     }
 
-    fn new<L: RecordedLayer<B>>(layer: &Recorded<L, B>, rows: Rows) -> Self {
+    fn new(parameters: LayerParameters, rows: Rows) -> Self {
         Self {
             rows,
-            parameters: layer.layer_parameters(),
+            parameters,
             sum: None,
             batches: 0,
         }

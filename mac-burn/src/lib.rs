@@ -73,5 +73,10 @@ pub use mac::{Mac, MacRecord};
 pub use optimizer::{MacOptimizer, MacOptimizerState};
 pub use preconditioner::MacPreconditioner;
 pub use preconditioner_record::MacPreconditionerRecord;
-pub use record::{MacConv2d, MacLinear, Recorded, RecordedLayer, Recorder};
+pub use record::{
+    AttentionInput, DecoderInput, MacConv2d, MacLinear, MacMultiHeadAttention, MacSelfAttention,
+    MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
+    MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
+    SelfAttentionConfig,
+};
 pub use report::{Coverage, LayerReport, Report};

@@ -259,6 +259,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                     RankOne::linear,
                 );
             }
+            LayerKind::FusedAttention => self.apply_as(
+                parameters,
+                guard,
+                grads,
+                DenseCurvature::linear,
+                RankOne::fused_attention,
+            ),
             LayerKind::Conv2d { .. } => {
                 self.apply_as(
                     parameters,
@@ -302,11 +309,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         put(parameters, gradients, grads);
     }
 
-    /// Whether the gradients of this parameter's layer are marked by [`run`](Self::run)'s guard.
+    /// Whether the gradients of this parameter's layer are marked by [`run`](Self::run)'s guard. Those
+    /// of fused attention are marked in parts only.
     pub(crate) fn marks(&self, parameter: ParamId) -> bool {
         self.layers.values().any(|curvature| {
-            let LayerParameters { weight, bias, .. } = curvature.parameters;
-            curvature.mean().is_some() && (parameter == weight || Some(parameter) == bias)
+            let LayerParameters { weight, bias, kind } = curvature.parameters;
+            let marked = curvature.mean().is_some() && kind != LayerKind::FusedAttention;
+            marked && (parameter == weight || Some(parameter) == bias)
         })
     }
 
@@ -362,9 +371,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ///
     /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`
     pub fn activation_ema(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
-        self.layers
-            .get(&weight)
-            .map(|curvature| curvature.ema().clone())
+        self.layers.get(&weight).map(Curvature::ema)
     }
 
     /// The mean activation `[x̄ ; 1]` that the layer with this weight is preconditioned by.

@@ -1,6 +1,6 @@
 use crate::curvature::{Curvature, CurvatureRecord};
 use crate::dense::{DenseCurvature, DenseRecord};
-use crate::record::layer::{LayerKind, LayerParameters};
+use crate::record::layer::LayerParameters;
 use crate::survey::Survey;
 use crate::{MacError, MacPreconditioner};
 use burn::module::ParamId;
@@ -74,7 +74,7 @@ impl MacPreconditionerRecord {
         let mut layers = HashMap::new();
         for record in self.layers {
             let (parameters, shape, device) = find(survey, record.weight())?;
-            let (means, size) = means_and_size(parameters, &shape);
+            let (means, size) = parameters.kind.means_and_size(&shape);
             if record.means_and_size() != Some((means, size)) {
                 return Err(other_size(survey, parameters, &shape));
             }
@@ -84,7 +84,7 @@ impl MacPreconditionerRecord {
         let mut dense = HashMap::new();
         for record in self.dense {
             let (parameters, shape, _) = find(survey, record.weight())?;
-            let (groups, size) = means_and_size(parameters, &shape);
+            let (groups, size) = parameters.kind.means_and_size(&shape);
             let size = size + usize::from(parameters.bias.is_some());
             if record.groups_and_size() != (groups, size) {
                 return Err(other_size(survey, parameters, &shape));
@@ -119,13 +119,6 @@ fn find<B: Backend>(survey: &Survey<B>, weight: Option<ParamId>) -> Result<Locat
         .ok_or_else(|| MacError::RecordOfAnotherModel {
             problem: "it has statistics of a layer that the module does not have".into(),
         })
-}
-
-fn means_and_size(parameters: LayerParameters, shape: &[usize]) -> (usize, usize) {
-    match parameters.kind {
-        LayerKind::Linear => (1, shape[0]),
-        LayerKind::Conv2d { groups } => (groups, shape[1..].iter().product()),
-    }
 }
 
 fn other_size<B: Backend>(

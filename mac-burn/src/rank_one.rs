@@ -94,6 +94,47 @@ impl<B: Backend> RankOne<B> {
         }
     }
 
+    /// Preconditions the gradients of a projection to queries, keys and values, weight
+    /// `[size, 3 · size_output]`: the first two thirds of the columns by the first mean, the last by the
+    /// second.
+    pub(crate) fn fused_attention(
+        self,
+        gradients: LayerGradients<B, 2>,
+        guard: bool,
+    ) -> LayerGradients<B, 2> {
+        let [_, columns] = gradients.weight.dims();
+        let split = columns / 3 * 2;
+        let part = |index, start, length| {
+            let gradients = LayerGradients {
+                weight: gradients.weight.clone().narrow(1, start, length),
+                bias: gradients
+                    .bias
+                    .clone()
+                    .map(|bias| bias.narrow(0, start, length)),
+            };
+            self.mean_at(index).linear(gradients, guard)
+        };
+        let (left, right) = (part(0, 0, split), part(1, split, columns - split));
+        LayerGradients {
+            weight: Tensor::cat(vec![left.weight, right.weight], 1),
+            bias: left
+                .bias
+                .zip(right.bias)
+                .map(|(left, right)| Tensor::cat(vec![left, right], 0)),
+        }
+    }
+
+    /// The preconditioner of one of the means.
+    fn mean_at(&self, index: usize) -> Self {
+        let at = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, index, 1);
+        Self {
+            mean: at(&self.mean),
+            reciprocal: at(&self.reciprocal),
+            one: at(&self.one),
+            scale: at(&self.scale),
+        }
+    }
+
     /// Preconditions the gradients of a `Conv2d`, weight `[channels_out, …]`.
     pub(crate) fn conv2d(
         self,

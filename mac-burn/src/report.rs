@@ -34,7 +34,7 @@ pub struct LayerReport {
     pub path: String,
     /// What is done with its gradients.
     pub coverage: Coverage,
-    /// `Linear` or `Conv2d` for a recorded layer, otherwise the shape of the weight.
+    /// `Linear`, `Linear (qkv)` or `Conv2d` for a recorded layer, otherwise the shape of the weight.
     pub kind: String,
     /// Elements of one input: features, or of a patch (of one group).
     pub size_input: Option<usize>,
@@ -44,7 +44,7 @@ pub struct LayerReport {
     pub updates: u64,
     /// How many of them held a NaN or infinity and were left out.
     pub rejected: u64,
-    /// `‖x̄‖²` of the mean in use; the mean over groups.
+    /// `‖x̄‖²` of the mean in use; the mean over groups, or over the two means of attention.
     pub mean_norm_squared: Option<f64>,
     /// `ρ / (ρ + ‖x̄‖²)`: what is left of a gradient along the mean input, without a bias.
     pub gain: Option<f64>,
@@ -142,12 +142,8 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
     }
 
     fn layer(&self, weight: &Parameter<B>) -> LayerReport {
-        let parameters = self.recorded(weight.id);
+        let kind = self.recorded(weight.id).map(|parameters| parameters.kind);
         let curvature = self.preconditioner.layers().get(&weight.id);
-        let size_output = parameters.map(|parameters| match parameters.kind.name() {
-            "Linear" => weight.shape[1],
-            _ => weight.shape[0],
-        });
         let coverage = self.coverage(weight);
         let mean_norm_squared = match coverage {
             Coverage::MeanActivation => curvature.and_then(mean_norm_squared),
@@ -157,15 +153,12 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
         LayerReport {
             path: weight.layer_path().to_string(),
             coverage,
-            kind: parameters.map_or_else(
+            kind: kind.map_or_else(
                 || format!("{:?}", weight.shape),
-                |parameters| parameters.kind.name().to_string(),
+                |kind| kind.name().to_string(),
             ),
-            size_input: size_output.map(|size| match parameters.map(|p| p.kind.name()) {
-                Some("Linear") => weight.shape[0],
-                _ => weight.num_elements() / size.max(1),
-            }),
-            size_output,
+            size_input: kind.map(|kind| kind.means_and_size(&weight.shape).1),
+            size_output: kind.map(|kind| kind.size_output(&weight.shape)),
             updates: curvature.map_or(0, Curvature::updates),
             rejected: curvature.map_or(0, Curvature::rejected),
             mean_norm_squared,

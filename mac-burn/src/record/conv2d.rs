@@ -11,8 +11,8 @@ use burn::tensor::{Tensor, backend::Backend};
 pub type MacConv2d<B> = Recorded<Conv2d<B>, B>;
 
 impl<B: Backend> RecordedLayer<B> for Conv2d<B> {
-    fn parameters(&self) -> Parameters {
-        Parameters(LayerParameters::conv2d(self))
+    fn parameters(&self) -> Vec<Parameters> {
+        vec![Parameters(LayerParameters::conv2d(self))]
     }
 }
 
@@ -36,7 +36,7 @@ impl<B: Backend> Recorded<Conv2d<B>, B> {
     /// - input: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.recorder().record_conv2d(self, &input);
+        self.recorders()[0].record_conv2d(self, &input);
         (**self).forward(input)
     }
 }

@@ -1,4 +1,5 @@
 use burn::module::{Param, ParamId};
+use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -7,6 +8,9 @@ use burn::tensor::{Tensor, backend::Backend};
 pub(crate) enum LayerKind {
     /// Weight `[size_input, size_output]`.
     Linear,
+    /// Weight `[size_input, 3 · size]`, the columns of queries and keys before those of values. It has
+    /// two means: that of the tokens and the attention-weighted one.
+    FusedAttention,
     /// Weight `[channels_out, channels_in / groups, kernel_height, kernel_width]`.
     Conv2d {
         /// Groups of channels, each with a mean of its own.
@@ -18,7 +22,25 @@ impl LayerKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Linear => "Linear",
+            Self::FusedAttention => "Linear (qkv)",
             Self::Conv2d { .. } => "Conv2d",
+        }
+    }
+
+    /// How many means a layer with a weight of this shape has, and the elements of each.
+    pub(crate) fn means_and_size(self, weight: &[usize]) -> (usize, usize) {
+        match self {
+            Self::Linear => (1, weight[0]),
+            Self::FusedAttention => (2, weight[0]),
+            Self::Conv2d { groups } => (groups, weight[1..].iter().product()),
+        }
+    }
+
+    /// The number of outputs of a layer with a weight of this shape.
+    pub(crate) fn size_output(self, weight: &[usize]) -> usize {
+        match self {
+            Self::Linear | Self::FusedAttention => weight[1],
+            Self::Conv2d { .. } => weight[0],
         }
     }
 }
@@ -32,7 +54,11 @@ pub(crate) struct LayerParameters {
 }
 
 impl LayerParameters {
-    pub(crate) fn linear<B: Backend>(
+    pub(crate) fn linear<B: Backend>(layer: &Linear<B>) -> Self {
+        Self::linear_of(&layer.weight, layer.bias.as_ref())
+    }
+
+    pub(crate) fn linear_of<B: Backend>(
         weight: &Param<Tensor<B, 2>>,
         bias: Option<&Param<Tensor<B, 1>>>,
     ) -> Self {
@@ -40,6 +66,13 @@ impl LayerParameters {
             kind: LayerKind::Linear,
             weight: weight.id,
             bias: bias.map(|bias| bias.id),
+        }
+    }
+
+    pub(crate) fn fused_attention<B: Backend>(layer: &Linear<B>) -> Self {
+        Self {
+            kind: LayerKind::FusedAttention,
+            ..Self::linear(layer)
         }
     }
 

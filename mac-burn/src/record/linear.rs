@@ -9,8 +9,8 @@ use burn::tensor::{Tensor, backend::Backend};
 pub type MacLinear<B> = Recorded<Linear<B>, B>;
 
 impl<B: Backend> RecordedLayer<B> for Linear<B> {
-    fn parameters(&self) -> Parameters {
-        Parameters(LayerParameters::linear(&self.weight, self.bias.as_ref()))
+    fn parameters(&self) -> Vec<Parameters> {
+        vec![Parameters(LayerParameters::linear(self))]
     }
 }
 
@@ -22,8 +22,7 @@ impl<B: Backend> Recorded<Linear<B>, B> {
     /// - input: `[.., size_input]`
     /// - output: `[.., size_output]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        self.recorder()
-            .record_linear(&self.weight, self.bias.as_ref(), &input);
+        self.recorders()[0].record_linear(&self.weight, self.bias.as_ref(), &input);
         (**self).forward(input)
     }
 }

@@ -10,7 +10,7 @@ use burn::tensor::ops::Device;
 use std::fmt;
 use std::ops::Deref;
 
-/// A layer with a recorder of its inputs.
+/// A layer with recorders of its inputs: one for each linear map within it.
 ///
 /// To everybody but this crate it is the layer: same record (a checkpoint of the plain model loads
 /// into the recorded one, and back), same parameter paths, same `Display`, same number of
@@ -31,14 +31,15 @@ use std::ops::Deref;
 #[derive(Clone, Debug)]
 pub struct Recorded<L, B: Backend> {
     layer: L,
-    recorder: Recorder<B>,
+    recorders: Vec<Recorder<B>>,
 }
 
-/// A layer that knows which of its parameters its recorder stands for.
+/// A layer that knows which of its parameters its recorders stand for. This crate implements it for
+/// Burn's layers; a layer of your own holds a [`Recorder`].
 pub trait RecordedLayer<B: Backend>: Module<B> {
-    /// The parameters as they are now: `load_record` replaces their ids.
+    /// The parameters as they are now, one for each recorder: `load_record` replaces their ids.
     #[doc(hidden)]
-    fn parameters(&self) -> sealed::Parameters;
+    fn parameters(&self) -> Vec<sealed::Parameters>;
 }
 
 pub(crate) mod sealed {
@@ -48,9 +49,9 @@ pub(crate) mod sealed {
 }
 
 impl<L, B: Backend> Recorded<L, B> {
-    /// The recorder of this layer's inputs.
-    pub(crate) fn recorder(&self) -> &Recorder<B> {
-        &self.recorder
+    /// The recorders of this layer's inputs, in the order of its parameters.
+    pub(crate) fn recorders(&self) -> &[Recorder<B>] {
+        &self.recorders
     }
 
     /// The plain layer, without its recorder.
@@ -60,16 +61,17 @@ impl<L, B: Backend> Recorded<L, B> {
 }
 
 impl<L: RecordedLayer<B>, B: Backend> Recorded<L, B> {
-    pub(crate) fn layer_parameters(&self) -> LayerParameters {
-        self.layer.parameters().0
+    pub(crate) fn layer_parameters(&self) -> impl Iterator<Item = LayerParameters> {
+        self.layer.parameters().into_iter().map(|found| found.0)
     }
 }
 
 impl<L: RecordedLayer<B>, B: Backend> From<L> for Recorded<L, B> {
     fn from(layer: L) -> Self {
+        let recorders = layer.parameters().iter().map(|_| Recorder::new());
         Self {
+            recorders: recorders.collect(),
             layer,
-            recorder: Recorder::new(),
         }
     }
 }
@@ -86,7 +88,7 @@ impl<L, B: Backend> Recorded<L, B> {
     fn map_layer<T>(self, map: impl FnOnce(L) -> T) -> Recorded<T, B> {
         Recorded {
             layer: map(self.layer),
-            recorder: self.recorder,
+            recorders: self.recorders,
         }
     }
 }
@@ -107,7 +109,9 @@ impl<L: RecordedLayer<B>, B: Backend> Module<B> for Recorded<L, B> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
-        collector::report(&self.recorder, Some(self.layer_parameters()));
+        for (recorder, parameters) in self.recorders.iter().zip(self.layer_parameters()) {
+            collector::report(recorder, Some(parameters));
+        }
         self.layer.visit(visitor);
     }
 

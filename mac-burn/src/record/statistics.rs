@@ -1,4 +1,6 @@
-//! Sums of a layer's inputs in homogeneous form, `[means, size + 1]` with the count last.
+//! Sums of a layer's augmented inputs `a = [x ; 1]` in homogeneous form: `[means, size + 2]`, where a
+//! row is `[Σ x ; Σ 1 ; count]`. The last two are the same but where attention keeps less than all of
+//! its weight.
 
 use burn::nn::PaddingConfig2d;
 use burn::tensor::backend::Backend;
@@ -29,7 +31,7 @@ pub(crate) fn as_dtype<B: Backend, const D: usize>(
 /// # Shapes
 ///
 /// - input: `[.., size]`
-/// - output: `[1, size + 1]`
+/// - output: `[1, size + 2]`
 pub(crate) fn token_sums<B: Backend, const D: usize>(input: Tensor<B, D>) -> Tensor<B, 2> {
     let size = input.dims()[D - 1];
     let rows = input.shape().num_elements() / size.max(1);
@@ -47,7 +49,7 @@ pub(crate) fn token_sums<B: Backend, const D: usize>(input: Tensor<B, D>) -> Ten
 /// # Shapes
 ///
 /// - input: `[batch, channels_in, height, width]`
-/// - output: `[groups, channels_in / groups · kernel_height · kernel_width + 1]`
+/// - output: `[groups, channels_in / groups · kernel_height · kernel_width + 2]`
 pub(crate) fn patch_sums<B: Backend>(
     input: Tensor<B, 4>,
     geometry: &Conv2dGeometry,
@@ -78,7 +80,7 @@ pub(crate) fn patch_sums<B: Backend>(
 
 fn with_count<B: Backend>(sums: Tensor<B, 2>, count: usize) -> Tensor<B, 2> {
     let [means, _] = sums.dims();
-    let count = Tensor::full([means, 1], count as f64, (&sums.device(), sums.dtype()));
+    let count = Tensor::full([means, 2], count as f64, (&sums.device(), sums.dtype()));
     Tensor::cat(vec![sums, count], 1)
 }
 

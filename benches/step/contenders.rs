@@ -1,0 +1,182 @@
+use crate::gradients::Gradients;
+use crate::harness::{Contender, timed};
+use crate::network::Network;
+use burn::module::ParamId;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, MuonConfig, Optimizer, SgdConfig};
+use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
+use burn::tensor::backend::AutodiffBackend;
+use mac_burn::{Mac, MacConfig};
+
+/// The headers of the cells that a contender comes with.
+pub(crate) const HEADERS: [&str; 3] = ["step", "parameters", "state bytes"];
+
+/// The names of the contenders that bars are set for.
+pub(crate) const MAC: &str = "MAC, plain step";
+pub(crate) const SGD: &str = "SGD";
+pub(crate) const ADAMW: &str = "AdamW";
+
+/// A period that no run reaches.
+const NEVER: usize = 1_000_000_000;
+const LEARNING_RATE: f64 = 1e-3;
+const MOMENTUM: f64 = 0.9;
+const WEIGHT_DECAY: f64 = 5e-4;
+/// Inputs of the forward pass that goes before each step.
+const BATCH: usize = 128;
+/// Enough to see that everything runs.
+const QUICK_BATCH: usize = 2;
+
+/// All contenders, each with a network of its own.
+///
+/// MAC comes three times: with the mean activations it has; with new ones recorded before each step
+/// and taken into use in it; and with the guard against gradients that are not finite.
+pub(crate) fn contenders<'a, B, N>(quick: bool, device: &B::Device) -> Vec<Contender<'a>>
+where
+    B: AutodiffBackend,
+    N: Network<B> + 'a,
+{
+    let momentum = MomentumConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_dampening(0.0);
+    let decay = Some(WeightDecayConfig::new(WEIGHT_DECAY as f32));
+    let sgd = SgdConfig::new()
+        .with_momentum(Some(momentum))
+        .with_weight_decay(decay.clone());
+    let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
+    let muon = MuonConfig::new().with_weight_decay(decay);
+    let mac = MacConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_weight_decay(WEIGHT_DECAY)
+        .with_guard_gradients(Some(false));
+    let plain = mac.clone().with_tcov(NEVER).with_tinv(NEVER);
+    let every = mac.with_tcov(1).with_tinv(1);
+    let guarded = plain.clone().with_guard_gradients(Some(true));
+
+    let setup = Setup::<B> {
+        quick,
+        batch: if quick { QUICK_BATCH } else { BATCH },
+        device,
+    };
+    vec![
+        setup.train::<N, _>(SGD, sgd.init()).contender(record_bytes),
+        setup
+            .train::<N, _>(ADAMW, adamw.init())
+            .contender(record_bytes),
+        setup
+            .train_hidden::<N, _>("Muon, hidden matrices only", muon.init())
+            .contender(record_bytes),
+        setup
+            .train::<N, _>(MAC, plain.init())
+            .contender(report_bytes),
+        setup
+            .train::<N, _>("MAC, tcov = tinv = 1", every.init())
+            .contender(report_bytes),
+        setup
+            .train::<N, _>("MAC, plain step, guarded", guarded.init())
+            .contender(report_bytes),
+    ]
+}
+
+/// What all trainings have in common.
+struct Setup<'d, B: AutodiffBackend> {
+    quick: bool,
+    batch: usize,
+    device: &'d B::Device,
+}
+
+/// An optimizer, and the network that it steps.
+struct Training<B: AutodiffBackend, N, O> {
+    name: &'static str,
+    network: N,
+    optimizer: O,
+    gradients: Gradients,
+    batch: usize,
+    device: B::Device,
+}
+
+impl<B: AutodiffBackend> Setup<'_, B> {
+    fn train<N: Network<B>, O: Optimizer<N, B>>(
+        &self,
+        name: &'static str,
+        optimizer: O,
+    ) -> Training<B, N, O> {
+        self.start(name, optimizer, |_| None)
+    }
+
+    fn train_hidden<N: Network<B>, O: Optimizer<N, B>>(
+        &self,
+        name: &'static str,
+        optimizer: O,
+    ) -> Training<B, N, O> {
+        self.start(name, optimizer, |network| Some(network.hidden_matrices()))
+    }
+
+    /// Takes the first step, which makes the optimizer's state.
+    fn start<N: Network<B>, O: Optimizer<N, B>>(
+        &self,
+        name: &'static str,
+        mut optimizer: O,
+        selected: impl FnOnce(&N) -> Option<Vec<ParamId>>,
+    ) -> Training<B, N, O> {
+        let network = N::make(self.quick, self.device);
+        let output = network.forward_random(self.batch, self.device);
+        let gradients = Gradients::of(&network, output, selected(&network));
+        let first = gradients.copy(&network);
+        Training {
+            name,
+            network: optimizer.step(LEARNING_RATE, network, first),
+            optimizer,
+            gradients,
+            batch: self.batch,
+            device: self.device.clone(),
+        }
+    }
+}
+
+impl<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>> Training<B, N, O> {
+    fn contender<'a>(self, state_bytes: impl FnOnce(&O, &N) -> usize) -> Contender<'a>
+    where
+        Self: 'a,
+    {
+        let Self {
+            name,
+            network,
+            mut optimizer,
+            gradients,
+            batch,
+            device,
+        } = self;
+        let elements = gradients.num_elements(&network);
+        let bytes = state_bytes(&optimizer, &network);
+        let mut slot = Some(network);
+        Contender {
+            cells: vec![name.into(), elements.to_string(), bytes.to_string()],
+            work: Box::new(move || {
+                let network = slot.take().expect("a step gives the network back");
+                network.forward_random(batch, &device);
+                let gradients = gradients.copy(&network);
+                let step = || optimizer.step(LEARNING_RATE, network, gradients);
+                let (time, network) = timed::<B, _>(&device, step);
+                slot = Some(network);
+                time
+            }),
+        }
+    }
+}
+
+/// Bytes of an optimizer's record. There is little in it but tensors.
+fn record_bytes<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>>(
+    optimizer: &O,
+    _network: &N,
+) -> usize {
+    let recorder = BinBytesRecorder::<FullPrecisionSettings>::new();
+    let bytes = Recorder::<B>::record(&recorder, optimizer.to_record(), ());
+    bytes.expect("a record is written to memory").len()
+}
+
+/// Bytes of the tensors that MAC holds; its record leaves out what can be made again.
+fn report_bytes<B: AutodiffBackend, N: Network<B>>(mac: &Mac<N, B>, network: &N) -> usize {
+    let report = mac.report(network);
+    report.momentum_bytes + report.statistics_bytes
+}

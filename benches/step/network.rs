@@ -1,0 +1,76 @@
+use burn::module::{AutodiffModule, ParamId};
+use burn::nn::LinearConfig;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Distribution, Tensor};
+use mac_burn::MacLinear;
+use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig};
+
+/// A network whose step is measured.
+pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
+    fn make(quick: bool, device: &B::Device) -> Self;
+
+    /// A forward pass of `batch` random inputs.
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2>;
+
+    /// The weights that Muon is made for: matrices of hidden layers.
+    fn hidden_matrices(&self) -> Vec<ParamId>;
+}
+
+/// One linear layer from 1024 to 4096.
+impl<B: AutodiffBackend> Network<B> for MacLinear<B> {
+    fn make(quick: bool, device: &B::Device) -> Self {
+        let [size, size_output] = if quick { [64, 256] } else { [1024, 4096] };
+        LinearConfig::new(size, size_output).init(device).into()
+    }
+
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
+        let [size, _] = self.weight.dims();
+        self.forward(random([batch, size], device))
+    }
+
+    fn hidden_matrices(&self) -> Vec<ParamId> {
+        vec![self.weight.id]
+    }
+}
+
+/// The perceptron 784-512-512-10.
+impl<B: AutodiffBackend> Network<B> for Mlp<B> {
+    fn make(_quick: bool, device: &B::Device) -> Self {
+        MlpConfig::new(vec![784, 512, 512, 10]).init(device)
+    }
+
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
+        self.forward(random([batch, 784], device))
+    }
+
+    fn hidden_matrices(&self) -> Vec<ParamId> {
+        let hidden = self.layers.len() - 1;
+        self.layers[..hidden]
+            .iter()
+            .map(|layer| layer.weight.id)
+            .collect()
+    }
+}
+
+/// The LeNet for images of 28×28.
+impl<B: AutodiffBackend> Network<B> for LeNet<B> {
+    fn make(_quick: bool, device: &B::Device) -> Self {
+        LeNetConfig::new([28, 28]).init(device)
+    }
+
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
+        self.forward(random([batch, 1, 28, 28], device))
+    }
+
+    fn hidden_matrices(&self) -> Vec<ParamId> {
+        vec![self.fc1.weight.id, self.fc2.weight.id]
+    }
+}
+
+/// Inputs like pixels: their mean is not 0, so the rank-one update has something to do.
+fn random<B: AutodiffBackend, const D: usize>(
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
+}

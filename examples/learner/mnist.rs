@@ -1,0 +1,115 @@
+//! MNIST, from burn-dataset.
+
+use std::any::Any;
+use std::panic;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_dataset::vision::{MnistDataset, MnistItem};
+use mac_burn_examples::digits::DigitsBatch;
+use mac_burn_examples::learner::Data;
+
+/// Height and width of an image.
+pub(crate) const SIZE: usize = 28;
+
+/// Mean of the training pixels, which are 0 to 255.
+const MEAN: f32 = 33.318_42;
+
+/// Standard deviation of the training pixels.
+const STD: f32 = 78.567_49;
+
+/// Makes batches: standardises the pixels with the mean and standard deviation of the training set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MnistBatcher;
+
+impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
+    fn batch(&self, items: Vec<MnistItem>, device: &B::Device) -> DigitsBatch<B> {
+        let pixels: Vec<f32> = items
+            .iter()
+            .flat_map(|item| item.image.iter().flatten())
+            .map(|pixel| (pixel - MEAN) / STD)
+            .collect();
+        let labels: Vec<i64> = items.iter().map(|item| item.label.into()).collect();
+
+        DigitsBatch {
+            images: Tensor::from_data(
+                TensorData::new(pixels, [items.len(), 1, SIZE, SIZE]),
+                device,
+            ),
+            targets: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
+        }
+    }
+}
+
+/// Loads MNIST, after a download if it has not been used before.
+///
+/// # Errors
+/// If that fails, as without a network.
+pub(crate) fn load() -> Result<Data<MnistDataset, MnistBatcher>, String> {
+    caught(|| Data {
+        train: MnistDataset::train(),
+        valid: MnistDataset::test(),
+        batcher: MnistBatcher,
+    })
+    .map_err(|reason| {
+        format!(
+            "MNIST could not be loaded; it is downloaded when it is first used, and --data digits needs no download\n  \
+             burn-dataset: {reason}"
+        )
+    })
+}
+
+/// The result of `load`, or what it panicked with: burn-dataset reports no error otherwise.
+fn caught<T>(load: impl FnOnce() -> T + panic::UnwindSafe) -> Result<T, String> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let result = panic::catch_unwind(load);
+    panic::set_hook(hook);
+    result.map_err(|panic| message(panic.as_ref()))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+        (Some(message), _) => message.clone(),
+        (None, Some(message)) => (*message).to_string(),
+        (None, None) => "the reason is unknown".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mac_burn_examples::backend::Selected;
+
+    #[test]
+    fn a_batch_has_the_standardised_pixels_row_by_row() {
+        let mut item = MnistItem {
+            image: [[MEAN; SIZE]; SIZE],
+            label: 7,
+        };
+        item.image[2][5] = MEAN + STD;
+
+        let batch: DigitsBatch<Selected> = MnistBatcher.batch(vec![item], &Default::default());
+
+        assert_eq!(batch.images.dims(), [1, 1, SIZE, SIZE]);
+        let pixels: Vec<f32> = batch.images.into_data().iter().collect();
+        let inked: Vec<usize> = (0..pixels.len()).filter(|i| pixels[*i] != 0.0).collect();
+        assert_eq!(inked, [2 * SIZE + 5]);
+        assert!((pixels[inked[0]] - 1.0).abs() < f32::EPSILON);
+        assert_eq!(batch.targets.into_data().iter::<i64>().next(), Some(7));
+    }
+
+    #[test]
+    fn a_panic_becomes_its_message() {
+        assert_eq!(caught(|| 3), Ok(3));
+        assert_eq!(
+            caught(|| -> i32 { panic!("no network {}", 1) }),
+            Err("no network 1".to_string())
+        );
+        assert_eq!(
+            caught(|| -> i32 { panic!("no disk") }),
+            Err("no disk".to_string())
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! Networks for Burn whose layers are recorded, so that [MAC](mac_burn) can precondition them.
+//!
+//! Each is made like a module of Burn, with a `Config` and its `init`, and is stored like one: the record of a network is
+//! that of the same network made of plain layers.
+
+pub mod lenet;
+pub mod mlp;
+
+pub use lenet::{LeNet, LeNetConfig};
+pub use mlp::{Mlp, MlpConfig};
+
+#[cfg(test)]
+mod testing;

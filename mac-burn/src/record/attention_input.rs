@@ -1,0 +1,85 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
+
+/// What [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) takes: query, key and value, and masks
+/// that are true where nothing is to be attended to.
+///
+/// It is Burn's `MhaInput`, whose fields no other crate can read, with one thing more: which queries
+/// are padded.
+#[derive(Debug, Clone)]
+pub struct AttentionInput<B: Backend> {
+    pub(crate) query: Tensor<B, 3>,
+    pub(crate) key: Tensor<B, 3>,
+    pub(crate) value: Tensor<B, 3>,
+    pub(crate) mask_pad: Option<Tensor<B, 2, Bool>>,
+    pub(crate) mask_attn: Option<Tensor<B, 3, Bool>>,
+    pub(crate) mask_pad_query: Option<Tensor<B, 2, Bool>>,
+    attends_itself: bool,
+}
+
+impl<B: Backend> AttentionInput<B> {
+    /// Self-attention: query, key and value are the same.
+    ///
+    /// # Shapes
+    ///
+    /// - tensor: `[batch, tokens, d_model]`
+    pub fn self_attn(tensor: Tensor<B, 3>) -> Self {
+        Self {
+            attends_itself: true,
+            ..Self::new(tensor.clone(), tensor.clone(), tensor)
+        }
+    }
+
+    /// Cross-attention.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[batch, queries, d_model]`
+    /// - key and value: `[batch, keys, d_model]`
+    pub fn new(query: Tensor<B, 3>, key: Tensor<B, 3>, value: Tensor<B, 3>) -> Self {
+        Self {
+            query,
+            key,
+            value,
+            mask_pad: None,
+            mask_attn: None,
+            mask_pad_query: None,
+            attends_itself: false,
+        }
+    }
+
+    /// Excludes keys from attention, and from the statistics of the key and value projections; in
+    /// self-attention, where they are the queries as well, from all statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, keys]`, true at padded positions
+    pub fn mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
+        if self.attends_itself {
+            self.mask_pad_query = Some(mask.clone());
+        }
+        self.mask_pad = Some(mask);
+        self
+    }
+
+    /// Excludes queries from the statistics of the query, value and output projections. It does not
+    /// change what the layer computes.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, queries]`, true at padded positions
+    pub fn mask_pad_query(mut self, mask: Tensor<B, 2, Bool>) -> Self {
+        self.mask_pad_query = Some(mask);
+        self
+    }
+
+    /// Excludes keys from the attention of single queries, as a causal mask does.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, queries, keys]`
+    pub fn mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
+        self.mask_attn = Some(mask);
+        self
+    }
+}

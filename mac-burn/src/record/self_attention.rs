@@ -1,0 +1,184 @@
+use super::attention_sums::Validity;
+use super::layer::LayerParameters;
+use super::recorded::sealed::Parameters;
+use super::{Recorded, RecordedLayer, Recorder};
+use burn::config::Config;
+use burn::module::{Initializer, Module};
+use burn::nn::attention::generate_autoregressive_mask;
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
+
+/// [`SelfAttention`], recorded. The query and key columns of its fused projection are
+/// preconditioned by the mean of the tokens, the value columns by the attention-weighted mean, see
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention); the output projection as any `Linear`.
+pub type MacSelfAttention<B> = Recorded<SelfAttention<B>, B>;
+
+/// The minimum of a masked score: far below any other, and finite in half precision.
+const MASKED: f64 = -1.0e4;
+
+/// Configuration to create a [`SelfAttention`] layer with [`init`](Self::init).
+#[derive(Config, Debug)]
+pub struct SelfAttentionConfig {
+    /// The size of a token.
+    pub d_model: usize,
+    /// The number of heads; it divides the size of a token.
+    pub n_heads: usize,
+    /// Whether the fused projection has a bias.
+    #[config(default = true)]
+    pub qkv_bias: bool,
+    /// Whether the output projection has a bias.
+    #[config(default = true)]
+    pub output_bias: bool,
+    /// Whether a token attends only to itself and to tokens before it.
+    #[config(default = false)]
+    pub causal: bool,
+    /// The dropout rate of the attention probabilities, in [0, 1].
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// How parameters are made.
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
+    pub initializer: Initializer,
+}
+
+/// Multi-head self-attention with one projection to queries, keys and values, as ViT and GPT have it
+/// ("Attention Is All You Need", arXiv:1706.03762): `softmax(q kᵀ / √d_head) v`.
+///
+/// Should be created with [`SelfAttentionConfig`].
+#[derive(Module, Debug)]
+pub struct SelfAttention<B: Backend> {
+    /// The projection to queries, keys and values, `[d_model, 3 · d_model]`: in this order, and within
+    /// each head by head.
+    pub qkv: Linear<B>,
+    /// The projection of the heads' outputs, `[d_model, d_model]`.
+    pub output: Linear<B>,
+    /// Drops attention probabilities.
+    pub dropout: Dropout,
+    /// The number of heads.
+    pub n_heads: usize,
+    /// Whether a token attends only to itself and to tokens before it.
+    pub causal: bool,
+}
+
+impl SelfAttentionConfig {
+    /// Initializes a new [`SelfAttention`].
+    ///
+    /// # Panics
+    ///
+    /// If the number of heads does not divide the size of a token.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> SelfAttention<B> {
+        assert!(
+            self.n_heads > 0 && self.d_model.is_multiple_of(self.n_heads),
+            "n_heads must divide d_model, but they are {} and {}",
+            self.n_heads,
+            self.d_model
+        );
+        let linear = |size_output, bias| {
+            LinearConfig::new(self.d_model, size_output)
+                .with_bias(bias)
+                .with_initializer(self.initializer.clone())
+                .init(device)
+        };
+        SelfAttention {
+            qkv: linear(3 * self.d_model, self.qkv_bias),
+            output: linear(self.d_model, self.output_bias),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            n_heads: self.n_heads,
+            causal: self.causal,
+        }
+    }
+}
+
+impl<B: Backend> SelfAttention<B> {
+    /// Applies the layer. `mask_pad`, `[batch, tokens]`, is true at padded positions, which are not
+    /// attended to.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[batch, tokens, d_model]`
+    pub fn forward(
+        &self,
+        input: Tensor<B, 3>,
+        mask_pad: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        self.forward_recorded(None, input, mask_pad)
+    }
+
+    fn forward_recorded(
+        &self,
+        recorders: Option<&[Recorder<B>]>,
+        input: Tensor<B, 3>,
+        mask_pad: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        let [batch, tokens, d_model] = input.dims();
+        let valid = mask_pad
+            .as_ref()
+            .filter(|_| recorders.is_some())
+            .map(|mask| Validity::of_mask(mask, &input));
+
+        let [query, key, value] = self.heads(input.clone());
+        let scale = ((d_model / self.n_heads) as f64).sqrt();
+        let scores = query.matmul(key.transpose()).div_scalar(scale);
+        let weights = softmax(self.mask(scores, mask_pad), 3);
+        let weights = self.dropout.forward(weights);
+        if let Some(recorders) = recorders {
+            recorders[0].record_fused(&self.qkv, &weights, &input, valid.as_ref());
+        }
+        let context = weights.matmul(value);
+        let context = context.swap_dims(1, 2).reshape([batch, tokens, d_model]);
+        if let Some(recorders) = recorders {
+            recorders[1].record_tokens(&self.output, &context, valid.as_ref());
+        }
+        self.output.forward(context)
+    }
+
+    /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.
+    fn heads(&self, input: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+        let [batch, tokens, d_model] = input.dims();
+        let all = self.qkv.forward(input);
+        [0, 1, 2].map(|part| {
+            all.clone()
+                .narrow(2, part * d_model, d_model)
+                .reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
+                .swap_dims(1, 2)
+        })
+    }
+
+    fn mask(&self, mut scores: Tensor<B, 4>, mask_pad: Option<Tensor<B, 2, Bool>>) -> Tensor<B, 4> {
+        let [batch, _, tokens, _] = scores.dims();
+        if self.causal {
+            let mask = generate_autoregressive_mask::<B>(1, tokens, &scores.device());
+            scores = scores.mask_fill(mask.reshape([1, 1, tokens, tokens]), MASKED);
+        }
+        if let Some(mask) = mask_pad {
+            scores = scores.mask_fill(mask.reshape([batch, 1, 1, tokens]), MASKED);
+        }
+        scores
+    }
+}
+
+impl<B: Backend> RecordedLayer<B> for SelfAttention<B> {
+    fn parameters(&self) -> Vec<Parameters> {
+        vec![
+            Parameters(LayerParameters::fused_attention(&self.qkv)),
+            Parameters(LayerParameters::linear(&self.output)),
+        ]
+    }
+}
+
+impl<B: Backend> Recorded<SelfAttention<B>, B> {
+    /// Records and applies the layer, see [`SelfAttention::forward`]. Padded positions count in no mean.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[batch, tokens, d_model]`
+    /// - mask_pad: `[batch, tokens]`
+    pub fn forward(
+        &self,
+        input: Tensor<B, 3>,
+        mask_pad: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        self.forward_recorded(Some(self.recorders()), input, mask_pad)
+    }
+}

@@ -1,0 +1,23 @@
+//! MAC inside burn-train's `Learner`, with checkpoints from which a run continues exactly.
+//!
+//! A resumed run ends with the parameters of one that was never interrupted, bit for bit, because nothing that decides
+//! them is left out of a checkpoint or rounded:
+//! - Burn checkpoints model, optimizer and learning-rate schedule; MAC's record holds its statistics and where it is
+//!   between two recordings and two refreshes;
+//! - [`AtomicRecorder`] stores them in full precision, and never half;
+//! - [`EpochLoader`] makes the order of the images depend on seed and epoch alone, where Burn's shuffled loader goes on
+//!   from the epochs that it has seen.
+
+mod atomic_recorder;
+mod checkpoints;
+mod classifier;
+mod epoch_loader;
+mod loaders;
+mod run;
+
+pub use atomic_recorder::AtomicRecorder;
+pub use checkpoints::{checkpoint, whole_checkpoints};
+pub use classifier::Classifier;
+pub use epoch_loader::EpochLoader;
+pub use loaders::{Data, Loaders};
+pub use run::{Components, Run, RunConfig};

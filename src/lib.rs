@@ -1,0 +1,10 @@
+//! What the examples, tests and benchmarks of mac-burn share: the backend that a feature selects,
+//! data sets, and small helpers.
+
+pub mod accuracy;
+pub mod backend;
+pub mod digits;
+pub mod interval;
+pub mod learner;
+pub mod no_device;
+pub mod optimizer_choice;

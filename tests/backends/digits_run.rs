@@ -1,0 +1,203 @@
+use crate::contender::Parameters;
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::Dataset;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use mac_burn::{InputCovariance, Mac, MacConfig};
+use mac_burn_examples::digits::{self, DigitItem, DigitsBatch, DigitsBatcher, DigitsDataset};
+use mac_burn_models::{LeNet, LeNetConfig};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+pub(crate) const STEPS: usize = 30;
+
+/// The micro-batches of a step; the last one is odd-sized.
+const MICRO_BATCHES: [usize; 3] = [12, 12, 7];
+
+/// A wrong setting that the comparison must notice.
+#[derive(Clone, Copy)]
+pub(crate) enum Mistake {
+    /// The mean in use is never refreshed.
+    MissedRefresh,
+    /// No layer is preconditioned.
+    NoPreconditioner,
+    /// The first layer is preconditioned like the others.
+    NoInputCovariance,
+}
+
+impl Mistake {
+    pub(crate) const ALL: [Self; 3] = [
+        Self::MissedRefresh,
+        Self::NoPreconditioner,
+        Self::NoInputCovariance,
+    ];
+
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::MissedRefresh => "missed refresh",
+            Self::NoPreconditioner => "no preconditioner",
+            Self::NoInputCovariance => "no input covariance",
+        }
+    }
+}
+
+/// The parameters of the digits network after 30 steps with momentum, weight decay, recordings and
+/// refreshes on schedules of their own, and the first layer's covariance.
+pub(crate) fn digits_run<B: AutodiffBackend>(mistake: Option<Mistake>) -> Parameters {
+    let dtype = DType::from(float_dtype::<B>());
+    let (network, _, _) = train::<B>(dtype, mistake);
+    let mut reader = Reader::default();
+    network.visit(&mut reader);
+    reader.values
+}
+
+/// The type of floats that a backend is named for.
+fn float_dtype<B: Backend>() -> FloatDType {
+    use burn::tensor::Element;
+    B::FloatElem::dtype().into()
+}
+
+/// Trains in a float type; the losses are of each step's first micro-batch.
+pub(crate) fn train<B: AutodiffBackend>(
+    dtype: DType,
+    mistake: Option<Mistake>,
+) -> (LeNet<B>, Mac<LeNet<B>, B>, Vec<f64>) {
+    let device = Default::default();
+    let config = LeNetConfig::new([digits::SIZE, digits::SIZE]).with_num_classes(digits::CLASSES);
+    let mut network: LeNet<B> = config.init(&device);
+    network = network.map(&mut Filler {
+        random: StdRng::seed_from_u64(11),
+        dtype,
+    });
+    let mut batches = Batches::<B>::new(dtype);
+    let mut optim = optimizer(&network, &mut batches, mistake);
+    let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+    let mut losses = Vec::new();
+    for _ in 0..STEPS {
+        let mut sum = GradientsAccumulator::new();
+        let mut first = None;
+        for size in MICRO_BATCHES {
+            let batch = batches.next(size);
+            let logits = network.forward(batch.images);
+            let loss = cross_entropy.forward(logits, batch.targets) / MICRO_BATCHES.len() as f64;
+            first.get_or_insert_with(|| loss.clone().inner());
+            sum.accumulate(
+                &network,
+                GradientsParams::from_grads(loss.backward(), &network),
+            );
+        }
+        network = optim.step(0.05, network, sum.grads());
+        losses.extend(first);
+    }
+    let losses = losses
+        .into_iter()
+        .map(|loss| loss.into_data().iter::<f64>().sum());
+    let losses = losses.collect();
+    (network, optim, losses)
+}
+
+fn optimizer<B: AutodiffBackend>(
+    network: &LeNet<B>,
+    batches: &mut Batches<B>,
+    mistake: Option<Mistake>,
+) -> Mac<LeNet<B>, B> {
+    let mut config = MacConfig::new()
+        .with_weight_decay(1e-2)
+        .with_tcov(2)
+        .with_tinv(3);
+    match mistake {
+        Some(Mistake::MissedRefresh) => config = config.with_tinv(STEPS),
+        Some(Mistake::NoPreconditioner) => {
+            config = config.with_skip_layers(vec!["conv2".into(), "fc*".into(), "head".into()]);
+        }
+        _ => {}
+    }
+    let optim = config.init();
+    let mut covariance = InputCovariance::of(&network.conv1);
+    for size in [64, 64, 33] {
+        covariance.update(batches.next(size).images);
+    }
+    match mistake {
+        Some(Mistake::NoInputCovariance) => optim,
+        _ => optim
+            .with_input_covariance(&covariance)
+            .expect("the covariance is regular"),
+    }
+}
+
+/// The training set in the order of its file, over and over.
+struct Batches<B: Backend> {
+    items: Box<dyn Iterator<Item = DigitItem>>,
+    dtype: DType,
+    device: B::Device,
+}
+
+impl<B: Backend> Batches<B> {
+    fn new(dtype: DType) -> Self {
+        let items: Vec<_> = DigitsDataset::train().iter().collect();
+        Self {
+            items: Box::new(items.into_iter().cycle()),
+            dtype,
+            device: Default::default(),
+        }
+    }
+
+    fn next(&mut self, size: usize) -> DigitsBatch<B> {
+        let items = self.items.by_ref().take(size).collect();
+        let batch: DigitsBatch<B> = DigitsBatcher.batch(items, &self.device);
+        DigitsBatch {
+            images: batch.images.cast(self.dtype),
+            targets: batch.targets,
+        }
+    }
+}
+
+/// Fills parameters with values that do not depend on the backend.
+struct Filler {
+    random: StdRng,
+    dtype: DType,
+}
+
+impl<B: Backend> ModuleMapper<B> for Filler {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, tensor, mapper) = param.consume();
+        let dims = tensor.dims();
+        // A weight of rank 2 has its inputs first, one of rank 4 has them after its outputs.
+        let inputs: usize = match D {
+            1 => 64,
+            2 => dims[0],
+            _ => dims[1..].iter().product(),
+        };
+        let bound = (3.0 / inputs as f32).sqrt();
+        let values = (0..tensor.shape().num_elements())
+            .map(|_| self.random.random_range(-bound..bound))
+            .collect();
+        let data = TensorData::new::<f32, _>(values, tensor.shape());
+        let tensor = Tensor::from_data(data, (&tensor.device(), self.dtype)).require_grad();
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    path: Vec<String>,
+    values: Parameters,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Reader {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let values = param.val().into_data().iter().collect();
+        self.values.insert(self.path.join("."), values);
+    }
+}

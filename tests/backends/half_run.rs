@@ -1,0 +1,54 @@
+use crate::digits_run::{STEPS, train};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, FloatDType};
+use serde::{Deserialize, Serialize};
+
+/// The digits network trained in half precision.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HalfRun {
+    pub(crate) dtype: String,
+    /// Why it was not run, if so.
+    pub(crate) unsupported: Option<String>,
+    pub(crate) first_loss: f64,
+    pub(crate) last_loss: f64,
+    /// The type of the parameters after training.
+    pub(crate) parameters: String,
+    /// The type of the statistics after training.
+    pub(crate) statistics: String,
+}
+
+pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<HalfRun> {
+    // The oracle is asked for its f64 only.
+    if FloatDType::from(element_dtype::<B>()) == FloatDType::F64 {
+        return Vec::new();
+    }
+    [DType::F16, DType::BF16].map(half_run::<B>).into()
+}
+
+fn element_dtype<B: Backend>() -> DType {
+    use burn::tensor::Element;
+    B::FloatElem::dtype()
+}
+
+fn half_run<B: AutodiffBackend>(dtype: DType) -> HalfRun {
+    let mut run = HalfRun {
+        dtype: format!("{dtype:?}"),
+        unsupported: None,
+        first_loss: f64::NAN,
+        last_loss: f64::NAN,
+        parameters: String::new(),
+        statistics: String::new(),
+    };
+    if !B::supports_dtype(&Default::default(), dtype) {
+        run.unsupported = Some("the backend or its device does not compute in it".into());
+        return run;
+    }
+    let (network, optim, losses) = train::<B>(dtype, None);
+    let id = network.fc1.weight.id;
+    let ema = optim.preconditioner().activation_ema(id);
+    run.first_loss = losses[0];
+    run.last_loss = losses[STEPS - 3..].iter().sum::<f64>() / 3.0;
+    run.parameters = format!("{:?}", network.fc1.weight.val().dtype());
+    run.statistics = ema.map_or(String::new(), |ema| format!("{:?}", ema.dtype()));
+    run
+}

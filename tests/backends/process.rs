@@ -1,0 +1,68 @@
+//! A process for each backend.
+//!
+//! Burn has one default float type for a device and a process, which `NdArray<f32>` and
+//! `NdArray<f64>` would share; and a driver that ends a process must not end the test.
+
+use crate::contender::{Answer, CONTENDERS, Contender, ORACLE};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+/// Names the backend that a process is to run.
+const BACKEND: &str = "MAC_BACKENDS_RUN";
+
+/// Names the file that the process answers in.
+const ANSWER: &str = "MAC_BACKENDS_ANSWER";
+
+/// What came of a backend.
+pub(crate) enum Outcome {
+    Answered(Box<Answer>),
+    /// There is no device; the reason.
+    Skipped(String),
+    /// The end of what it wrote.
+    Failed(String),
+}
+
+/// Runs a backend in a new process.
+pub(crate) fn ask(contender: &Contender) -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("answer.json");
+    let output = Command::new(env::current_exe().expect("the test runs from a file"))
+        .env(BACKEND, contender.name)
+        .env(ANSWER, &file)
+        .output()
+        .expect("this executable can be run again");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let read = |file: &Path| fs::read(file).ok();
+    match read(&file.with_extension("skipped")) {
+        Some(reason) => Outcome::Skipped(String::from_utf8_lossy(&reason).into_owned()),
+        None => match read(&file).and_then(|text| serde_json::from_slice(&text).ok()) {
+            Some(answer) if output.status.success() => Outcome::Answered(Box::new(answer)),
+            _ => Outcome::Failed(said),
+        },
+    }
+}
+
+/// In a process that was started for a backend, runs it.
+pub(crate) fn answer_if_asked() -> Option<ExitCode> {
+    let name = env::var(BACKEND).ok()?;
+    let file = env::var_os(ANSWER)?;
+    let file = Path::new(&file);
+    let contender = [&ORACLE].into_iter().chain(CONTENDERS);
+    let contender = contender
+        .into_iter()
+        .find(|contender| contender.name == name)
+        .expect("the parent runs what is compiled in");
+    match (contender.probe)() {
+        Err(missing) => {
+            let reason = missing.to_string();
+            fs::write(file.with_extension("skipped"), reason).expect("the folder is there");
+        }
+        Ok(()) => {
+            let answer = (contender.run)();
+            let text = serde_json::to_vec(&answer).expect("an answer can be written");
+            fs::write(file, text).expect("the folder is there");
+        }
+    }
+    Some(ExitCode::SUCCESS)
+}

@@ -1,0 +1,211 @@
+//! Replays recorded runs of the authors' PyTorch code and compares every number that they left.
+//!
+//! Each case is read from its folder, network and settings included; nothing about a case is
+//! written here. `MAC_TRACES` names a further folder of cases, replayed with those of the
+//! repository:
+//!
+//! ```sh
+//! MAC_TRACES=path/to/cases cargo test --test traces
+//! ```
+
+mod case;
+mod comparison;
+mod coverage;
+mod differences;
+mod error;
+mod layer;
+mod layer_spec;
+mod mistakes;
+mod names;
+mod network;
+mod process;
+mod replay;
+mod sequential;
+mod signal;
+mod suite;
+mod table;
+mod tolerance;
+mod trace;
+mod trainer;
+
+use std::{
+    env,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use burn::backend::Autodiff;
+use burn_ndarray::NdArray;
+use serde_json::json;
+
+use crate::{
+    case::Case,
+    coverage::not_covered,
+    differences::{Quantity, Worst},
+    error::TraceError,
+    mistakes::MISTAKES,
+    process::{Answer, DoubleProcess},
+    replay::replay,
+    suite::{Backend, DOUBLE, SINGLE, Suite, case_folders},
+    trace::Trace,
+    trainer::Route,
+};
+
+/// The cases of the repository.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces")
+}
+
+/// Writes past the test harness, which keeps what a passing test prints to itself.
+fn show(suite: &Suite) {
+    writeln!(io::stdout().lock(), "\n{suite}\n").expect("standard output is open");
+}
+
+/// Every case of the repository, to be replayed with other settings than its own.
+fn cases() -> impl Iterator<Item = (Case, Trace)> {
+    let folders = case_folders(&fixtures()).expect("the repository has cases");
+
+    folders.into_iter().map(|folder| {
+        let case = Case::read(&folder).expect("a case of the repository can be read");
+        let trace = Trace::read(&folder).expect("a trace of the repository can be read");
+
+        (case, trace)
+    })
+}
+
+/// How far the parameters get from the trace, on a backend that is always there.
+fn parameter_difference(case: &Case, trace: &Trace, route: Route) -> Option<Worst> {
+    replay::<Autodiff<NdArray<f32>>>(case, trace, route)
+        .expect("the case can be replayed")
+        .map(|differences| {
+            let worst = differences.worst(Quantity::Parameter);
+            worst.expect("parameters are compared").clone()
+        })
+}
+
+/// The cases of the repository and of `MAC_TRACES`.
+fn replay_all(backends: &[Backend]) -> Suite {
+    let mut suite = Suite::run(&fixtures(), backends).expect("the repository has cases");
+    assert!(suite.not_covered.is_empty(), "{suite}");
+    if let Some(folder) = env::var_os("MAC_TRACES") {
+        let more = Suite::run(Path::new(&folder), backends);
+        let more = more.unwrap_or_else(|error| panic!("MAC_TRACES: {error}"));
+        assert!(
+            more.replayed > 0,
+            "MAC_TRACES has nothing to compare:\n{more}"
+        );
+        suite.join_cases(more);
+    }
+
+    suite
+}
+
+/// Breaks when any number of a run is not the authors': the mean activation or its average, the bias
+/// correction, the order of recording, refreshing and stepping, the side or the scale of the
+/// preconditioner, the first layer's curvature, momentum, or the form of weight decay.
+#[test]
+fn the_authors_runs_are_reproduced() {
+    if let Some(answer) = Answer::awaited() {
+        answer.give(&replay_all(DOUBLE));
+        return;
+    }
+    let double = DoubleProcess::start("the_authors_runs_are_reproduced");
+    let mut suite = replay_all(SINGLE);
+    suite.join_backends(double.suite());
+    show(&suite);
+
+    let failures = suite.failures();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Breaks when a tolerance grows to the size of a mistake, or when a setting of a case stops reaching
+/// the optimizer: every one of these replays must leave the tolerance.
+#[test]
+fn another_setting_is_noticed() {
+    for mistake in MISTAKES {
+        let mut applied = 0;
+        for (mut case, trace) in cases() {
+            if !(mistake.make)(&mut case) {
+                continue;
+            }
+            applied += 1;
+            for route in [Route::Mac, Route::ByHand] {
+                let worst = parameter_difference(&case, &trace, route);
+                assert!(
+                    worst.as_ref().is_some_and(Worst::exceeds),
+                    "{} in {}, {}: {worst:?}",
+                    mistake.what,
+                    case.name,
+                    route.label()
+                );
+            }
+        }
+        assert!(applied > 0, "no case has what {} needs", mistake.what);
+    }
+}
+
+/// Breaks when an exemption from weight decay misses its parameter or takes in another: `Mac`, which
+/// exempts by path, must go exactly where a group of its own takes the parameter, away from the trace.
+#[test]
+fn an_exempt_parameter_is_a_group_without_decay() {
+    for (case, trace) in cases() {
+        for exempt in case.param_shapes.keys() {
+            let mut case = case.clone();
+            case.put_in_group(exempt, 0.0);
+
+            let mac = parameter_difference(&case, &trace, Route::Mac).expect("one weight decay");
+            let by_hand = parameter_difference(&case, &trace, Route::ByHand);
+            assert!(mac.exceeds(), "{exempt} of {}: {mac}", case.name);
+            assert_eq!(Some(mac), by_hand, "{exempt} of {}", case.name);
+        }
+    }
+}
+
+/// Breaks when `Mac` is replayed with one of two weight decays as if it had both.
+#[test]
+fn more_weight_decays_than_one_are_replayed_by_hand_only() {
+    let (mut case, trace) = cases().next().expect("the repository has cases");
+    let parameter = case.param_shapes.keys().next().cloned();
+    case.put_in_group(&parameter.expect("the case has parameters"), 0.5);
+
+    assert_eq!(parameter_difference(&case, &trace, Route::Mac), None);
+    let by_hand = parameter_difference(&case, &trace, Route::ByHand);
+    assert!(by_hand.is_some_and(|worst| worst.exceeds()));
+}
+
+/// Breaks when a case of another optimizer is taken for MAC's, or for one that fails.
+#[test]
+fn another_optimizer_is_not_covered() {
+    let (mut case, _) = cases().next().expect("the repository has cases");
+    assert_eq!(not_covered(&case).expect("the case can be read"), None);
+
+    case.official.cls = "Shampoo".to_owned();
+    let reason = not_covered(&case).expect("the class is read before the layers");
+    assert!(reason.is_some_and(|reason| reason.contains("Shampoo")));
+}
+
+/// Breaks when a layer that cannot be built is passed over, or its error names neither it nor its type.
+#[test]
+fn an_unknown_layer_is_an_error_that_names_it() {
+    let (mut case, _) = cases().next().expect("the repository has cases");
+    let layers = &mut case.architecture.layers;
+    layers.push(json!({ "name": "act9", "type": "Hardswish" }));
+
+    let error = not_covered(&case).expect_err("no layer of that type is known");
+    let text = error.to_string();
+    assert!(
+        text.contains("act9") && text.contains("Hardswish"),
+        "{text}"
+    );
+}
+
+/// Breaks when a folder in which nothing can be compared passes for one in which all is well.
+#[test]
+fn a_folder_without_cases_is_an_error() {
+    let empty = tempfile::tempdir().expect("a temporary folder can be made");
+
+    let error = Suite::run(empty.path(), SINGLE).expect_err("the folder is empty");
+    assert!(matches!(error, TraceError::NoCase(_)), "{error}");
+    let error = Suite::run(&empty.path().join("none"), SINGLE).expect_err("there is no folder");
+    assert!(matches!(error, TraceError::Read { .. }), "{error}");
+}

@@ -1,0 +1,178 @@
+//! Replays all cases of a folder, on several backends and by both routes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::backend::Autodiff;
+use burn_ndarray::NdArray;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    case::Case, coverage::not_covered, differences::Differences, error::TraceError, replay::replay,
+    trace::Trace, trainer::Route,
+};
+
+/// A backend by the name that the table gives it, and the replay on it.
+pub(crate) type Backend = (
+    &'static str,
+    fn(&Case, &Trace, Route) -> Result<Option<Differences>, TraceError>,
+);
+
+/// The backends of single precision.
+pub(crate) const SINGLE: &[Backend] = &[
+    #[cfg(feature = "flex")]
+    ("flex f32", replay::<Autodiff<burn_flex::Flex>>),
+    ("ndarray f32", replay::<Autodiff<NdArray<f32>>>),
+];
+
+/// The backends of double precision.
+pub(crate) const DOUBLE: &[Backend] = &[("ndarray f64", replay::<Autodiff<NdArray<f64>>>)];
+
+/// What became of the cases of a folder.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Suite {
+    /// How many cases the replays are of.
+    pub(crate) replayed: usize,
+    pub(crate) replays: Vec<Replay>,
+    pub(crate) not_covered: Vec<Unreplayed>,
+    pub(crate) failed: Vec<Unreplayed>,
+}
+
+/// One case on one backend by one route.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Replay {
+    pub(crate) case: String,
+    pub(crate) backend: String,
+    pub(crate) route: Route,
+    /// None where the route cannot express the case.
+    pub(crate) differences: Option<Differences>,
+}
+
+/// A case without replays: one that this project does not mean to reproduce, or one that could not
+/// be read or built.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unreplayed {
+    pub(crate) case: String,
+    pub(crate) reason: String,
+}
+
+impl Suite {
+    /// Replays every case of a folder: each subfolder that has a `case.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read or holds no case.
+    pub(crate) fn run(folder: &Path, backends: &[Backend]) -> Result<Self, TraceError> {
+        let mut suite = Self::default();
+        for case in case_folders(folder)? {
+            suite.add(&case, backends);
+        }
+
+        Ok(suite)
+    }
+
+    /// Takes in what became of another folder's cases.
+    pub(crate) fn join_cases(&mut self, other: Self) {
+        self.replayed += other.replayed;
+        self.replays.extend(other.replays);
+        self.not_covered.extend(other.not_covered);
+        self.failed.extend(other.failed);
+    }
+
+    /// Takes in what became of the same cases on other backends.
+    pub(crate) fn join_backends(&mut self, other: Self) {
+        self.replays.extend(other.replays);
+        self.replays.sort_by(|a, b| a.case.cmp(&b.case));
+        for failed in other.failed {
+            if !self.failed.contains(&failed) {
+                self.failed.push(failed);
+            }
+        }
+    }
+
+    /// Everything that must not be, in words.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failed = self
+            .failed
+            .iter()
+            .map(|failed| format!("{}: {}", failed.case, failed.reason));
+        let differences = self.replays.iter().flat_map(|replay| {
+            let exceeding = replay.differences.iter().flat_map(Differences::exceeding);
+            exceeding.map(|(quantity, worst)| {
+                let (case, backend) = (&replay.case, &replay.backend);
+                let (route, quantity) = (replay.route.label(), quantity.label());
+                format!("{case}, {backend}, {route}: {quantity}: {worst}")
+            })
+        });
+
+        failed.chain(differences).collect()
+    }
+
+    /// Adds the case of a folder, whatever becomes of it.
+    fn add(&mut self, folder: &Path, backends: &[Backend]) {
+        let case = folder.file_name().map_or_else(
+            || folder.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        match replays(folder, &case, backends) {
+            Ok(Ok(replays)) => {
+                self.replayed += 1;
+                self.replays.extend(replays);
+            }
+            Ok(Err(reason)) => self.not_covered.push(Unreplayed { case, reason }),
+            Err(error) => self.failed.push(Unreplayed {
+                case,
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// The replays of a case, or why it is not covered.
+fn replays(
+    folder: &Path,
+    name: &str,
+    backends: &[Backend],
+) -> Result<Result<Vec<Replay>, String>, TraceError> {
+    let case = Case::read(folder)?;
+    if let Some(reason) = not_covered(&case)? {
+        return Ok(Err(reason));
+    }
+    let trace = Trace::read(folder)?;
+    let mut replays = Vec::new();
+    for (backend, replay) in backends {
+        for route in [Route::Mac, Route::ByHand] {
+            replays.push(Replay {
+                case: name.to_owned(),
+                backend: (*backend).to_owned(),
+                route,
+                differences: replay(&case, &trace, route)?,
+            });
+        }
+    }
+
+    Ok(Ok(replays))
+}
+
+/// The subfolders that hold a case, sorted.
+pub(crate) fn case_folders(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let read = |source| TraceError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.join("case.json").is_file() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    if folders.is_empty() {
+        return Err(TraceError::NoCase(folder.to_owned()));
+    }
+
+    Ok(folders)
+}
