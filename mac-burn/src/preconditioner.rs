@@ -300,7 +300,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 .and_then(|curvature| curvature.preconditioner(damping, gradients.bias.is_some()));
             match made {
                 Some(made) => {
-                    let made = made.to_device(&gradients.weight.device());
+                    let made = made.moved_to(&gradients.weight.device());
                     rank_one(made, gradients, guard)
                 }
                 None => gradients,

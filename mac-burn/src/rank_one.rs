@@ -47,15 +47,16 @@ impl<B: Backend> RankOne<B> {
         }
         let near_zero = mean.clone().abs().lower_elem(SMALLEST);
         let mean = mean.mask_fill(near_zero, SMALLEST);
+        // Divided, since `recip` of `NdArray<f32>` is the processor's approximation.
         Self {
-            reciprocal: mean.clone().recip(),
+            reciprocal: mean.ones_like() / mean.clone(),
             mean,
             one,
-            scale: norm.add_scalar(damping).recip(),
+            scale: norm.ones_like() / norm.add_scalar(damping),
         }
     }
 
-    pub(crate) fn to_device(self, device: &B::Device) -> Self {
+    pub(crate) fn moved_to(self, device: &B::Device) -> Self {
         if self.mean.device() == *device {
             return self;
         }

@@ -6,7 +6,6 @@ use burn::backend::Autodiff;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
-use burn::tensor::backend::Backend;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
 use burn::tensor::{Distribution, Tensor};

@@ -68,11 +68,8 @@ impl<L: RecordedLayer<B>, B: Backend> Recorded<L, B> {
 
 impl<L: RecordedLayer<B>, B: Backend> From<L> for Recorded<L, B> {
     fn from(layer: L) -> Self {
-        let recorders = layer.parameters().iter().map(|_| Recorder::new());
-        Self {
-            recorders: recorders.collect(),
-            layer,
-        }
+        let recorders = layer.parameters().iter().map(|_| Recorder::new()).collect();
+        Self { layer, recorders }
     }
 }
 
