@@ -249,7 +249,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     fn apply(&mut self, layer: &Found<B>, guard: bool, grads: &mut GradientsParams) {
         let parameters = layer.parameters;
         match parameters.kind {
-            _ if layer.skipped => {}
+            // At infinite damping every preconditioner is the identity, the dense one times 1/ρ too.
+            _ if layer.skipped || self.damping.is_infinite() => {}
             LayerKind::Linear => {
                 self.apply_as(
                     parameters,
@@ -312,11 +313,12 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Whether the gradients of this parameter's layer are marked by [`run`](Self::run)'s guard. Those
     /// of fused attention are marked in parts only.
     pub(crate) fn marks(&self, parameter: ParamId) -> bool {
-        self.layers.values().any(|curvature| {
-            let LayerParameters { weight, bias, kind } = curvature.parameters;
-            let marked = curvature.mean().is_some() && kind != LayerKind::FusedAttention;
-            marked && (parameter == weight || Some(parameter) == bias)
-        })
+        self.damping.is_finite()
+            && self.layers.values().any(|curvature| {
+                let LayerParameters { weight, bias, kind } = curvature.parameters;
+                let marked = curvature.mean().is_some() && kind != LayerKind::FusedAttention;
+                marked && (parameter == weight || Some(parameter) == bias)
+            })
     }
 
     fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
