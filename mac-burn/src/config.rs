@@ -70,8 +70,8 @@ pub struct MacConfig {
     #[config(default = false)]
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step.
-    /// The default, `None`, is yes where the backend fuses element-wise operations, which makes the
-    /// guard cost less than 5 % of a step, and no elsewhere (see ARCHITECTURE.md for the figures).
+    /// The default, `None`, is yes where the backend fuses element-wise operations into the update,
+    /// and no elsewhere: on flex it makes a step of a large weight about three times as long.
     pub guard_gradients: Option<bool>,
 }
 
