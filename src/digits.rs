@@ -101,7 +101,7 @@ pub struct DigitsBatcher;
 /// Some digits, as a network takes them.
 #[derive(Clone, Debug)]
 pub struct DigitsBatch<B: Backend> {
-    /// The standardised pixels, `[batch_size, 1, 8, 8]`.
+    /// The standardised pixels, `[batch_size, 1, height, width]`: 8×8 for the digits.
     pub images: Tensor<B, 4>,
     /// Which digits they are, `[batch_size]`.
     pub targets: Tensor<B, 1, Int>,
