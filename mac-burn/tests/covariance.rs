@@ -8,23 +8,17 @@ use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::Tensor;
 use burn_ndarray::NdArray;
 use mac_burn::{InputCovariance, MacConfig, MacConv2d, MacError, MacLinear};
 use nalgebra::DMatrix;
-use support::seeded;
+use support::random;
 
 type B = Autodiff<NdArray<f64>>;
 
 /// An inverse in f64 of a well-conditioned matrix; the bias left out, or a batch weighed by its
 /// size, shows at 1e-3.
 const ROUNDING: f64 = 1e-10;
-
-fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
-    seeded::<B, _>(seed, |device| {
-        Tensor::random(shape, Distribution::Normal(0.2, 1.0), device)
-    })
-}
 
 fn matrix(tensor: Tensor<B, 2>) -> DMatrix<f64> {
     let [rows, columns] = tensor.dims();

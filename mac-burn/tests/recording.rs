@@ -9,10 +9,10 @@ use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder as _};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Distribution, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn_ndarray::NdArray;
 use mac_burn::{MacConfig, MacConv2d, MacLinear, MacPreconditioner};
-use support::{Network, gradients, images, seeded};
+use support::{Network, gradients, images, random};
 
 type F64 = Autodiff<NdArray<f64>>;
 
@@ -26,12 +26,6 @@ fn preconditioner() -> MacPreconditioner<F64> {
         .with_tcov(1)
         .with_tinv(1);
     config.init_preconditioner()
-}
-
-fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<F64, D> {
-    seeded::<F64, _>(seed, |device| {
-        Tensor::random(shape, Distribution::Normal(0.2, 1.0), device)
-    })
 }
 
 /// The mean `[means, size + 1]` that a layer recorded, taken by a step of its own.

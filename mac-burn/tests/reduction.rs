@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn_ndarray::NdArray;
 use mac_burn::{MacConfig, MacConv2d, MacLinear, WeightDecayForm};
-use support::{Network, difference, gradients, images, seeded, train, values};
+use support::{Network, difference, filled, gradients, images, random, train, values};
 
 type F64 = Autodiff<NdArray<f64>>;
 
@@ -71,14 +71,12 @@ struct Plain<B: Backend> {
 
 impl<B: AutodiffBackend> Plain<B> {
     fn new() -> Self {
-        seeded::<B, _>(5, |device| {
-            let plain = Self {
-                hidden: LinearConfig::new(4, 3).init(device),
-                output: LinearConfig::new(3, 2).init(device),
-            };
-            values(&plain);
-            plain
-        })
+        let device = Default::default();
+        let plain = Self {
+            hidden: LinearConfig::new(4, 3).init(&device),
+            output: LinearConfig::new(3, 2).init(&device),
+        };
+        filled(plain, 5)
     }
 
     fn train<O: Optimizer<Self, B>>(mut self, mut optim: O) -> Vec<Vec<f64>> {
@@ -177,11 +175,9 @@ fn a_convolution_with_a_kernel_of_one_is_a_linear_layer_on_pixels() {
         .map(|bias| burn::module::Param::from_tensor(bias.val().detach()));
     let linear: MacLinear<F64> = linear.into();
 
-    let images =
-        Tensor::<F64, 4>::random([2, 3, 4, 5], burn::tensor::Distribution::Default, &device);
+    let images: Tensor<F64, 4> = random([2, 3, 4, 5], 1);
     let pixels = images.clone().permute([0, 2, 3, 1]);
-    let weights =
-        Tensor::<F64, 4>::random([2, 4, 4, 5], burn::tensor::Distribution::Default, &device);
+    let weights: Tensor<F64, 4> = random([2, 4, 4, 5], 2);
 
     let loss = (conv.forward(images) * weights.clone()).sum();
     let grads = GradientsParams::from_grads(loss.backward(), &conv);

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_store::ModuleSnapshot;
 use mac_burn::{MacConv2d, MacLinear};
-use support::{B, Network, gradients, images, seeded, values};
+use support::{B, Network, filled, gradients, images, values};
 
 #[derive(Module, Debug)]
 struct Plain<B: Backend> {
@@ -26,14 +26,12 @@ struct Recorded<B: Backend> {
 }
 
 fn plain() -> Plain<B> {
-    seeded::<B, _>(1, |device| {
-        let plain = Plain {
-            conv: Conv2dConfig::new([1, 2], [3, 3]).init(device),
-            linear: LinearConfig::new(8, 3).init(device),
-        };
-        values(&plain);
-        plain
-    })
+    let device = Default::default();
+    let plain = Plain {
+        conv: Conv2dConfig::new([1, 2], [3, 3]).init(&device),
+        linear: LinearConfig::new(8, 3).init(&device),
+    };
+    filled(plain, 1)
 }
 
 fn recorded() -> Recorded<B> {

@@ -7,15 +7,16 @@
 )]
 
 use burn::backend::Autodiff;
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig2d, Relu};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ndarray::NdArray;
 use mac_burn::{MacConv2d, MacLinear};
-use std::sync::{Mutex, PoisonError};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 pub type B = Autodiff<NdArray<f32>>;
 
@@ -28,23 +29,45 @@ pub struct Network<B: Backend> {
     pub output: MacLinear<B>,
 }
 
-/// Makes something random that another test, seeding at the same time, cannot change.
-pub fn seeded<B: Backend, T>(seed: u64, make: impl FnOnce(&B::Device) -> T) -> T {
-    static SEED: Mutex<()> = Mutex::new(());
-    let _lock = SEED.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = Default::default();
-    B::seed(&device, seed);
-    make(&device)
+/// Values that are the same for the same seed, which those of a backend's generator are not: tests in
+/// other threads draw from it too. Their mean is away from zero, so that it preconditions.
+pub fn random<B: Backend, const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
+    let mut generator = StdRng::seed_from_u64(seed);
+    values_from(&mut generator, shape.into(), &Default::default())
+}
+
+/// The module with random values in place of its own.
+pub fn filled<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
+    module.map(&mut Filler(StdRng::seed_from_u64(seed)))
+}
+
+struct Filler(StdRng);
+
+impl<B: Backend> ModuleMapper<B> for Filler {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, tensor, mapper) = param.consume();
+        let values = values_from::<B, D>(&mut self.0, tensor.shape(), &tensor.device());
+        // The variances of a norm are among what is filled.
+        let values = if D == 1 { values.abs() } else { values };
+        let values = values.set_require_grad(tensor.is_require_grad());
+        Param::from_mapped_value(id, values, mapper)
+    }
+}
+
+fn values_from<B: Backend, const D: usize>(
+    generator: &mut StdRng,
+    shape: Shape,
+    device: &B::Device,
+) -> Tensor<B, D> {
+    let values: Vec<f64> = (0..shape.num_elements())
+        .map(|_| generator.random_range(-1.0..1.5))
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 impl<B: Backend> Network<B> {
     pub fn new(seed: u64) -> Self {
-        seeded::<B, _>(seed, |device| {
-            let network = Self::init(device);
-            // Parameters are made when they are first used.
-            values(&network);
-            network
-        })
+        filled(Self::init(&Default::default()), seed)
     }
 
     fn init(device: &B::Device) -> Self {
@@ -71,9 +94,7 @@ impl<B: Backend> Network<B> {
 
 /// The batch of step `index`, the same for every call.
 pub fn images<B: Backend>(index: u64, batch: usize) -> Tensor<B, 4> {
-    seeded::<B, _>(1000 + index, |device| {
-        Tensor::random([batch, 1, 4, 4], Distribution::Normal(0.5, 1.0), device)
-    })
+    random([batch, 1, 4, 4], 1000 + index)
 }
 
 /// The gradients of a loss that tells the samples apart.
@@ -103,8 +124,8 @@ pub fn train<B: AutodiffBackend, O: Optimizer<Network<B>, B>>(
 /// The values of all parameters of a module and of its running statistics, in order.
 pub fn values<B: Backend, M: Module<B>>(module: &M) -> Vec<Vec<f64>> {
     struct Values(Vec<Vec<f64>>);
-    impl<B: Backend> burn::module::ModuleVisitor<B> for Values {
-        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<B, D>>) {
+    impl<B: Backend> ModuleVisitor<B> for Values {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
             self.0.push(param.val().into_data().iter().collect());
         }
     }
