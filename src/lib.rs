@@ -4,6 +4,7 @@
 pub mod accuracy;
 pub mod backend;
 pub mod digits;
+pub mod exit;
 pub mod interval;
 pub mod learner;
 pub mod no_device;
