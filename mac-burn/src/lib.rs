@@ -74,8 +74,8 @@ pub use optimizer::{MacOptimizer, MacOptimizerState};
 pub use preconditioner::MacPreconditioner;
 pub use preconditioner_record::MacPreconditionerRecord;
 pub use record::{
-    AttentionInput, DecoderInput, MacConv2d, MacLinear, MacMultiHeadAttention, MacSelfAttention,
-    MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
+    AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
+    MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
     MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
     SelfAttentionConfig,
 };
