@@ -9,7 +9,7 @@ use attention::*;
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
-use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder as _};
+use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_ndarray::NdArray;
@@ -150,7 +150,7 @@ where
     P: Module<B>,
     R: Module<B, Record = P::Record>,
 {
-    let bytes = BinBytesRecorder::<FullPrecisionSettings>::default();
+    let bytes = BinBytesRecorder::<DoublePrecisionSettings>::default();
     let saved = bytes.record(source.clone().into_record(), ());
     let saved = saved.expect("it is saved");
     assert_ne!(values(&other), values(&source));

@@ -139,7 +139,7 @@ struct Cast(DType);
 
 impl<B: Backend> ModuleMapper<B> for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        param.map(|tensor| tensor.detach().cast(self.0).require_grad())
+        param.map(|tensor| tensor.cast(self.0).detach().require_grad())
     }
 }
 

@@ -31,11 +31,9 @@ const ROUNDING: f64 = 1e-12;
 /// The columns of a fused projection as a layer of its own.
 fn part(qkv: &Linear<F64>, index: usize) -> Linear<F64> {
     let columns = index * SIZE..(index + 1) * SIZE;
-    let weight = qkv.weight.val().detach().slice(s![.., columns.clone()]);
-    let bias = qkv
-        .bias
-        .as_ref()
-        .map(|bias| bias.val().detach().slice(s![columns]));
+    let weight = qkv.weight.val().slice(s![.., columns.clone()]).detach();
+    let bias = qkv.bias.as_ref();
+    let bias = bias.map(|bias| bias.val().slice(s![columns]).detach());
     Linear {
         weight: Param::from_tensor(weight),
         bias: bias.map(Param::from_tensor),
