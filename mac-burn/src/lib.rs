@@ -45,6 +45,10 @@
 //! model = optim.step(0.1, model, grads);
 //! ```
 //!
+//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacTransformerEncoder`] and
+//! [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
+//! values.
+//!
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The

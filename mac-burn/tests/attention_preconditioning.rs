@@ -69,8 +69,14 @@ fn assert_same_gradients(left: &Gradients, right: &Gradients, case: &str) {
 /// own are, each by its mean.
 #[test]
 fn a_fused_projection_is_three_projections() {
-    for (bias, padded) in [(true, None), (true, Some(LENGTHS)), (false, Some(HOLE))] {
-        let config = SelfAttentionConfig::new(SIZE, HEADS).with_qkv_bias(bias);
+    for (bias, padded, causal) in [
+        (true, None, false),
+        (true, Some(LENGTHS), true),
+        (false, Some(HOLE), false),
+    ] {
+        let config = SelfAttentionConfig::new(SIZE, HEADS)
+            .with_qkv_bias(bias)
+            .with_causal(causal);
         let fused: MacSelfAttention<F64> = filled(config.init(&Default::default()), 1).into();
         let separate = separate(&fused);
         let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 2) * 0.3;
@@ -86,6 +92,9 @@ fn a_fused_projection_is_three_projections() {
         let mut input = AttentionInput::self_attn(tokens);
         if let Some(mask) = mask() {
             input = input.mask_pad(mask);
+        }
+        if causal {
+            input = input.mask_attn(mask_attn([BATCH, KEYS, KEYS], CAUSAL));
         }
         let other = separate.forward(input).context;
         let other_grads = GradientsParams::from_grads(loss(other.clone()).backward(), &separate);

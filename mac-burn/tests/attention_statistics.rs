@@ -7,7 +7,6 @@ mod support;
 
 use attention::*;
 use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Module};
 use burn::nn::LinearConfig;
 use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::tensor::{Tensor, s};
@@ -217,80 +216,4 @@ fn uniform_attention_is_the_mean_of_the_tokens() {
     let expected = means(&observed(&linear), &linear.weight);
     let found = means(&observed(&layer), &layer.value.weight);
     assert_close(&found, &expected, ROUNDING, "uniform");
-}
-
-/// Breaks when a sample, or a batch, that is all padding leaves a NaN or counts.
-#[test]
-fn all_padding_is_no_statistic() {
-    let everything: Padded = |_, _| true;
-    let one_sample: Padded = |sample, _| sample == 1;
-    let tokens = random::<F64, 3>([BATCH, KEYS, SIZE], 7);
-    let run =
-        |layer: &MacMultiHeadAttention<F64>, tokens: Tensor<F64, 3>, padded: Option<Padded>| {
-            let mut input = AttentionInput::self_attn(tokens.clone());
-            if let Some(padded) = padded {
-                input = input.mask_pad(mask_pad([tokens.dims()[0], KEYS], padded));
-            }
-            let output = layer.forward(input);
-            assert!(output.context.to_data().iter::<f64>().all(f64::is_finite));
-        };
-    let layer = multi_head(false);
-    run(&layer, tokens.clone(), Some(one_sample));
-    let found = means_of(&layer);
-    let others = Tensor::cat(
-        vec![
-            tokens.clone().slice(s![0..1]),
-            tokens.clone().slice(s![2..3]),
-        ],
-        0,
-    );
-    run(&layer, others, None);
-    for (found, expected) in found.iter().zip(&means_of(&layer)) {
-        assert_close(found, expected, ROUNDING, "one sample is padding");
-    }
-
-    // A whole micro-batch of padding adds nothing to the others.
-    run(&layer, tokens.clone(), None);
-    let expected = means_of(&layer);
-    run(&layer, tokens.clone(), None);
-    run(&layer, tokens, Some(everything));
-    assert_eq!(means_of(&layer), expected);
-}
-
-/// Breaks when evaluation, or a frozen projection, records.
-#[test]
-fn evaluation_and_frozen_projections_record_nothing() {
-    let layer = multi_head(false);
-    let tokens = random::<F64, 3>([BATCH, KEYS, SIZE], 8);
-    layer
-        .valid()
-        .forward(AttentionInput::self_attn(tokens.clone().inner()));
-    let fused = fused(false);
-    fused.valid().forward(tokens.clone().inner(), None);
-    assert!(
-        observed(&layer)
-            .activation_ema(layer.value.weight.id)
-            .is_none()
-    );
-    assert!(
-        observed(&fused)
-            .activation_ema(fused.qkv.weight.id)
-            .is_none()
-    );
-
-    let mut frozen = multi_head(false).into_inner();
-    frozen.value = frozen.value.no_grad();
-    let frozen: MacMultiHeadAttention<F64> = frozen.into();
-    frozen.forward(AttentionInput::self_attn(tokens));
-    let preconditioner = observed(&frozen);
-    assert!(
-        preconditioner
-            .activation_ema(frozen.value.weight.id)
-            .is_none()
-    );
-    assert!(
-        preconditioner
-            .activation_ema(frozen.key.weight.id)
-            .is_some()
-    );
 }

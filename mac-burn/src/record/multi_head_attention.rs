@@ -20,10 +20,10 @@ use burn::tensor::{Bool, Tensor};
 ///
 /// of two averages: `ᾱ`, of the probabilities over batch, heads and queries, and `X̄_n`, of the values at
 /// position `n` over the batch. The probabilities are those of the forward pass, its masks and dropout
-/// included. A bias sees `Σ_n ᾱ_n`, which is 1 but for a quiet softmax.
+/// included. The bias sees `Σ_n ᾱ_n`, which is 1 but for a quiet softmax.
 ///
 /// Positions that a padding mask excludes count in no mean. A query that has nothing to attend to
-/// attends to everything, as in Burn; if it is padding, say so by
+/// attends to everything, as in Burn (with a quiet softmax, to nothing); if it is padding, say so by
 /// [`mask_pad_query`](AttentionInput::mask_pad_query).
 ///
 /// Micro-batches, repeated calls and devices add up to the mean of their `v̄`, each weighing as much as it

@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The sums of one layer's inputs since an optimizer step last took them.
 ///
 /// A recorder keeps one matrix a device: for each mean of the layer (one for a `Linear`, one a group
-/// for a `Conv2d`) the sum of its augmented inputs `[x ; 1]` and their count. Adding two such matrices
-/// merges micro-batches, repeated calls and devices exactly, and dividing by the count gives the mean.
+/// for a `Conv2d`, two for the fused projection of attention) the sum of its augmented inputs `[x ; 1]`
+/// and their count. Adding two such matrices merges micro-batches, repeated calls and devices, and
+/// dividing by the count gives the mean. That is exact but for the value projection of attention, see
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention).
 /// Sums are kept in the input's float type, but at least in `f32`; they hold no graph.
 ///
 /// It records when the backend differentiates, the weight is trained and the optimizer's schedule

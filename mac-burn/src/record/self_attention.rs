@@ -11,7 +11,8 @@ use burn::tensor::{Bool, Tensor};
 
 /// [`SelfAttention`], recorded. The query and key columns of its fused projection are
 /// preconditioned by the mean of the tokens, the value columns by the attention-weighted mean, see
-/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention); the output projection as any `Linear`.
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention); the output projection as any `Linear`. The
+/// probabilities are those that dropout left, so what the bias sees is 1 on average only.
 pub type MacSelfAttention<B> = Recorded<SelfAttention<B>, B>;
 
 /// A masked score, Burn's: far below any other, and finite in half precision. Where all scores of a query

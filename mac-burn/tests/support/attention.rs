@@ -59,18 +59,16 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// All that self-attention, or cross-attention, is tested with.
+    /// All that a forward pass is tested with.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for keys in [None, Some(LENGTHS), Some(HOLE)] {
             for queries in [None, Some(LENGTHS)] {
-                for attention in [None, Some(CAUSAL), Some(STRIPES)] {
-                    all.push(Self {
-                        keys,
-                        queries,
-                        attention,
-                    });
-                }
+                all.extend([None, Some(CAUSAL), Some(STRIPES)].map(|attention| Self {
+                    keys,
+                    queries,
+                    attention,
+                }));
             }
         }
         all
@@ -297,7 +295,6 @@ impl Attention {
 fn softmax(scores: &[f64], quiet: bool) -> Vec<f64> {
     let largest = scores.iter().copied().fold(f64::MIN, f64::max);
     let parts: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let nothing = if quiet { (-largest).exp() } else { 0.0 };
-    let total = parts.iter().sum::<f64>() + nothing;
+    let total = parts.iter().sum::<f64>() + if quiet { (-largest).exp() } else { 0.0 };
     parts.into_iter().map(|part| part / total).collect()
 }
