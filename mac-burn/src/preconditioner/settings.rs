@@ -57,7 +57,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ///
     /// # Shapes
     ///
-    /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`
+    /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`, two (of the
+    ///   tokens, and through attention) for the fused projection of a `SelfAttention`
     pub fn activation_ema(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
         self.layers.get(&weight).map(Curvature::ema)
     }
