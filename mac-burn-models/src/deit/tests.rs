@@ -8,7 +8,9 @@ use burn::tensor::{Distribution, Tensor};
 use mac_burn::{SelfAttention, SelfAttentionConfig};
 
 use super::*;
-use crate::testing::{TestBackend, through_a_file};
+use crate::testing::{
+    TestBackend, TrainBackend, num_params, through_a_file, uncovered_and_covered,
+};
 use crate::transformer::{DropPath, Gelu};
 
 /// Of every size another number, so that no two can be exchanged.
@@ -145,6 +147,29 @@ fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
 
     assert_eq!(logits.dims(), [2, CLASSES]);
     assert_eq!(logits.into_data(), expected.into_data());
+}
+
+/// Breaks when a layer is called without its recorder, as through the layer that it holds.
+#[test]
+fn every_layer_is_recorded() {
+    let deit = config().init::<TrainBackend>(&Default::default());
+    let images = Tensor::ones([2, 2, 8, 12], &Default::default());
+    let (uncovered, covered) = uncovered_and_covered(deit, |deit| deit.forward(images.clone()));
+
+    assert_eq!(uncovered, ["class_token", "position_embedding"]);
+    assert_eq!(covered, 2 + 4 * BLOCKS);
+}
+
+#[test]
+fn the_constructors_have_the_documented_numbers_of_parameters() {
+    let parameters =
+        |config: DeitConfig| num_params(&config.init::<TestBackend>(&Default::default()));
+
+    assert_eq!(parameters(DeitConfig::tiny()), 5_717_416);
+    assert_eq!(parameters(DeitConfig::small()), 22_050_664);
+    assert_eq!(parameters(DeitConfig::base()), 86_567_656);
+    assert_eq!(parameters(DeitConfig::cifar_tiny(100)), 5_380_132);
+    assert_eq!(parameters(DeitConfig::cifar_tiny(10)), 5_362_762);
 }
 
 #[test]

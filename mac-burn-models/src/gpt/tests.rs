@@ -10,7 +10,9 @@ use burn::tensor::{Int, Tensor};
 use mac_burn::{SelfAttention, SelfAttentionConfig};
 
 use super::*;
-use crate::testing::{TestBackend, through_a_file};
+use crate::testing::{
+    TestBackend, TrainBackend, num_params, through_a_file, uncovered_and_covered,
+};
 use crate::transformer::Gelu;
 
 /// Of every size another number, so that no two can be exchanged.
@@ -118,7 +120,7 @@ impl<B: Backend> PlainGpt<B> {
     }
 }
 
-fn tokens() -> Tensor<TestBackend, 2, Int> {
+fn tokens<B: Backend>() -> Tensor<B, 2, Int> {
     Tensor::from_data([[3, 10, 0, 7, 1], [2, 2, 9, 5, 4]], &Default::default())
 }
 
@@ -150,6 +152,27 @@ fn a_token_does_not_change_the_logits_before_it() {
     let difference = (logits.narrow(1, 0, 4) - shorter).abs().max().into_scalar();
 
     assert!(difference < ROUNDING, "{difference}");
+}
+
+/// Breaks when a layer is called without its recorder, as through the layer that it holds.
+#[test]
+fn every_layer_but_the_tied_head_is_recorded() {
+    let gpt = config(true).init::<TrainBackend>(&Default::default());
+    let (uncovered, covered) = uncovered_and_covered(gpt, |gpt| gpt.forward(tokens()));
+
+    assert_eq!(uncovered, ["token_embedding", "position_embedding"]);
+    assert_eq!(covered, 4 * BLOCKS);
+}
+
+#[test]
+fn the_constructors_have_the_documented_numbers_of_parameters() {
+    let parameters =
+        |config: GptConfig| num_params(&config.init::<TestBackend>(&Default::default()));
+
+    assert_eq!(parameters(GptConfig::gpt2()), 124_439_808);
+    assert_eq!(parameters(GptConfig::new(50_304)), 124_475_904);
+    assert_eq!(parameters(GptConfig::mac_small()), 19_304_704);
+    assert_eq!(parameters(GptConfig::characters()), 10_745_088);
 }
 
 #[test]

@@ -48,16 +48,14 @@ impl DropPath {
 
 #[cfg(test)]
 mod tests {
-    use burn::backend::Autodiff;
-
     use super::*;
-    use crate::testing::TestBackend;
+    use crate::testing::{TestBackend, TrainBackend};
 
     const SAMPLES: usize = 4000;
 
     /// The mean of what is kept of ones, and the values that occur among samples of two elements.
     fn of_ones(rate: f64) -> (f32, Vec<[f32; 2]>) {
-        let ones = Tensor::<Autodiff<TestBackend>, 2>::ones([SAMPLES, 2], &Default::default());
+        let ones = Tensor::<TrainBackend, 2>::ones([SAMPLES, 2], &Default::default());
         let output = DropPath::new(rate).forward(ones).into_data();
         let values: Vec<f32> = output.iter().collect();
         let samples = values.chunks(2).map(|pair| [pair[0], pair[1]]);

@@ -105,7 +105,7 @@ impl Comparison {
             self.differences.add(logits, &at, found - expected, allowed);
         }
         if self.precision == Precision::Double {
-            self.double_check(logits, &found.logits, check);
+            self.in_full(&found.logits, check);
         }
         let difference = found.loss - expected_loss;
         self.differences
@@ -116,32 +116,23 @@ impl Comparison {
 
     /// Compares what is stored in all digits. When each logit is off by `t`, a sum of n of them is by up to `n t`, and
     /// the sum of their squares by `2 t` times the sum of their magnitudes.
-    fn double_check(&mut self, quantity: Quantity, logits: &[f64], check: &DoubleCheck) {
+    fn in_full(&mut self, logits: &[f64], check: &DoubleCheck) {
         let allowed = self.tolerance.logits_abs;
-        for (index, (expected, found)) in check.first8.iter().zip(logits).enumerate() {
-            let at = format!("logit {index} in all digits");
+        let mut add = |at: &str, difference: f64, times: f64| {
+            let allowed = times * allowed;
             self.differences
-                .add(quantity, &at, found - expected, allowed);
+                .add(Quantity::LogitsInFull, at, difference, allowed);
+        };
+        for (index, (expected, found)) in check.first8.iter().zip(logits).enumerate() {
+            add(&format!("logit {index}"), found - expected, 1.0);
         }
         let sum: f64 = logits.iter().sum();
         let squares: f64 = logits.iter().map(|logit| logit * logit).sum();
         let magnitudes: f64 = logits.iter().map(|logit| logit.abs()).sum();
-        let comparisons = [
-            (
-                "the sum of the logits",
-                sum - check.sum,
-                logits.len() as f64,
-            ),
-            (
-                "the sum of their squares",
-                squares - check.sum_of_squares,
-                2.0 * magnitudes,
-            ),
-        ];
-        for (at, difference, times) in comparisons {
-            self.differences
-                .add(quantity, at, difference, times * allowed);
-        }
+        let count = logits.len() as f64;
+        add("the sum of the logits", sum - check.sum, count);
+        let difference = squares - check.sum_of_squares;
+        add("the sum of their squares", difference, 2.0 * magnitudes);
     }
 
     fn gradients(&mut self, expected: &[Gradient], found: &[Slope]) -> Result<(), ParityError> {

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Quantity {
     Logits,
+    /// In double precision: logits that the fixture has in all digits, and their sums.
+    LogitsInFull,
     Loss,
     TrainingLogits,
     TrainingLoss,
@@ -17,8 +19,9 @@ pub(crate) enum Quantity {
 
 impl Quantity {
     /// Every quantity, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Logits,
+        Self::LogitsInFull,
         Self::Loss,
         Self::TrainingLogits,
         Self::TrainingLoss,
@@ -30,6 +33,7 @@ impl Quantity {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Logits => "logits",
+            Self::LogitsInFull => "logits in full",
             Self::Loss => "loss",
             Self::TrainingLogits => "train logits",
             Self::TrainingLoss => "train loss",
