@@ -118,8 +118,9 @@ impl<B: Backend> SelfAttention<B> {
             .map(|mask| Validity::of_mask(mask, &input));
 
         let [query, key, value] = self.heads(input.clone());
-        let scale = ((d_model / self.n_heads) as f64).sqrt();
-        let scores = query.matmul(key.transpose()).div_scalar(scale);
+        // Not divided: the derivative of Burn 0.21's `div_scalar` rounds the scalar to `f32`.
+        let scale = ((d_model / self.n_heads) as f64).sqrt().recip();
+        let scores = query.matmul(key.transpose()).mul_scalar(scale);
         let weights = softmax(self.mask(scores, mask_pad), 3);
         let weights = self.dropout.forward(weights);
         if let Some(recorders) = recorders {
