@@ -21,6 +21,7 @@ pub(crate) struct Case {
     pub(crate) hyper: Hyper,
     pub(crate) lr_per_step: Option<Vec<f64>>,
     pub(crate) steps: usize,
+    pub(crate) batch: usize,
     #[serde(default)]
     pub(crate) calibration_batches: Vec<usize>,
     pub(crate) loss: String,

@@ -130,7 +130,7 @@ impl<'a> Comparison<'a> {
         averaged: impl FnOnce() -> Result<NamedValues, TraceError>,
     ) -> Result<(), TraceError> {
         let prefix = format!("avg_attn.{step:03}");
-        let layers = self.trace.suffixes(&format!("{prefix}."))?;
+        let layers = self.trace.suffixes(&format!("{prefix}."));
         if self.precision == Precision::Double || layers.is_empty() {
             return Ok(());
         }
@@ -152,7 +152,7 @@ impl<'a> Comparison<'a> {
         }
         for (index, family) in EMAS.into_iter().enumerate() {
             let prefix = format!("ema.{step:03}.{family}.");
-            for layer in self.trace.suffixes(&prefix)? {
+            for layer in self.trace.suffixes(&prefix) {
                 // A layer that has one mean only preconditions all of its columns by it.
                 let found = averages(&layer)
                     .and_then(|means| means.get(index).or(means.last()).cloned())
@@ -190,7 +190,7 @@ impl<'a> Comparison<'a> {
             Precision::Double if step + 1 == self.case.steps => "final64".to_owned(),
             Precision::Double => return Ok(()),
         };
-        let buffers = self.trace.suffixes(&format!("{prefix}."))?;
+        let buffers = self.trace.suffixes(&format!("{prefix}."));
         let compared: Vec<_> = self
             .case
             .param_shapes

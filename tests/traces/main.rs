@@ -38,7 +38,7 @@ use std::{
 };
 
 use burn::backend::Autodiff;
-use burn_ndarray::NdArray;
+use burn_flex::Flex;
 use serde_json::{Value, json};
 
 use crate::{
@@ -76,9 +76,9 @@ fn cases() -> impl Iterator<Item = (Case, Trace)> {
     })
 }
 
-/// How far the parameters get from the trace, on a backend that is always there.
+/// How far the parameters get from the trace, on the backend that all cases are replayed on in `f32`.
 fn parameter_difference(case: &Case, trace: &Trace, route: Route) -> Option<Worst> {
-    replay::<Autodiff<NdArray<f32>>>(case, trace, route)
+    replay::<Autodiff<Flex>>(case, trace, route)
         .expect("the case can be replayed")
         .map(|differences| {
             let worst = differences.worst(Quantity::Parameter);
@@ -223,7 +223,7 @@ fn an_unknown_part_of_a_transformer_is_an_error_that_names_it() {
             .expect("the repository has a transformer");
         change(&mut case);
 
-        let error = replay::<Autodiff<NdArray<f32>>>(&case, &trace, Route::Mac);
+        let error = replay::<Autodiff<Flex>>(&case, &trace, Route::Mac);
         let error = error.expect_err("the transformer cannot be built");
         assert!(error.to_string().contains(named), "{named}: {error}");
     }
