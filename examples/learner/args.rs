@@ -9,9 +9,8 @@ use mac_burn::MacConfig;
 use mac_burn_examples::digits;
 use mac_burn_examples::interval::number_in;
 use mac_burn_examples::learner::RunConfig;
+use mac_burn_examples::mnist;
 use mac_burn_models::LeNetConfig;
-
-use crate::mnist;
 
 /// Trains a LeNet with MAC in burn-train's Learner.
 #[derive(Parser, Debug)]

@@ -13,7 +13,6 @@
 
 mod args;
 mod artifacts;
-mod mnist;
 mod plain_renderer;
 
 use std::error::Error;
@@ -26,6 +25,7 @@ use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
 use mac_burn_examples::learner::{Classifier, Data, Loaders, Run};
+use mac_burn_examples::mnist;
 use mac_burn_examples::no_device;
 
 use args::{Args, DataChoice};
