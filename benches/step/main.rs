@@ -26,13 +26,15 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use contenders::{ADAMW, HEADERS, MAC, SGD, contenders};
 use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
-use mac_burn_models::{LeNet, Mlp};
+use mac_burn_models::{Deit, LeNet, Mlp};
 use network::Network;
 
 /// Of MAC's plain step to SGD's.
 const BAR_SGD: f64 = 1.5;
 /// Of MAC's plain step to AdamW's.
 const BAR_ADAMW: f64 = 0.8;
+/// The same for the vision transformer.
+const BAR_ADAMW_VIT: f64 = 1.0;
 
 fn main() {
     on_backends::<Step>();
@@ -50,12 +52,20 @@ impl OnBackend for Step {
         let linear = case::<Autodiff<B>, MacLinear<_>>("linear", options, &device);
         case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device);
         case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device);
+        let vit = case::<Autodiff<B>, Deit<_>>("vit 192, 12 blocks", options, &device);
 
-        if let Some(linear) = linear.filter(|_| backend == "flex" && !options.quick()) {
+        if backend != "flex" || options.quick() {
+            return;
+        }
+        if let Some(linear) = linear {
             let [sgd, adamw] = [SGD, ADAMW].map(|baseline| linear.ratio(MAC, baseline));
             println!(
                 "MAC at the linear layer: {sgd} x SGD, bar {BAR_SGD}; {adamw} x AdamW, bar {BAR_ADAMW}"
             );
+        }
+        if let Some(vit) = vit {
+            let adamw = vit.ratio(MAC, ADAMW);
+            println!("MAC at the vision transformer: {adamw} x AdamW, bar {BAR_ADAMW_VIT}");
         }
     }
 }
