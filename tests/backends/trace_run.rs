@@ -15,6 +15,9 @@ use burn::tensor::backend::AutodiffBackend;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Ends the name of a case on which `NdArray<f32>` is approximate.
+pub(crate) const RECIPROCALS: &str = ", reciprocals";
+
 /// The parameters after each step of every trace of MAC, in the repository and in `MAC_TRACES`.
 pub(crate) fn trace_runs<B: AutodiffBackend>() -> BTreeMap<String, Parameters> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
@@ -46,7 +49,11 @@ fn trace_run<B: AutodiffBackend>(
             network_run::<B, VisionTransformer<B>>(&case, &trace)
         }
     };
-    Ok(parameters?.map(|parameters| (case.name, parameters)))
+    let name = match case.takes_reciprocals() {
+        true => format!("{}{RECIPROCALS}", case.name),
+        false => case.name,
+    };
+    Ok(parameters?.map(|parameters| (name, parameters)))
 }
 
 fn network_run<B: AutodiffBackend, N: Network<B>>(

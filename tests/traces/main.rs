@@ -103,8 +103,8 @@ fn replay_all(backends: &[Backend]) -> Suite {
     suite
 }
 
-/// Breaks when any number of a run is not the authors': the mean activation or its average, the bias
-/// correction, the order of recording, refreshing and stepping, the side or the scale of the
+/// Breaks when any number of a run is not the authors': the mean activation or its average, attention's
+/// second mean or the columns that it is for, the bias correction, the order of recording, refreshing and stepping, the side or the scale of the
 /// preconditioner, the first layer's curvature, momentum, or the form of weight decay.
 #[test]
 fn the_authors_runs_are_reproduced() {
@@ -204,7 +204,8 @@ fn an_unknown_architecture_is_an_error_that_names_it() {
 /// does not name it.
 #[test]
 fn an_unknown_part_of_a_transformer_is_an_error_that_names_it() {
-    let changes: [(&str, fn(&mut Case)); 5] = [
+    type Change = fn(&mut Case);
+    let changes: [(&str, Change); 5] = [
         ("blocks.1.attn.q_norm", |case| {
             set(case, "blocks.1.attn.q_norm", "type", "GELU");
         }),

@@ -26,7 +26,7 @@ impl fmt::Display for Suite {
             writeln!(f, "n/a: `Mac` has one weight decay and exemptions from it")?;
             writeln!(
                 f,
-                "n/a: ndarray f32 approximates the derivative of a division"
+                "n/a: ndarray f32 approximates the derivatives of divisions and logarithms"
             )?;
         }
         for case in &self.not_covered {
