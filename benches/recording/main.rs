@@ -22,10 +22,8 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
-use clap::Parser;
-use harness::{Comparison, Contender, Options, describe_machine, timed};
+use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
 use mac_burn::MacConfig;
-use mac_burn_examples::backend;
 use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig};
 use plain::{PlainLeNet, PlainMlp};
 
@@ -44,36 +42,31 @@ const NEVER: usize = 1_000_000_000;
 const BAR: f64 = 1.03;
 
 fn main() {
-    let options = Options::parse();
-    #[cfg(feature = "flex")]
-    on_backend::<backend::Flex>("flex", &options);
-    #[cfg(feature = "ndarray")]
-    on_backend::<backend::NdArray>("ndarray", &options);
-    #[cfg(feature = "wgpu")]
-    on_backend::<backend::Wgpu>("wgpu", &options);
-    #[cfg(feature = "cuda")]
-    on_backend::<backend::Cuda>("cuda", &options);
+    on_backends::<Recording>();
 }
 
-fn on_backend<B: Backend>(name: &str, options: &Options) {
-    if !options.wants_backend(name) {
-        return;
-    }
-    let device = Default::default();
-    let size = if options.quick() { QUICK_BATCH } else { BATCH };
-    println!(
-        "# Forward and backward, batch of {size}: {}",
-        backend::describe::<B>(&device)
-    );
-    println!("{}\n", describe_machine());
+struct Recording;
 
-    let bar = (name == "flex").then_some(BAR);
-    case("mlp 784-512-512-10", options, bar, || {
-        mlp::<Autodiff<B>>(size, &device)
-    });
-    case("lenet 1x28x28", options, bar, || {
-        lenet::<Autodiff<B>>(size, &device)
-    });
+impl OnBackend for Recording {
+    fn title(options: &Options) -> String {
+        format!("Forward and backward, batch of {}", batch_size(options))
+    }
+
+    fn run<B: Backend>(backend: &str, options: &Options) {
+        let device = Default::default();
+        let size = batch_size(options);
+        let bar = (backend == "flex").then_some(BAR);
+        case("mlp 784-512-512-10", options, bar, || {
+            mlp::<Autodiff<B>>(size, &device)
+        });
+        case("lenet 1x28x28", options, bar, || {
+            lenet::<Autodiff<B>>(size, &device)
+        });
+    }
+}
+
+fn batch_size(options: &Options) -> usize {
+    if options.quick() { QUICK_BATCH } else { BATCH }
 }
 
 fn case<'a>(

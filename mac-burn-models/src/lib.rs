@@ -3,9 +3,14 @@
 //! Each is made like a module of Burn, with a `Config` and its `init`, and is stored like one: the record of a network is
 //! that of the same network made of plain layers.
 
+pub mod deit;
+pub mod gpt;
 pub mod lenet;
 pub mod mlp;
+pub mod transformer;
 
+pub use deit::{Deit, DeitConfig};
+pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
 

@@ -68,12 +68,13 @@ mod preconditioner_record;
 mod rank_one;
 mod record;
 mod report;
+mod second_optimizer_report;
 mod survey;
 
 pub use config::{MacConfig, WeightDecayForm};
 pub use error::MacError;
 pub use input_covariance::{FirstLayer, InputCovariance};
-pub use mac::{Mac, MacRecord};
+pub use mac::{Mac, MacRecord, NoSecondOptimizer, NoSecondOptimizerState, SecondOptimizerRecord};
 pub use optimizer::{MacOptimizer, MacOptimizerState};
 pub use preconditioner::MacPreconditioner;
 pub use preconditioner_record::MacPreconditionerRecord;
@@ -84,3 +85,4 @@ pub use record::{
     SelfAttentionConfig,
 };
 pub use report::{Coverage, LayerReport, Report};
+pub use second_optimizer_report::SecondOptimizerReport;

@@ -212,7 +212,7 @@ fn clones_and_forks_share_the_sums() {
 #[test]
 fn validation_records_nothing_and_a_step_leaves_nothing() {
     let layer: MacLinear<F64> = LinearConfig::new(3, 2).init(&Default::default()).into();
-    layer.valid().forward(random([2, 3], 5).inner());
+    layer.valid().forward(random([2, 3], 5));
     let mut preconditioner = preconditioner();
     preconditioner.precondition(&layer, GradientsParams::new());
     assert!(preconditioner.activation_ema(layer.weight.id).is_none());

@@ -162,8 +162,9 @@ impl<B: Backend> SelfAttention<B> {
         padded: Option<&Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 4> {
         let [batch, _, tokens, d_head] = query.dims();
-        let scale = (d_head as f64).sqrt();
-        let mut scores = query.matmul(key.transpose()).div_scalar(scale);
+        // Not divided: the derivative of Burn 0.21's `div_scalar` rounds the scalar to `f32`.
+        let scale = (d_head as f64).sqrt().recip();
+        let mut scores = query.matmul(key.transpose()).mul_scalar(scale);
         if self.causal {
             let mask = generate_autoregressive_mask::<B>(1, tokens, &scores.device());
             scores = scores.mask_fill(mask.reshape([1, 1, tokens, tokens]), MASKED);

@@ -1,0 +1,141 @@
+use burn::config::Config;
+use burn::module::Initializer;
+use burn::nn::{DropoutConfig, LayerNormConfig};
+use burn::tensor::backend::Backend;
+
+use super::{Deit, DeitBlock, PatchEmbedding};
+use crate::transformer::normal_linear;
+
+/// The standard deviation of linear weights, positions and class token. timm draws them from a normal distribution that
+/// it truncates at ±2, which is a hundred of these: no draw of it is ever truncated.
+pub(super) const STD: f64 = 0.02;
+
+/// Configuration of a [`Deit`].
+///
+/// The constructors have these parameters, `p` being the size of a patch:
+///
+/// | | images | classes | p | d_model | heads | parameters |
+/// |---|---|---|---|---|---|---|
+/// | [`tiny`](Self::tiny) | 224×224 | 1000 | 16 | 192 | 3 | 5 717 416 |
+/// | [`small`](Self::small) | 224×224 | 1000 | 16 | 384 | 6 | 22 050 664 |
+/// | [`base`](Self::base) | 224×224 | 1000 | 16 | 768 | 12 | 86 567 656 |
+/// | [`cifar_tiny`](Self::cifar_tiny)`(100)` | 32×32 | 100 | 4 | 192 | 3 | 5 380 132 |
+/// | [`cifar_tiny`](Self::cifar_tiny)`(10)` | 32×32 | 10 | 4 | 192 | 3 | 5 362 762 |
+///
+/// Linear weights, positions and the class token start normal with a standard deviation of 0.02, as in the code of DeiT
+/// (newer versions of timm start the class token at 1e-6), biases at 0, norms at 1, and the patch embedding as any
+/// convolution of PyTorch and Burn.
+#[derive(Config, Debug)]
+pub struct DeitConfig {
+    /// The size of a token.
+    pub d_model: usize,
+    /// The number of attention heads; it divides the size of a token.
+    pub n_heads: usize,
+    /// Height and width of the images, multiples of the patch size.
+    #[config(default = "[224, 224]")]
+    pub image_size: [usize; 2],
+    /// Channels of the images.
+    #[config(default = 3)]
+    pub image_channels: usize,
+    /// Height and width of the patches that become tokens.
+    #[config(default = 16)]
+    pub patch_size: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub num_classes: usize,
+    /// The number of blocks.
+    #[config(default = 12)]
+    pub n_layers: usize,
+    /// The hidden size of the feed-forward layers, in multiples of the size of a token.
+    #[config(default = 4.0)]
+    pub mlp_ratio: f64,
+    /// Whether the projection to queries, keys and values has a bias.
+    #[config(default = true)]
+    pub qkv_bias: bool,
+    /// The ε of the layer norms: 1e-6, a tenth of Burn's own default.
+    #[config(default = 1e-6)]
+    pub norm_epsilon: f64,
+    /// The dropout rate of embedded tokens, hidden values and outputs of the branches, in [0, 1].
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// The dropout rate of attention probabilities, in [0, 1].
+    #[config(default = 0.0)]
+    pub attention_dropout: f64,
+    /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block.
+    #[config(default = 0.0)]
+    pub drop_path: f64,
+}
+
+impl DeitConfig {
+    /// DeiT-Ti for images of 224×224 and 1000 classes.
+    pub fn tiny() -> Self {
+        Self::new(192, 3)
+    }
+
+    /// DeiT-S for images of 224×224 and 1000 classes.
+    pub fn small() -> Self {
+        Self::new(384, 6)
+    }
+
+    /// DeiT-B for images of 224×224 and 1000 classes.
+    pub fn base() -> Self {
+        Self::new(768, 12)
+    }
+
+    /// DeiT-Ti for images of 32×32 with patches of 4×4: the network that the authors of MAC call DeiT32Tiny.
+    pub fn cifar_tiny(num_classes: usize) -> Self {
+        Self::tiny()
+            .with_image_size([32, 32])
+            .with_patch_size(4)
+            .with_num_classes(num_classes)
+    }
+
+    /// Initializes a new [`Deit`].
+    ///
+    /// # Panics
+    /// If the patch size does not divide the image's, the number of heads does not divide the size of a token, or a rate
+    /// is out of its range.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Deit<B> {
+        let positions = 1 + self.num_patches();
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: STD,
+        };
+        Deit {
+            patch_embedding: PatchEmbedding::new(self, device),
+            class_token: normal.init([1, 1, self.d_model], device),
+            position_embedding: normal.init([1, positions, self.d_model], device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            blocks: (0..self.n_layers)
+                .map(|index| DeitBlock::new(self, self.drop_path_of(index), device))
+                .collect(),
+            norm: self.norm().init(device),
+            head: normal_linear([self.d_model, self.num_classes], true, STD, device).into(),
+        }
+    }
+
+    pub(super) fn norm(&self) -> LayerNormConfig {
+        LayerNormConfig::new(self.d_model).with_epsilon(self.norm_epsilon)
+    }
+
+    fn num_patches(&self) -> usize {
+        let divides = |size: &usize| *size > 0 && size.is_multiple_of(self.patch_size);
+        assert!(
+            self.image_size.iter().all(divides),
+            "patch_size must divide image_size, but they are {} and {:?}",
+            self.patch_size,
+            self.image_size
+        );
+        self.image_size
+            .iter()
+            .map(|size| size / self.patch_size)
+            .product()
+    }
+
+    fn drop_path_of(&self, block: usize) -> f64 {
+        match self.n_layers {
+            0 | 1 => 0.0,
+            layers => self.drop_path * block as f64 / (layers - 1) as f64,
+        }
+    }
+}

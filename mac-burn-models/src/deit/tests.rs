@@ -1,0 +1,225 @@
+//! The network against the same one of plain layers.
+
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Distribution, Tensor};
+use mac_burn::{SelfAttention, SelfAttentionConfig};
+
+use super::*;
+use crate::testing::{
+    TestBackend, TrainBackend, num_params, through_a_file, uncovered_and_covered,
+};
+use crate::transformer::{DropPath, Gelu};
+
+/// Of every size another number, so that no two can be exchanged.
+const D_MODEL: usize = 8;
+const HEADS: usize = 2;
+const HIDDEN: usize = 24;
+const CLASSES: usize = 5;
+const IMAGE: [usize; 2] = [8, 12];
+const PATCHES: usize = 6;
+const BLOCKS: usize = 3;
+
+#[derive(Module, Debug)]
+struct PlainEmbedding<B: Backend> {
+    projection: Conv2d<B>,
+}
+
+#[derive(Module, Debug)]
+struct PlainFeedForward<B: Backend> {
+    fc1: Linear<B>,
+    gelu: Gelu,
+    dropout: Dropout,
+    fc2: Linear<B>,
+}
+
+#[derive(Module, Debug)]
+struct PlainBlock<B: Backend> {
+    norm1: LayerNorm<B>,
+    attention: SelfAttention<B>,
+    norm2: LayerNorm<B>,
+    mlp: PlainFeedForward<B>,
+    dropout: Dropout,
+    drop_path: DropPath,
+}
+
+#[derive(Module, Debug)]
+struct PlainDeit<B: Backend> {
+    patch_embedding: PlainEmbedding<B>,
+    class_token: Param<Tensor<B, 3>>,
+    position_embedding: Param<Tensor<B, 3>>,
+    dropout: Dropout,
+    blocks: Vec<PlainBlock<B>>,
+    norm: LayerNorm<B>,
+    head: Linear<B>,
+}
+
+fn config() -> DeitConfig {
+    DeitConfig::new(D_MODEL, HEADS)
+        .with_image_size(IMAGE)
+        .with_image_channels(2)
+        .with_patch_size(4)
+        .with_num_classes(CLASSES)
+        .with_n_layers(BLOCKS)
+        .with_mlp_ratio(3.0)
+        .with_norm_epsilon(1e-5)
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<TestBackend, D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Default::default())
+}
+
+fn plain_block<B: Backend>(device: &B::Device) -> PlainBlock<B> {
+    let no_dropout = DropoutConfig::new(0.0).init();
+    PlainBlock {
+        norm1: LayerNormConfig::new(D_MODEL).init(device),
+        attention: SelfAttentionConfig::new(D_MODEL, HEADS).init(device),
+        norm2: LayerNormConfig::new(D_MODEL).init(device),
+        mlp: PlainFeedForward {
+            fc1: LinearConfig::new(D_MODEL, HIDDEN).init(device),
+            gelu: Gelu::default(),
+            dropout: no_dropout.clone(),
+            fc2: LinearConfig::new(HIDDEN, D_MODEL).init(device),
+        },
+        dropout: no_dropout,
+        drop_path: DropPath::new(0.0),
+    }
+}
+
+fn plain() -> PlainDeit<TestBackend> {
+    let device = Default::default();
+    PlainDeit {
+        patch_embedding: PlainEmbedding {
+            projection: Conv2dConfig::new([2, D_MODEL], [4, 4])
+                .with_stride([4, 4])
+                .init(&device),
+        },
+        class_token: Param::from_tensor(random([1, 1, D_MODEL])),
+        position_embedding: Param::from_tensor(random([1, 1 + PATCHES, D_MODEL])),
+        dropout: DropoutConfig::new(0.0).init(),
+        blocks: (0..BLOCKS).map(|_| plain_block(&device)).collect(),
+        norm: LayerNormConfig::new(D_MODEL).init(&device),
+        head: LinearConfig::new(D_MODEL, CLASSES).init(&device),
+    }
+}
+
+impl<B: Backend> PlainBlock<B> {
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let x = x.clone() + self.attention.forward(self.norm1.forward(x), None);
+        let mlp = &self.mlp;
+        let hidden = mlp
+            .gelu
+            .forward(mlp.fc1.forward(self.norm2.forward(x.clone())));
+        x + mlp.fc2.forward(hidden)
+    }
+}
+
+impl<B: Backend> PlainDeit<B> {
+    /// Puts the tokens together one by one and normalizes all of them.
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let grid = self.patch_embedding.projection.forward(images);
+        let [batch, _, rows, columns] = grid.dims();
+        let mut tokens = vec![self.class_token.val().repeat_dim(0, batch)];
+        for row in 0..rows {
+            for column in 0..columns {
+                let patch = grid.clone().narrow(2, row, 1).narrow(3, column, 1);
+                tokens.push(patch.reshape([batch, 1, D_MODEL]));
+            }
+        }
+        let positions = self.position_embedding.val().repeat_dim(0, batch);
+        let tokens = Tensor::cat(tokens, 1) + positions;
+        let tokens = self.blocks.iter().fold(tokens, |x, block| block.forward(x));
+        let class = self.norm.forward(tokens).narrow(1, 0, 1);
+        self.head.forward(class.reshape([batch, D_MODEL]))
+    }
+}
+
+#[test]
+fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
+    let plain = plain();
+    let images = random([2, 2, 8, 12]);
+    let expected = plain.forward(images.clone());
+
+    let recorded: Deit<TestBackend> = through_a_file(plain, config().init(&Default::default()));
+    let logits = recorded.forward(images);
+
+    assert_eq!(logits.dims(), [2, CLASSES]);
+    assert_eq!(logits.into_data(), expected.into_data());
+}
+
+/// Breaks when a layer is called without its recorder, as through the layer that it holds.
+#[test]
+fn every_layer_is_recorded() {
+    let deit = config().init::<TrainBackend>(&Default::default());
+    let images = Tensor::ones([2, 2, 8, 12], &Default::default());
+    let (uncovered, covered) = uncovered_and_covered(deit, |deit| deit.forward(images.clone()));
+
+    assert_eq!(uncovered, ["class_token", "position_embedding"]);
+    assert_eq!(covered, 2 + 4 * BLOCKS);
+}
+
+#[test]
+fn the_constructors_have_the_documented_numbers_of_parameters() {
+    let parameters =
+        |config: DeitConfig| num_params(&config.init::<TestBackend>(&Default::default()));
+
+    assert_eq!(parameters(DeitConfig::tiny()), 5_717_416);
+    assert_eq!(parameters(DeitConfig::small()), 22_050_664);
+    assert_eq!(parameters(DeitConfig::base()), 86_567_656);
+    assert_eq!(parameters(DeitConfig::cifar_tiny(100)), 5_380_132);
+    assert_eq!(parameters(DeitConfig::cifar_tiny(10)), 5_362_762);
+}
+
+#[test]
+fn linear_layers_start_at_the_documented_scale_and_biases_at_zero() {
+    let deit = DeitConfig::new(96, 2)
+        .with_n_layers(1)
+        .init::<TestBackend>(&Default::default());
+    let block = &deit.blocks[0];
+    let linear = [
+        &block.attention.qkv,
+        &block.attention.output,
+        &*block.mlp.fc1,
+        &*block.mlp.fc2,
+        &*deit.head,
+    ];
+
+    for layer in linear {
+        let std: f32 = layer
+            .weight
+            .val()
+            .powi_scalar(2)
+            .mean()
+            .sqrt()
+            .into_scalar();
+        // The least of these layers has 9216 weights: their standard deviation is within 5/√18432 = 3.7 % of the true
+        // one. Burn's own initialization has 0.059 here.
+        assert!((std / 0.02 - 1.0).abs() < 0.037, "{std}");
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        let bias = bias.expect("these layers have a bias").abs().sum();
+        assert_eq!(bias.into_scalar(), 0.0);
+    }
+}
+
+#[test]
+fn branches_are_dropped_at_a_rate_that_grows_linearly() {
+    let deit = config()
+        .with_drop_path(0.5)
+        .init::<TestBackend>(&Default::default());
+    let rates: Vec<f64> = deit
+        .blocks
+        .iter()
+        .map(|block| block.drop_path.rate)
+        .collect();
+
+    assert_eq!(rates, [0.0, 0.25, 0.5]);
+}
+
+#[test]
+#[should_panic(expected = "they are 16 and [224, 30]")]
+fn an_image_that_is_no_grid_of_patches_is_refused() {
+    let config = DeitConfig::tiny().with_image_size([224, 30]);
+    config.init::<TestBackend>(&Default::default());
+}

@@ -1,0 +1,124 @@
+use burn::config::Config;
+use burn::module::Initializer;
+use burn::nn::{DropoutConfig, Embedding, EmbeddingConfig, LayerNormConfig};
+use burn::tensor::backend::Backend;
+
+use super::{Gpt, GptBlock};
+
+/// The standard deviation of weights and embeddings.
+pub(super) const STD: f64 = 0.02;
+
+/// Configuration of a [`Gpt`].
+///
+/// The constructors have these parameters:
+///
+/// | | vocabulary | context | layers | heads | d_model | bias | parameters |
+/// |---|---|---|---|---|---|---|---|
+/// | [`gpt2`](Self::gpt2) | 50 257 | 1024 | 12 | 12 | 768 | yes | 124 439 808 |
+/// | [`new`](Self::new)`(50_304)` | 50 304 | 1024 | 12 | 12 | 768 | yes | 124 475 904 |
+/// | [`mac_small`](Self::mac_small) | 50 304 | 512 | 8 | 8 | 256 | no | 19 304 704 |
+/// | [`characters`](Self::characters) | 65 | 256 | 6 | 6 | 384 | no | 10 745 088 |
+///
+/// Weights and embeddings start normal with a standard deviation of 0.02, the two layers of each block that write to the
+/// residual stream with `0.02 / √(2 n_layers)`, biases at 0 and norms at 1.
+#[derive(Config, Debug)]
+pub struct GptConfig {
+    /// The number of different tokens.
+    pub vocab_size: usize,
+    /// The number of tokens that the network sees at most.
+    #[config(default = 1024)]
+    pub context_size: usize,
+    /// The number of blocks.
+    #[config(default = 12)]
+    pub n_layers: usize,
+    /// The number of attention heads; it divides the size of a token's vector.
+    #[config(default = 12)]
+    pub n_heads: usize,
+    /// The size of a token's vector.
+    #[config(default = 768)]
+    pub d_model: usize,
+    /// Whether linear layers and norms have a bias; the head never has.
+    #[config(default = true)]
+    pub bias: bool,
+    /// The ε of the layer norms.
+    #[config(default = 1e-5)]
+    pub norm_epsilon: f64,
+    /// Whether the activation is the [approximation](crate::transformer::Gelu) with which OpenAI trained GPT-2; nanoGPT
+    /// takes the exact one.
+    #[config(default = false)]
+    pub approximate_gelu: bool,
+    /// The dropout rate of embedded tokens, in [0, 1].
+    #[config(default = 0.0)]
+    pub embedding_dropout: f64,
+    /// The dropout rate of attention probabilities, in [0, 1].
+    #[config(default = 0.0)]
+    pub attention_dropout: f64,
+    /// The dropout rate of what is added to the residual stream, in [0, 1].
+    #[config(default = 0.0)]
+    pub residual_dropout: f64,
+}
+
+impl GptConfig {
+    /// GPT-2 of 124 million parameters with its own vocabulary.
+    pub fn gpt2() -> Self {
+        Self::new(50_257)
+    }
+
+    /// What the authors of MAC train unless told otherwise: GPT-2's vocabulary, padded to a multiple of 64, and no biases.
+    pub fn mac_small() -> Self {
+        Self::new(50_304)
+            .with_context_size(512)
+            .with_n_layers(8)
+            .with_n_heads(8)
+            .with_d_model(256)
+            .with_bias(false)
+    }
+
+    /// The network for the characters of Shakespeare's works, of which there are 65.
+    pub fn characters() -> Self {
+        Self::new(65)
+            .with_context_size(256)
+            .with_n_layers(6)
+            .with_n_heads(6)
+            .with_d_model(384)
+            .with_bias(false)
+    }
+
+    /// Sets all dropout rates, which nanoGPT keeps equal.
+    pub fn with_dropout(self, rate: f64) -> Self {
+        self.with_embedding_dropout(rate)
+            .with_attention_dropout(rate)
+            .with_residual_dropout(rate)
+    }
+
+    /// Initializes a new [`Gpt`].
+    ///
+    /// # Panics
+    /// If the number of heads does not divide the size of a token's vector, or a rate is out of its range.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Gpt<B> {
+        Gpt {
+            token_embedding: self.embedding(self.vocab_size, device),
+            position_embedding: self.embedding(self.context_size, device),
+            dropout: DropoutConfig::new(self.embedding_dropout).init(),
+            blocks: (0..self.n_layers)
+                .map(|_| GptBlock::new(self, device))
+                .collect(),
+            norm: self.norm().init(device),
+        }
+    }
+
+    pub(super) fn norm(&self) -> LayerNormConfig {
+        LayerNormConfig::new(self.d_model)
+            .with_epsilon(self.norm_epsilon)
+            .with_bias(self.bias)
+    }
+
+    fn embedding<B: Backend>(&self, entries: usize, device: &B::Device) -> Embedding<B> {
+        EmbeddingConfig::new(entries, self.d_model)
+            .with_initializer(Initializer::Normal {
+                mean: 0.0,
+                std: STD,
+            })
+            .init(device)
+    }
+}

@@ -1,0 +1,15 @@
+//! GPT-2, as nanoGPT has it: a transformer that gives the logits of each next token.
+//!
+//! A. Radford et al., "Language Models are Unsupervised Multitask Learners", 2019; A. Karpathy, nanoGPT, from whose
+//! definition the networks of the MAC paper are made.
+
+mod block;
+mod config;
+mod model;
+
+pub use block::GptBlock;
+pub use config::GptConfig;
+pub use model::Gpt;
+
+#[cfg(test)]
+mod tests;

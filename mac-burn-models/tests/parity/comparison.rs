@@ -1,0 +1,180 @@
+//! Runs a network on a fixture's input and compares everything that the fixture has.
+
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::{
+    batch::Batch,
+    differences::{Differences, Quantity},
+    error::ParityError,
+    fill::Alteration,
+    fixture::{DoubleCheck, Fixture, Gradient, Tolerance},
+    subject::{Described, Output, Slope, Subject},
+};
+
+/// The logits of a fixture are stored in single precision: half a unit in the last place of 24 bits, relative.
+const STORED: f64 = 6e-8;
+
+/// The precision of a backend, which decides what it is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    Single,
+    Double,
+}
+
+/// Compares a network with a fixture, after an alteration of its weights if there is one.
+pub(crate) fn compare<B: AutodiffBackend>(
+    fixture: &Fixture,
+    mut subject: Box<dyn Subject<B>>,
+    precision: Precision,
+    alteration: Option<Alteration>,
+) -> Result<Differences, ParityError> {
+    check_tensors(fixture, &subject.tensors())?;
+    subject.fill(fixture, alteration)?;
+    let (batch, device) = (Batch::of(fixture)?, Default::default());
+    let evaluated = subject.evaluate(&batch, &device)?;
+    let (trained, slopes) = subject.train(&batch, &device)?;
+
+    let mut comparison = Comparison {
+        precision,
+        tolerance: match precision {
+            Precision::Single => fixture.tolerance.f32,
+            Precision::Double => fixture.tolerance.f64,
+        },
+        differences: Differences::default(),
+    };
+    let (eval, train) = (&fixture.eval, &fixture.train);
+    let quantities = (Quantity::Logits, Quantity::Loss);
+    comparison.output(
+        quantities,
+        &evaluated,
+        &eval.logits,
+        eval.loss,
+        &eval.f64_check,
+    )?;
+    let quantities = (Quantity::TrainingLogits, Quantity::TrainingLoss);
+    let logits = fixture.training_logits();
+    comparison.output(quantities, &trained, logits, train.loss, &train.f64_check)?;
+    comparison.gradients(&train.gradients, &slopes)?;
+
+    Ok(comparison.differences)
+}
+
+/// Compares numbers of parameters, names and shapes.
+fn check_tensors(fixture: &Fixture, found: &[Described]) -> Result<(), ParityError> {
+    fixture.counts.check(found)?;
+    for expected in fixture.tensors() {
+        let here = found.iter().find(|found| found.name == expected.name);
+        let here = here.ok_or_else(|| ParityError::Missing(expected.name.clone()))?;
+        if here.shape != expected.shape {
+            return Err(ParityError::Shape {
+                name: expected.name.clone(),
+                expected: expected.shape.clone(),
+                found: here.shape.clone(),
+            });
+        }
+    }
+    found
+        .iter()
+        .try_for_each(|found| fixture.tensor(&found.name).map(|_| ()))
+}
+
+struct Comparison {
+    precision: Precision,
+    tolerance: Tolerance,
+    differences: Differences,
+}
+
+impl Comparison {
+    fn output(
+        &mut self,
+        (logits, loss): (Quantity, Quantity),
+        found: &Output,
+        expected: &[f32],
+        expected_loss: f64,
+        check: &DoubleCheck,
+    ) -> Result<(), ParityError> {
+        check_length("logits", expected.len(), found.logits.len())?;
+        let stored = match self.precision {
+            Precision::Single => 0.0,
+            Precision::Double => STORED,
+        };
+        for (index, (expected, found)) in expected.iter().zip(&found.logits).enumerate() {
+            let expected = f64::from(*expected);
+            let allowed = self.tolerance.logits_abs + stored * expected.abs();
+            let at = format!("logit {index}");
+            self.differences.add(logits, &at, found - expected, allowed);
+        }
+        if self.precision == Precision::Double {
+            self.in_full(&found.logits, check);
+        }
+        let difference = found.loss - expected_loss;
+        self.differences
+            .add(loss, "the loss", difference, self.tolerance.loss_abs);
+
+        Ok(())
+    }
+
+    /// Compares what is stored in all digits. When each logit is off by `t`, a sum of n of them is by up to `n t`, and
+    /// the sum of their squares by `2 t` times the sum of their magnitudes.
+    fn in_full(&mut self, logits: &[f64], check: &DoubleCheck) {
+        let allowed = self.tolerance.logits_abs;
+        let mut add = |at: &str, difference: f64, times: f64| {
+            let allowed = times * allowed;
+            self.differences
+                .add(Quantity::LogitsInFull, at, difference, allowed);
+        };
+        for (index, (expected, found)) in check.first8.iter().zip(logits).enumerate() {
+            add(&format!("logit {index}"), found - expected, 1.0);
+        }
+        let sum: f64 = logits.iter().sum();
+        let squares: f64 = logits.iter().map(|logit| logit * logit).sum();
+        let magnitudes: f64 = logits.iter().map(|logit| logit.abs()).sum();
+        let count = logits.len() as f64;
+        add("the sum of the logits", sum - check.sum, count);
+        let difference = squares - check.sum_of_squares;
+        add("the sum of their squares", difference, 2.0 * magnitudes);
+    }
+
+    fn gradients(&mut self, expected: &[Gradient], found: &[Slope]) -> Result<(), ParityError> {
+        check_length("gradients", expected.len(), found.len())?;
+        for expected in expected {
+            let here = found.iter().find(|found| found.name == expected.name);
+            let here = here.ok_or_else(|| ParityError::Missing(expected.name.clone()))?;
+            self.gradient(expected, here)?;
+        }
+
+        Ok(())
+    }
+
+    fn gradient(&mut self, expected: &Gradient, found: &Slope) -> Result<(), ParityError> {
+        let (name, l2) = (&expected.name, expected.l2);
+        let tolerance = self.tolerance;
+        let norm = (found.l2 - l2) / l2;
+        self.differences
+            .add(Quantity::GradientNorm, name, norm, tolerance.grad_l2_rel);
+        let projection = (found.dot_with_wave - expected.dot_with_wave) / l2;
+        let mut add = |at: String, difference: f64| {
+            let allowed = tolerance.grad_element_of_l2;
+            self.differences
+                .add(Quantity::Gradient, &at, difference, allowed);
+        };
+        add(format!("{name} along its wave"), projection);
+        check_length("first elements", expected.first4.len(), found.first4.len())?;
+        for (index, (expected, found)) in expected.first4.iter().zip(&found.first4).enumerate() {
+            add(format!("{name}, element {index},"), (found - expected) / l2);
+        }
+
+        Ok(())
+    }
+}
+
+fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), ParityError> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(ParityError::Count {
+            what,
+            expected,
+            found,
+        }),
+    }
+}

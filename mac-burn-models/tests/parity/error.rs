@@ -1,0 +1,53 @@
+//! What can be wrong with a fixture before a number of it is compared.
+
+use std::path::PathBuf;
+
+/// A fixture that cannot be read or built, or another network than its own; never a difference in numbers.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParityError {
+    #[error("{}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {source}", path.display())]
+    Json {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{} holds no fixture: no file of it ends in .json", .0.display())]
+    NoFixture(PathBuf),
+    #[error("the arguments of {callable}: {source}")]
+    Arguments {
+        callable: String,
+        source: serde_json::Error,
+    },
+    #[error("{callable}: {reason}")]
+    Unsupported { callable: String, reason: String },
+    #[error("PyTorch's network has `{0}`, and this one has not")]
+    Missing(String),
+    #[error("this network has `{0}`, and PyTorch's has not")]
+    Extra(String),
+    #[error("`{name}` has the shape {expected:?} in PyTorch and {found:?} here")]
+    Shape {
+        name: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+    #[error("{what}: {expected} in PyTorch and {found} here")]
+    Count {
+        what: &'static str,
+        expected: usize,
+        found: usize,
+    },
+    #[error(
+        "the values of `{name}` sum up to {found}, and to {expected} where the fixture was made"
+    )]
+    Fill {
+        name: String,
+        expected: f64,
+        found: f64,
+    },
+    #[error("the input has {0} dimensions, which the network does not take")]
+    Input(usize),
+}

@@ -1,0 +1,31 @@
+//! The families of networks that are covered.
+
+mod deit;
+mod gpt;
+
+use burn::tensor::backend::AutodiffBackend;
+
+pub(crate) use deit::deit;
+pub(crate) use gpt::gpt;
+
+use crate::{construction::Construction, error::ParityError, subject::Subject};
+
+/// What building a network gives: none if it is of another family.
+type Built<B> = Result<Option<Box<dyn Subject<B>>>, ParityError>;
+
+/// Builds the network of a construction; none if no family covers it.
+///
+/// A further family is a file with such a function, and an entry here.
+pub(crate) fn build<B: AutodiffBackend>(
+    construction: &Construction,
+    device: &B::Device,
+) -> Built<B> {
+    let families: [fn(&Construction, &B::Device) -> Built<B>; 2] = [deit::build, gpt::build];
+    for build in families {
+        if let Some(subject) = build(construction, device)? {
+            return Ok(Some(subject));
+        }
+    }
+
+    Ok(None)
+}

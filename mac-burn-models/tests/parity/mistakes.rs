@@ -1,0 +1,103 @@
+//! What is easily taken wrong in a port, each of which a comparison must notice.
+
+use burn::tensor::backend::AutodiffBackend;
+use mac_burn_models::{DeitConfig, GptConfig};
+
+use crate::{
+    family::{deit, gpt},
+    fill::Alteration,
+    subject::Subject,
+};
+
+/// A network that is not the fixture's.
+pub(crate) struct Mistake<B: AutodiffBackend> {
+    pub(crate) what: &'static str,
+    pub(crate) network: Box<dyn Subject<B>>,
+    pub(crate) alteration: Option<Alteration>,
+}
+
+/// Mistakes in the network of `nanogpt_bias`.
+pub(crate) fn of_gpt<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = GptConfig::new(65)
+        .with_context_size(32)
+        .with_n_layers(3)
+        .with_n_heads(4)
+        .with_d_model(64);
+    let configured = |what, config: GptConfig| Mistake {
+        what,
+        network: gpt(&config),
+        alteration: None,
+    };
+    let altered = |what, of, change| Mistake {
+        what,
+        network: gpt(&right),
+        alteration: Some(Alteration { of, change }),
+    };
+
+    vec![
+        configured("GELU by tanh", right.clone().with_approximate_gelu(true)),
+        configured(
+            "the norms' ε of DeiT",
+            right.clone().with_norm_epsilon(1e-6),
+        ),
+        configured("another number of heads", right.clone().with_n_heads(2)),
+        altered("keys, values, queries", "c_attn.weight", first_third_last),
+        altered("heads before q, k, v", "c_attn.weight", heads_outermost),
+        altered(
+            "a square weight transposed",
+            "attn.c_proj.weight",
+            transposed,
+        ),
+    ]
+}
+
+/// Mistakes in the network of `deit_cifar_c100`.
+pub(crate) fn of_deit<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = DeitConfig::cifar_tiny(100);
+
+    vec![
+        Mistake {
+            what: "the norms' ε of Burn",
+            network: deit(&right.clone().with_norm_epsilon(1e-5)),
+            alteration: None,
+        },
+        Mistake {
+            what: "the class token's position last",
+            network: deit(&right),
+            alteration: Some(Alteration {
+                of: "pos_embed",
+                change: first_token_last,
+            }),
+        },
+    ]
+}
+
+/// Rows `[q; k; v]` in the order `[k; v; q]`.
+fn first_third_last(_shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
+    let third = values.len() / 3;
+    values.rotate_left(third);
+    values
+}
+
+/// Rows `[q; k; v]`, each by heads, in the order of heads, each by `[q; k; v]`.
+fn heads_outermost(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    const HEADS: usize = 4;
+    let (rows, columns) = (shape[0], shape[1]);
+    let head = rows / 3 / HEADS * columns;
+    let parts: Vec<&[f32]> = values.chunks(head).collect();
+    let order = (0..HEADS).flat_map(|index| [0, 1, 2].map(|part| part * HEADS + index));
+
+    order.flat_map(|part| parts[part].to_vec()).collect()
+}
+
+fn transposed(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    let (rows, columns) = (shape[0], shape[1]);
+    let index = |flat: usize| flat % rows * columns + flat / rows;
+
+    (0..values.len()).map(|flat| values[index(flat)]).collect()
+}
+
+fn first_token_last(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
+    values.rotate_left(shape[2]);
+    values
+}

@@ -1,0 +1,127 @@
+//! Every fixture of a folder, on every backend.
+
+use std::path::Path;
+
+use burn::backend::Autodiff;
+use burn_flex::Flex;
+use burn_ndarray::NdArray;
+
+use crate::{
+    comparison::{Precision, compare},
+    counts::Counts,
+    differences::Differences,
+    error::ParityError,
+    family::build,
+    file::{File, fixture_files},
+    fixture::Fixture,
+};
+
+/// The backend of single precision.
+pub(crate) type Single = Autodiff<Flex>;
+
+/// The backend of double precision. Its device is of another kind than [`Single`]'s, as it has to be: Burn has one
+/// default float type for each kind of device and process.
+pub(crate) type Double = Autodiff<NdArray<f64>>;
+
+/// A comparison on a backend; none if no family covers the fixture.
+type Compare = fn(&Fixture) -> Result<Option<Differences>, ParityError>;
+
+/// The backends by the names that the table gives them.
+const BACKENDS: [(&str, Compare); 2] = [
+    ("flex f32", |fixture| {
+        let subject = build::<Single>(&fixture.construction(), &Default::default())?;
+        let compare = |subject| compare(fixture, subject, Precision::Single, None);
+        subject.map(compare).transpose()
+    }),
+    ("ndarray f64", |fixture| {
+        let subject = build::<Double>(&fixture.construction(), &Default::default())?;
+        let compare = |subject| compare(fixture, subject, Precision::Double, None);
+        subject.map(compare).transpose()
+    }),
+];
+
+/// What became of the fixtures of a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Suite {
+    pub(crate) compared: Vec<Compared>,
+    /// How many networks have the size that a list of sizes has.
+    pub(crate) counted: usize,
+    /// Fixtures whose family is not among those of the test.
+    pub(crate) not_covered: Vec<String>,
+    /// Networks of a list of sizes whose family is not.
+    pub(crate) not_counted: Vec<String>,
+    /// What could not be read or built, or is another network, and why.
+    pub(crate) failed: Vec<(String, String)>,
+}
+
+/// A fixture on a backend.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) fixture: String,
+    pub(crate) backend: &'static str,
+    pub(crate) differences: Differences,
+}
+
+impl Suite {
+    /// Compares with every fixture of a folder.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read or holds no fixture.
+    pub(crate) fn run(folder: &Path) -> Result<Self, ParityError> {
+        let mut suite = Self::default();
+        for path in fixture_files(folder)? {
+            let name = path.file_stem().unwrap_or(path.as_os_str());
+            let name = name.to_string_lossy().into_owned();
+            match File::read(&path) {
+                Ok(File::Fixture(fixture)) => suite.compare(&fixture),
+                Ok(File::Counts(counts)) => suite.count(&counts),
+                Err(error) => suite.failed.push((name, error.to_string())),
+            }
+        }
+
+        Ok(suite)
+    }
+
+    /// Everything that must not be, in words.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failed = self.failed.iter();
+        let failed = failed.map(|(name, reason)| format!("{name}: {reason}"));
+        let exceeding = self.compared.iter().flat_map(|compared| {
+            let (fixture, backend) = (&compared.fixture, compared.backend);
+            let exceeding = compared.differences.exceeding();
+            exceeding.map(move |(quantity, worst)| {
+                format!("{fixture}, {backend}: {}: {worst}", quantity.label())
+            })
+        });
+
+        failed.chain(exceeding).collect()
+    }
+
+    fn compare(&mut self, fixture: &Fixture) {
+        for (backend, compare) in BACKENDS {
+            match compare(fixture) {
+                Ok(Some(differences)) => self.compared.push(Compared {
+                    fixture: fixture.name.clone(),
+                    backend,
+                    differences,
+                }),
+                Ok(None) => return self.not_covered.push(fixture.name.clone()),
+                Err(error) => {
+                    let name = format!("{}, {backend}", fixture.name);
+                    self.failed.push((name, error.to_string()));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, counts: &Counts) {
+        for row in &counts.rows {
+            match row.check::<Single>() {
+                Ok(true) => self.counted += 1,
+                Ok(false) => self.not_counted.push(row.label()),
+                Err(error) => self.failed.push((row.label(), error.to_string())),
+            }
+        }
+    }
+}

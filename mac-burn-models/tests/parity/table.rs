@@ -1,0 +1,60 @@
+//! The suite as a table: the largest difference of each quantity, network by network.
+
+use std::fmt;
+
+use comfy_table::{Table, presets};
+
+use crate::{
+    differences::{Quantity, Worst},
+    suite::{Compared, Suite},
+};
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut header = vec!["network", "backend"];
+        header.extend(Quantity::ALL.map(Quantity::label));
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(header);
+        for compared in &self.compared {
+            table.add_row(row(compared));
+        }
+
+        writeln!(f, "largest difference from PyTorch / what is allowed")?;
+        writeln!(f, "{table}")?;
+        for name in &self.not_covered {
+            writeln!(f, "NOT COVERED: {name}: no family of this test has it")?;
+        }
+        for (name, reason) in &self.failed {
+            writeln!(f, "FAILED: {name}: {reason}")?;
+        }
+        writeln!(f, "{} networks have PyTorch's size", self.counted)?;
+        if !self.not_counted.is_empty() {
+            let names = self.not_counted.join(", ");
+            writeln!(f, "sizes not covered: {names}")?;
+        }
+        write!(
+            f,
+            "{} comparisons, {} networks not covered, {} failures",
+            self.compared.len(),
+            self.not_covered.len(),
+            self.failures().len()
+        )
+    }
+}
+
+fn row(compared: &Compared) -> Vec<String> {
+    let cells = Quantity::ALL.map(|quantity| {
+        let worst = compared.differences.worst(quantity);
+        worst.map_or_else(|| "-".to_owned(), cell)
+    });
+    let mut row = vec![compared.fixture.clone(), compared.backend.to_owned()];
+    row.extend(cells);
+
+    row
+}
+
+fn cell(worst: &Worst) -> String {
+    let mark = if worst.exceeds() { " !" } else { "" };
+
+    format!("{:.1e}/{:.0e}{mark}", worst.difference, worst.allowed)
+}
