@@ -11,6 +11,7 @@ mod support;
 
 use attention::*;
 use burn::backend::Autodiff;
+use burn::module::AutodiffModule;
 use burn::nn::attention::{MhaInput, MultiHeadAttentionConfig};
 use burn::tensor::Tensor;
 use counting::{Counting, elements, passes_over, tensors_of};
@@ -60,6 +61,13 @@ fn check(plain: Cost, recorded: Cost, sums: usize) {
     assert_eq!(recorded.left, sums as isize);
 }
 
+/// Breaks when evaluation records.
+fn assert_free(evaluation: impl FnOnce() -> Tensor<Counting, 3>) {
+    let before = elements();
+    drop(evaluation());
+    assert_eq!(elements(), before);
+}
+
 /// One test, since the counts are of the whole process.
 #[test]
 fn recording_reads_the_probabilities_once_and_keeps_sums_only() {
@@ -85,12 +93,17 @@ fn recording_reads_the_probabilities_once_and_keeps_sums_only() {
             let expected = cost(|| plain.forward(theirs).context);
             let found = cost(|| recorded.forward(ours).context);
             check(expected, found, 4 * (SIZE + 2));
+            let evaluated = recorded.valid();
+            let input = AttentionInput::self_attn(tokens.clone().inner());
+            assert_free(|| evaluated.forward(input.clone()).context);
 
             let recorded: MacSelfAttention<B> = fused.clone().into();
             let mask = padded.then(|| mask.clone());
             let expected = cost(|| fused.forward(tokens.clone(), mask.clone()));
             let found = cost(|| recorded.forward(tokens.clone(), mask));
             check(expected, found, 3 * (SIZE + 2));
+            let evaluated = recorded.valid();
+            assert_free(|| evaluated.forward(tokens.clone().inner(), None));
         }
     }
 }

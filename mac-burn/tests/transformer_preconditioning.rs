@@ -247,3 +247,24 @@ fn an_encoder_layer_records_what_each_projection_sees() {
     assert_close(&found[6], &second, ROUNDING, "query of the second layer");
     assert_close(&found[7], &second, ROUNDING, "key of the second layer");
 }
+
+/// Breaks when the two attentions of a decoder layer take each other's statistics, or cross-attention
+/// those of the target for its memory.
+#[test]
+fn a_decoder_layer_records_what_each_attention_sees() {
+    let decoder = decoder();
+    let [target, memory] = [10, 11].map(|seed| random::<F64, 3>([BATCH, KEYS, SIZE], seed));
+    decode(&decoder, target.clone(), memory.clone());
+    let found = all_means(&decoder, &decoder_linears(&decoder));
+    let memory = Host::of(&memory).token_mean(Some(LENGTHS));
+    let normalized = decoder.layers[0].norm_3.forward(target);
+    let normalized = Host::of(&normalized).token_mean(Some(HOLE));
+    let key = 1;
+    for layer in 0..2 {
+        let cross = &found[10 * layer..10 * layer + 4];
+        assert_close(&cross[key], &memory, ROUNDING, "key of cross-attention");
+    }
+    let own = &found[4..8];
+    assert_close(&own[0], &normalized, ROUNDING, "query of self-attention");
+    assert_close(&own[key], &normalized, ROUNDING, "key of self-attention");
+}
