@@ -7,7 +7,7 @@ pub enum MacError {
     /// A hyper-parameter outside its range.
     #[error("`{field}` is {value}, but must be {allowed}")]
     InvalidConfig {
-        /// The field of [`MacConfig`](crate::MacConfig).
+        /// The field of [`MacConfig`](crate::MacConfig), or the argument.
         field: &'static str,
         /// The value found.
         value: String,
@@ -40,7 +40,7 @@ pub enum MacError {
     /// A record written without a second optimizer, for an optimizer with one.
     #[error(
         "the optimizer record has no state of a second optimizer, but the optimizer that it is \
-         loaded into has one: make it without `Mac::with_second_optimizer`"
+         loaded into has one: call `Mac::with_second_optimizer` after loading"
     )]
     RecordWithoutSecondOptimizer,
     /// A setting of the second optimizer where there is none.

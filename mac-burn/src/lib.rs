@@ -52,7 +52,9 @@
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
-//! network's first layer takes an [`InputCovariance`].
+//! network's first layer takes an [`InputCovariance`]. What no recorder covers, such as norms and
+//! embeddings, takes the step of momentum SGD or [that of a second
+//! optimizer](Mac::with_second_optimizer).
 
 mod config;
 mod curvature;

@@ -278,6 +278,27 @@ fn a_record_without_a_second_optimizer_is_refused_by_a_mac_with_one() {
     assert_eq!(refused.err(), Some(MacError::RecordWithoutSecondOptimizer));
 }
 
+/// Breaks when what was loaded is lost where a second optimizer is added.
+#[test]
+fn a_second_optimizer_may_be_added_to_a_loaded_run() {
+    let start = Network::<B>::new(7);
+    let still = start.clone();
+    let mut mac = config().init();
+    let network = train(start, &mut mac, 0..2);
+    let loaded = config().init().try_load_record(mac.to_record(), &network);
+    let mut both = loaded
+        .expect("it is the record of the network")
+        .with_second_optimizer(adamw().init(), 0.5)
+        .expect("the factor is allowed");
+
+    let grads = || gradients(&still, images(2, 5));
+    let by_mac = values(&mac.step(LR, network.clone(), grads()));
+    let by_both = values(&both.step(LR, network.clone(), grads()));
+    let by_adamw = values(&adamw().init().step(LR * 0.5, network, grads()));
+    assert_eq!(same(&by_both, &by_mac), all_but(&NORM));
+    assert_eq!(same(&by_both, &by_adamw), NORM);
+}
+
 #[test]
 #[should_panic(expected = "the optimizer record has the state of a second optimizer")]
 fn loading_a_record_with_a_second_optimizer_without_one_panics() {

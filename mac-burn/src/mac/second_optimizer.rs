@@ -106,11 +106,15 @@ where
     /// times the learning rate.
     ///
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
-    /// and those of layers that [`skip_layers`](MacConfig::skip_layers) names. A recorded layer's bias
-    /// stays with its weight. MAC's momentum and weight decay do not act on them, only those of the
-    /// second optimizer do; clipping that MAC is configured with does, before the second optimizer's
-    /// own. With [`guard_gradients`](MacConfig::guard_gradients), a gradient that is not finite is one
-    /// of zeros to it: its averages decay by a step, and the parameter moves by what is in them.
+    /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
+    /// bias stays with its weight. MAC's momentum and weight decay do not act on them, only those of
+    /// the second optimizer do; clipping that MAC is configured with does, before the second
+    /// optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a gradient that is
+    /// not finite is one of zeros to it: its averages decay by a step, and the parameter moves by what
+    /// is in them.
+    ///
+    /// A record is loaded into an optimizer that has a second one if it was written by such a one. To
+    /// add one to a run, load the record first. A second call replaces the first's optimizer.
     ///
     /// ```
     /// use burn::module::Module;
