@@ -4,7 +4,12 @@
 pub mod accuracy;
 pub mod backend;
 pub mod digits;
+pub mod exit;
+pub mod image_folder;
 pub mod interval;
 pub mod learner;
+pub mod mnist;
 pub mod no_device;
 pub mod optimizer_choice;
+pub mod tasks;
+pub mod training;

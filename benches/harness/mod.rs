@@ -9,13 +9,14 @@
 //! steady state of a loop that does nothing else, rather than the caches and the free memory that
 //! the previous contender left.
 
+mod backends;
 mod comparison;
 mod machine;
 mod options;
 mod ratio;
 
+pub(crate) use backends::{OnBackend, on_backends};
 pub(crate) use comparison::{Comparison, Contender};
-pub(crate) use machine::describe_machine;
 pub(crate) use options::Options;
 
 use burn::tensor::backend::Backend;

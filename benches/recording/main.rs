@@ -6,7 +6,7 @@
 //! cargo bench --bench recording --features ndarray -- --backend ndarray
 //! ```
 //!
-//! The bar on flex: at most 1.03 times Burn's own layers.
+//! The bars on flex: at most 1.03 times Burn's own layers, 1.05 times for the vision transformer.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -15,6 +15,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod plain;
+mod plain_vit;
 
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
@@ -22,12 +23,11 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
-use clap::Parser;
-use harness::{Comparison, Contender, Options, describe_machine, timed};
+use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
 use mac_burn::MacConfig;
-use mac_burn_examples::backend;
-use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig};
+use mac_burn_models::{Deit, DeitConfig, LeNet, LeNetConfig, Mlp, MlpConfig};
 use plain::{PlainLeNet, PlainMlp};
+use plain_vit::PlainVit;
 
 const BATCH: usize = 128;
 /// Enough to see that everything runs.
@@ -42,38 +42,46 @@ const PAUSED: &str = "recorders paused";
 const NEVER: usize = 1_000_000_000;
 /// Of a recording pass to a plain one.
 const BAR: f64 = 1.03;
+/// The same for the vision transformer.
+const BAR_VIT: f64 = 1.05;
+/// Images of the vision transformer's batch.
+const BATCH_VIT: usize = 32;
+/// Its blocks.
+const LAYERS_VIT: usize = 4;
 
 fn main() {
-    let options = Options::parse();
-    #[cfg(feature = "flex")]
-    on_backend::<backend::Flex>("flex", &options);
-    #[cfg(feature = "ndarray")]
-    on_backend::<backend::NdArray>("ndarray", &options);
-    #[cfg(feature = "wgpu")]
-    on_backend::<backend::Wgpu>("wgpu", &options);
-    #[cfg(feature = "cuda")]
-    on_backend::<backend::Cuda>("cuda", &options);
+    on_backends::<Recording>();
 }
 
-fn on_backend<B: Backend>(name: &str, options: &Options) {
-    if !options.wants_backend(name) {
-        return;
-    }
-    let device = Default::default();
-    let size = if options.quick() { QUICK_BATCH } else { BATCH };
-    println!(
-        "# Forward and backward, batch of {size}: {}",
-        backend::describe::<B>(&device)
-    );
-    println!("{}\n", describe_machine());
+struct Recording;
 
-    let bar = (name == "flex").then_some(BAR);
-    case("mlp 784-512-512-10", options, bar, || {
-        mlp::<Autodiff<B>>(size, &device)
-    });
-    case("lenet 1x28x28", options, bar, || {
-        lenet::<Autodiff<B>>(size, &device)
-    });
+impl OnBackend for Recording {
+    fn title(options: &Options) -> String {
+        let [size, size_vit] = [BATCH, BATCH_VIT].map(|size| batch_size(options, size));
+        format!("Forward and backward, batch of {size}, {size_vit} for the vision transformer")
+    }
+
+    fn run<B: Backend>(backend: &str, options: &Options) {
+        let device = Default::default();
+        let [size, size_vit] = [BATCH, BATCH_VIT].map(|size| batch_size(options, size));
+        let bar = |bar| (backend == "flex").then_some(bar);
+        case("mlp 784-512-512-10", options, bar(BAR), || {
+            mlp::<Autodiff<B>>(size, &device)
+        });
+        case("lenet 1x28x28", options, bar(BAR), || {
+            lenet::<Autodiff<B>>(size, &device)
+        });
+        case(
+            "vit 192, 3 heads, 65 tokens, 4 blocks",
+            options,
+            bar(BAR_VIT),
+            || vit::<Autodiff<B>>(size_vit, &device),
+        );
+    }
+}
+
+fn batch_size(options: &Options, size: usize) -> usize {
+    if options.quick() { QUICK_BATCH } else { size }
 }
 
 fn case<'a>(
@@ -99,25 +107,46 @@ fn mlp<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender
     let batch = Batch::<B, 2>::random([size, 784], device);
     let make = || MlpConfig::new(vec![784, 512, 512, CLASSES]).init(device);
     let plain = PlainMlp::from(make());
-    let recording = scheduled(make(), 1, &batch, Mlp::forward);
-    let paused = scheduled(make(), NEVER, &batch, Mlp::forward);
-    vec![
-        contender(PLAIN, &batch, move |input| plain.forward(input)),
-        contender(RECORDING, &batch, move |input| recording.forward(input)),
-        contender(PAUSED, &batch, move |input| paused.forward(input)),
-    ]
+    contenders(&batch, make, Mlp::forward, move |input| {
+        plain.forward(input)
+    })
 }
 
 fn lenet<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
     let batch = Batch::<B, 4>::random([size, 1, 28, 28], device);
     let make = || LeNetConfig::new([28, 28]).init(device);
     let plain = PlainLeNet::from(make());
-    let recording = scheduled(make(), 1, &batch, LeNet::forward);
-    let paused = scheduled(make(), NEVER, &batch, LeNet::forward);
+    contenders(&batch, make, LeNet::forward, move |input| {
+        plain.forward(input)
+    })
+}
+
+fn vit<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let batch = Batch::<B, 4>::random([size, 3, 32, 32], device);
+    let make = || {
+        DeitConfig::cifar_tiny(CLASSES)
+            .with_n_layers(LAYERS_VIT)
+            .init(device)
+    };
+    let plain = PlainVit::from(make());
+    contenders(&batch, make, Deit::forward, move |input| {
+        plain.forward(input)
+    })
+}
+
+/// A network of plain layers, and recorded ones that record and that are paused.
+fn contenders<'a, B: AutodiffBackend, M: AutodiffModule<B> + 'a, const D: usize>(
+    batch: &Batch<B, D>,
+    make: impl Fn() -> M,
+    forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
+    plain: impl Fn(Tensor<B, D>) -> Tensor<B, 2> + 'a,
+) -> Vec<Contender<'a>> {
+    let recording = scheduled(make(), 1, batch, forward);
+    let paused = scheduled(make(), NEVER, batch, forward);
     vec![
-        contender(PLAIN, &batch, move |input| plain.forward(input)),
-        contender(RECORDING, &batch, move |input| recording.forward(input)),
-        contender(PAUSED, &batch, move |input| paused.forward(input)),
+        contender(PLAIN, batch, plain),
+        contender(RECORDING, batch, move |input| forward(&recording, input)),
+        contender(PAUSED, batch, move |input| forward(&paused, input)),
     ]
 }
 
@@ -149,7 +178,7 @@ fn scheduled<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize>(
     network: M,
     tcov: usize,
     batch: &Batch<B, D>,
-    forward: impl Fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
+    forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
 ) -> M {
     let mut mac = MacConfig::new().with_tcov(tcov).init();
     let gradients = batch.pass(|input| forward(&network, input));

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! As in training, a forward pass goes before each step, and each step gets gradients that nobody
-//! else holds, so that all contenders may work in place; both are made outside the clock. Muon orthogonalizes matrices and is made for those of hidden layers: it is given these
-//! alone. The bars for MAC on flex, at the linear layer from 1024 to 4096: at most 1.5 times SGD and
-//! at most 0.8 times AdamW.
+//! else holds, so that all contenders may work in place; both are made outside the clock. Muon
+//! orthogonalizes matrices and is made for those of hidden layers: it is given these alone. The bars
+//! for MAC on flex, at the linear layer from 1024 to 4096: at most 1.5 times SGD and at most 0.8 times
+//! AdamW.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -22,51 +23,50 @@ mod network;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use clap::Parser;
 use contenders::{ADAMW, HEADERS, MAC, SGD, contenders};
-use harness::{Comparison, Options, describe_machine};
+use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
-use mac_burn_examples::backend;
-use mac_burn_models::{LeNet, Mlp};
+use mac_burn_models::{Deit, LeNet, Mlp};
 use network::Network;
 
 /// Of MAC's plain step to SGD's.
 const BAR_SGD: f64 = 1.5;
 /// Of MAC's plain step to AdamW's.
 const BAR_ADAMW: f64 = 0.8;
+/// The same for the vision transformer.
+const BAR_ADAMW_VIT: f64 = 1.0;
 
 fn main() {
-    let options = Options::parse();
-    #[cfg(feature = "flex")]
-    on_backend::<backend::Flex>("flex", &options);
-    #[cfg(feature = "ndarray")]
-    on_backend::<backend::NdArray>("ndarray", &options);
-    #[cfg(feature = "wgpu")]
-    on_backend::<backend::Wgpu>("wgpu", &options);
-    #[cfg(feature = "cuda")]
-    on_backend::<backend::Cuda>("cuda", &options);
+    on_backends::<Step>();
 }
 
-fn on_backend<B: Backend>(name: &str, options: &Options) {
-    if !options.wants_backend(name) {
-        return;
+struct Step;
+
+impl OnBackend for Step {
+    fn title(_options: &Options) -> String {
+        "The optimizer's step".into()
     }
-    let device = Default::default();
-    println!(
-        "# The optimizer's step: {}",
-        backend::describe::<B>(&device)
-    );
-    println!("{}\n", describe_machine());
 
-    let linear = case::<Autodiff<B>, MacLinear<_>>("linear", options, &device);
-    case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device);
-    case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device);
+    fn run<B: Backend>(backend: &str, options: &Options) {
+        let device = Default::default();
+        let linear = case::<Autodiff<B>, MacLinear<_>>("linear", options, &device);
+        case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device);
+        case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device);
+        let vit = case::<Autodiff<B>, Deit<_>>("vit 192, 12 blocks", options, &device);
 
-    if let Some(linear) = linear.filter(|_| name == "flex" && !options.quick()) {
-        let [sgd, adamw] = [SGD, ADAMW].map(|baseline| linear.ratio(MAC, baseline));
-        println!(
-            "MAC at the linear layer: {sgd} x SGD, bar {BAR_SGD}; {adamw} x AdamW, bar {BAR_ADAMW}"
-        );
+        if backend != "flex" || options.quick() {
+            return;
+        }
+        if let Some(linear) = linear {
+            let [sgd, adamw] = [SGD, ADAMW].map(|baseline| linear.ratio(MAC, baseline));
+            println!(
+                "MAC at the linear layer: {sgd} x SGD, bar {BAR_SGD}; {adamw} x AdamW, bar {BAR_ADAMW}"
+            );
+        }
+        if let Some(vit) = vit {
+            let adamw = vit.ratio(MAC, ADAMW);
+            println!("MAC at the vision transformer: {adamw} x AdamW, bar {BAR_ADAMW_VIT}");
+        }
     }
 }
 

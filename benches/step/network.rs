@@ -3,7 +3,8 @@ use burn::nn::LinearConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::MacLinear;
-use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig};
+use mac_burn_models::deit::DeitBlock;
+use mac_burn_models::{Deit, DeitConfig, LeNet, LeNetConfig, Mlp, MlpConfig};
 
 /// A network whose step is measured.
 pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
@@ -73,4 +74,27 @@ fn random<B: AutodiffBackend, const D: usize>(
     device: &B::Device,
 ) -> Tensor<B, D> {
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
+}
+
+/// The vision transformer of DeiT-Ti's width for images of 32×32.
+impl<B: AutodiffBackend> Network<B> for Deit<B> {
+    fn make(quick: bool, device: &B::Device) -> Self {
+        let blocks = if quick { 1 } else { 12 };
+        DeitConfig::cifar_tiny(10)
+            .with_n_layers(blocks)
+            .init(device)
+    }
+
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
+        // A quarter: each image has 65 tokens.
+        self.forward(random([batch.div_ceil(4), 3, 32, 32], device))
+    }
+
+    fn hidden_matrices(&self) -> Vec<ParamId> {
+        let of_block = |block: &DeitBlock<B>| {
+            let (attention, mlp) = (&block.attention, &block.mlp);
+            [&attention.qkv, &attention.output, &mlp.fc1, &mlp.fc2].map(|layer| layer.weight.id)
+        };
+        self.blocks.iter().flat_map(of_block).collect()
+    }
 }

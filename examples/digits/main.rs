@@ -24,6 +24,7 @@ use env_logger::Env;
 use mac_burn::InputCovariance;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{self, DigitsDataset};
+use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_models::{LeNet, LeNetConfig};
@@ -33,19 +34,13 @@ use training::train;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
-    match run(&Args::read()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::explained(run(&Args::read()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
-    println!("backend: {}", describe::<Selected>(&device));
     no_device::probe::<Selected>(&device)?;
+    println!("backend: {}", describe::<Selected>(&device));
     Training::seed(&device, args.seed);
 
     let model: LeNet<Training> = LeNetConfig::new([digits::SIZE, digits::SIZE])

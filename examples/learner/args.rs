@@ -9,9 +9,8 @@ use mac_burn::MacConfig;
 use mac_burn_examples::digits;
 use mac_burn_examples::interval::number_in;
 use mac_burn_examples::learner::RunConfig;
+use mac_burn_examples::mnist;
 use mac_burn_models::LeNetConfig;
-
-use crate::mnist;
 
 /// Trains a LeNet with MAC in burn-train's Learner.
 #[derive(Parser, Debug)]
@@ -29,17 +28,17 @@ pub(crate) struct Args {
     batch_size: usize,
 
     /// Learning rate at the start, in (0, 1]; falls to zero along a cosine
-    #[arg(long, allow_negative_numbers = true, default_value_t = 0.1,
-          value_parser = number_in((Excluded(0.0), Included(1.0))))]
-    lr: f64,
+    /// [default: 0.1 for mnist, 0.05 for digits]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(1.0))))]
+    lr: Option<f64>,
 
     /// Damping, in (0, inf]; at inf MAC is SGD
-    #[arg(long, allow_negative_numbers = true, default_value_t = MacConfig::new().damping,
+    #[arg(long, allow_hyphen_values = true, default_value_t = MacConfig::new().damping,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
     damping: f64,
 
     /// Weight decay, 0 or more
-    #[arg(long, allow_negative_numbers = true, default_value_t = 5e-4, value_parser = number_in(0.0..f64::INFINITY))]
+    #[arg(long, allow_hyphen_values = true, default_value_t = 5e-4, value_parser = number_in(0.0..f64::INFINITY))]
     weight_decay: f64,
 
     /// Seed of the initial parameters and of the order of the images
@@ -81,9 +80,9 @@ impl Args {
 
     /// What the options say of the course of the run.
     pub(crate) fn config(&self) -> RunConfig {
-        let size = match self.data {
-            DataChoice::Mnist => mnist::SIZE,
-            DataChoice::Digits => digits::SIZE,
+        let (size, lr) = match self.data {
+            DataChoice::Mnist => (mnist::SIZE, 0.1),
+            DataChoice::Digits => (digits::SIZE, 0.05),
         };
         RunConfig::new(LeNetConfig::new([size, size]))
             .with_mac(
@@ -91,7 +90,7 @@ impl Args {
                     .with_damping(self.damping)
                     .with_weight_decay(self.weight_decay),
             )
-            .with_lr(self.lr)
+            .with_lr(self.lr.unwrap_or(lr))
             .with_epochs(self.epochs)
             .with_batch_size(self.batch_size)
             .with_seed(self.seed)
@@ -127,7 +126,7 @@ mod tests {
             ("--data cifar", "[possible values: mnist, digits]"),
             ("--lr 1.5", "must be a number in (0, 1]"),
             ("--damping 0", "must be a number in (0, inf]"),
-            ("--weight-decay -1", "must be a number in [0, inf)"),
+            ("--weight-decay -1e-4", "must be a number in [0, inf)"),
             ("--workers 2", "2 is not in 0..=1"),
             ("--epochs 0", "0 is not in 1.."),
             ("--resume 0", "0 is not in 1.."),

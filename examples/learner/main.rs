@@ -13,7 +13,6 @@
 
 mod args;
 mod artifacts;
-mod mnist;
 mod plain_renderer;
 
 use std::error::Error;
@@ -24,24 +23,22 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
+use mac_burn_examples::exit;
 use mac_burn_examples::learner::{Classifier, Data, Loaders, Run};
+use mac_burn_examples::mnist;
+use mac_burn_examples::no_device;
 
 use args::{Args, DataChoice};
 use artifacts::Artifacts;
 use plain_renderer::PlainRenderer;
 
 fn main() -> ExitCode {
-    match run(&Args::read()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::explained(run(&Args::read()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
+    no_device::probe::<Selected>(&device)?;
     println!("backend: {}", describe::<Selected>(&device));
     Training::seed(&device, args.seed);
 

@@ -30,6 +30,12 @@ pub enum WeightDecayForm {
 /// removed from the gradient; well above it, MAC is momentum SGD. It does not change the length of
 /// a step otherwise, so a learning rate tuned for SGD is a good start. The exception is a first
 /// layer with an [`InputCovariance`](crate::InputCovariance), whose step scales with `1/ρ`.
+///
+/// # What is not covered
+///
+/// The fields hold for all parameters, preconditioned or not, until the latter are handed to a
+/// [second optimizer](Mac::with_second_optimizer). Then momentum and weight decay are only those of
+/// recorded layers, while `gradient_clipping` and `guard_gradients` hold for all.
 #[derive(Config, Debug)]
 pub struct MacConfig {
     /// `ρ`, in (0, ∞]. At infinity MAC is momentum SGD.
@@ -60,7 +66,8 @@ pub struct MacConfig {
     pub gradient_clipping: Option<GradientClippingConfig>,
     /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
     /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
-    /// names and everything below.
+    /// names and everything below. They go to the [second
+    /// optimizer](Mac::with_second_optimizer) if there is one.
     #[config(default = "Vec::new()")]
     pub skip_layers: Vec<String>,
     /// Parameters without weight decay, as path patterns.
@@ -71,7 +78,8 @@ pub struct MacConfig {
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step.
     /// The default, `None`, is yes where the backend fuses element-wise operations into the update,
-    /// and no elsewhere: on flex it makes a step of a large weight about three times as long.
+    /// and no elsewhere: on flex it makes a step of a large weight about three times as long. A
+    /// [second optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros.
     pub guard_gradients: Option<bool>,
 }
 
@@ -191,7 +199,7 @@ pub(crate) fn check_stat_decay(stat_decay: f64) -> Result<(), MacError> {
     })
 }
 
-fn check<T: Copy + ToString>(
+pub(crate) fn check<T: Copy + ToString>(
     field: &'static str,
     value: T,
     allowed: &'static str,

@@ -31,6 +31,21 @@ pub enum MacError {
         /// The first difference found.
         problem: String,
     },
+    /// A record written with a second optimizer, for an optimizer without one.
+    #[error(
+        "the optimizer record has the state of a second optimizer, but the optimizer that it is \
+         loaded into has none: give it one by `Mac::with_second_optimizer`"
+    )]
+    RecordWithSecondOptimizer,
+    /// A record written without a second optimizer, for an optimizer with one.
+    #[error(
+        "the optimizer record has no state of a second optimizer, but the optimizer that it is \
+         loaded into has one: make it without `Mac::with_second_optimizer`"
+    )]
+    RecordWithoutSecondOptimizer,
+    /// A setting of the second optimizer where there is none.
+    #[error("there is no second optimizer: give it one by `Mac::with_second_optimizer`")]
+    NoSecondOptimizer,
     /// An input covariance that was never updated.
     #[error(
         "the input covariance of `{layer}` has seen no batch: call `update` with training inputs first"

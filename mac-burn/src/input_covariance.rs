@@ -1,7 +1,7 @@
 use crate::MacError;
 use crate::record::Recorded;
 use crate::record::layer::LayerParameters;
-use crate::record::statistics::{Conv2dGeometry, at_least_f32};
+use crate::record::statistics::{Conv2dGeometry, at_least_f32, untracked};
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::Backend;
@@ -105,7 +105,7 @@ impl<B: Backend> InputCovariance<B> {
     ///
     /// If a `Conv2d` is given an input that is not of rank 4.
     pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
-        let input = at_least_f32(input.detach());
+        let input = at_least_f32(untracked(&input));
         let mean = match &self.rows {
             Rows::Tokens => {
                 let size = input.dims()[D - 1];

@@ -45,6 +45,10 @@
 //! model = optim.step(0.1, model, grads);
 //! ```
 //!
+//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacTransformerEncoder`] and
+//! [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
+//! values.
+//!
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
@@ -64,19 +68,21 @@ mod preconditioner_record;
 mod rank_one;
 mod record;
 mod report;
+mod second_optimizer_report;
 mod survey;
 
 pub use config::{MacConfig, WeightDecayForm};
 pub use error::MacError;
 pub use input_covariance::{FirstLayer, InputCovariance};
-pub use mac::{Mac, MacRecord};
+pub use mac::{Mac, MacRecord, NoSecondOptimizer, NoSecondOptimizerState, SecondOptimizerRecord};
 pub use optimizer::{MacOptimizer, MacOptimizerState};
 pub use preconditioner::MacPreconditioner;
 pub use preconditioner_record::MacPreconditionerRecord;
 pub use record::{
-    AttentionInput, DecoderInput, MacConv2d, MacLinear, MacMultiHeadAttention, MacSelfAttention,
-    MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
+    AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
+    MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
     MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
     SelfAttentionConfig,
 };
 pub use report::{Coverage, LayerReport, Report};
+pub use second_optimizer_report::SecondOptimizerReport;

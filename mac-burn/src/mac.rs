@@ -1,30 +1,34 @@
-use crate::gradients::{Merger, Preparation};
-use crate::patterns::PathPatterns;
+mod exemption;
+mod mac_record;
+mod momentum_bytes;
+mod no_second_optimizer;
+mod second_optimizer;
+
+pub use mac_record::MacRecord;
+pub use no_second_optimizer::{NoSecondOptimizer, NoSecondOptimizerState};
+pub use second_optimizer::SecondOptimizerRecord;
+
+use crate::gradients;
 use crate::preconditioner::Devices;
-use crate::preconditioner_record::MacPreconditionerRecord;
 use crate::report::Report;
 use crate::survey::Survey;
-use crate::{InputCovariance, MacConfig, MacError, MacOptimizer, MacPreconditioner};
+use crate::{
+    InputCovariance, MacConfig, MacError, MacOptimizer, MacPreconditioner, SecondOptimizerReport,
+};
 use burn::grad_clipping::GradientClipping;
-use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
-use burn::optim::LearningRate;
+use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
-use burn::tensor::Tensor;
+use burn::optim::{
+    GradientsParams, LearningRate, MultiGradientsParams, Optimizer, SimpleOptimizer,
+};
 use burn::tensor::backend::AutodiffBackend;
+use exemption::Exemption;
+use momentum_bytes::momentum_bytes;
+use second_optimizer::{SecondOptimizer, uncovered};
 use std::any::type_name;
-use std::collections::HashSet;
 
 /// Burn's adaptor around [`MacOptimizer`].
 type Adaptor<M, B> = OptimizerAdaptor<MacOptimizer<<B as AutodiffBackend>::InnerBackend>, M, B>;
-
-/// The state of a [`Mac`]: the preconditioner's, the momentum of parameters with weight decay, and
-/// that of parameters without.
-pub type MacRecord<M, B> = (
-    MacPreconditionerRecord,
-    <Adaptor<M, B> as Optimizer<M, B>>::Record,
-    <Adaptor<M, B> as Optimizer<M, B>>::Record,
-);
 
 /// The MAC optimizer: [`MacPreconditioner`] in front of [`MacOptimizer`].
 ///
@@ -54,40 +58,33 @@ pub type MacRecord<M, B> = (
 /// devices. With neither a recorded layer nor a statistic, it is momentum SGD, and says so once by
 /// `log` and in [`report`](Self::report).
 ///
+/// # A second optimizer
+///
+/// Momentum SGD is also the step of what no recorder covers: embeddings, norms, position embeddings,
+/// class tokens. [`with_second_optimizer`](Self::with_second_optimizer) hands these to another of
+/// Burn's optimizers, whose type is `O`.
+///
 /// # Panics
 ///
 /// At the first step after [`load_record`](Optimizer::load_record), if the record belongs to
-/// another model; `load_record` itself, if it has another version. The text is that of the error
-/// that [`try_load_record`](Self::try_load_record) returns.
+/// another model; `load_record` itself, if it has another version, or a second optimizer where this
+/// has none or the other way round. The text is that of the error that
+/// [`try_load_record`](Self::try_load_record) returns.
 #[derive(Clone)]
-pub struct Mac<M, B>
+pub struct Mac<M, B, O = NoSecondOptimizer>
 where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
 {
     preconditioner: MacPreconditioner<B>,
     decayed: Adaptor<M, B>,
     exempt: Adaptor<M, B>,
     exemption: Exemption,
+    second: Option<SecondOptimizer<M, B, O>>,
     clipping: Option<GradientClipping>,
     guard: bool,
     unverified: bool,
-}
-
-/// Which parameters have no weight decay.
-#[derive(Debug, Clone)]
-struct Exemption {
-    patterns: PathPatterns,
-    rank_one: bool,
-}
-
-impl Exemption {
-    fn of<B: AutodiffBackend>(&self, survey: &Survey<B>) -> HashSet<ParamId> {
-        let exempt = survey.parameters.iter().filter(|parameter| {
-            (self.rank_one && parameter.shape.len() <= 1) || self.patterns.cover(&parameter.path)
-        });
-        exempt.map(|parameter| parameter.id).collect()
-    }
 }
 
 impl<M, B> Mac<M, B>
@@ -100,23 +97,26 @@ where
             .guard_gradients
             .unwrap_or_else(fuses::<B::InnerBackend>);
         let optimizer = config.optimizer().with_guard(guard);
+        let clipping = config.gradient_clipping.as_ref();
         Ok(Self {
             preconditioner: MacPreconditioner::new(config)?,
             exempt: optimizer.clone().without_weight_decay().into(),
             decayed: optimizer.into(),
-            exemption: Exemption {
-                patterns: PathPatterns::new("no_decay", &config.no_decay)?,
-                rank_one: config.no_decay_norms_and_biases,
-            },
-            clipping: config
-                .gradient_clipping
-                .as_ref()
-                .map(|clipping| clipping.init()),
+            exemption: Exemption::new(config)?,
+            second: None,
+            clipping: clipping.map(|clipping| clipping.init()),
             guard,
             unverified: false,
         })
     }
+}
 
+impl<M, B, O> Mac<M, B, O>
+where
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
     /// Preconditions a layer by its measured input covariance, in place of its mean activation.
     ///
     /// # Errors
@@ -156,88 +156,68 @@ where
 
     /// What is covered, what was seen and what is kept. Reads from the device: not for every step.
     pub fn report(&self, module: &M) -> Report {
-        let mut momentum = MomentumBytes::<M, B> {
-            records: [&self.decayed, &self.exempt].map(Optimizer::to_record),
-            bytes: 0,
-        };
-        module.visit(&mut momentum);
-        self.preconditioner
-            .report(module)
-            .with_momentum(momentum.bytes)
-    }
-
-    /// Continues from a record of the optimizer of `module`.
-    ///
-    /// # Errors
-    ///
-    /// If the record has another version or belongs to another model.
-    pub fn try_load_record(self, record: MacRecord<M, B>, module: &M) -> Result<Self, MacError> {
-        record.0.check_version()?;
-        let mut loaded = self.load_record(record);
-        loaded.verify(&Survey::of(module))?;
-        Ok(loaded)
-    }
-
-    /// Compares a loaded record with the module it is used for.
-    fn verify(&mut self, survey: &Survey<B>) -> Result<(), MacError> {
-        if !std::mem::take(&mut self.unverified) {
-            return Ok(());
+        let survey = Survey::of(module);
+        let report = Report::new(&survey, &self.preconditioner)
+            .with_momentum(momentum_bytes([&self.decayed, &self.exempt], module));
+        match &self.second {
+            Some(second) => report.with_second_optimizer(SecondOptimizerReport::new(
+                &survey,
+                &uncovered(&survey, &self.preconditioner),
+                second.lr_factor(),
+            )),
+            None => report,
         }
-        self.preconditioner.settle(survey)?;
-        let records = [&self.decayed, &self.exempt].map(Optimizer::to_record);
-        let mut ids = records.iter().flat_map(|record| record.keys());
-        if ids.all(|id| survey.parameter(*id).is_some()) {
-            return Ok(());
-        }
-        Err(MacError::RecordOfAnotherModel {
-            problem: "it has the momentum of a parameter that the module does not have".into(),
-        })
     }
 
     fn step_on(
         &mut self,
         lr: LearningRate,
         module: M,
-        grads: GradientsParams,
+        mut grads: GradientsParams,
         devices: Devices,
     ) -> M {
         let survey = Survey::of(&module);
         self.verify(&survey)
             .unwrap_or_else(|error| panic!("{error}"));
-
-        let mut preparation = Preparation::new(grads, self.exemption.of(&survey));
         if let Some(clipping) = &self.clipping {
-            preparation.clip(&module, clipping);
+            gradients::clip(&module, &mut grads, clipping);
         }
-        preparation
-            .precondition(|grads| self.preconditioner.run(&survey, grads, devices, self.guard));
+        let second = self.second.as_ref().map(|second| {
+            let uncovered = uncovered(&survey, &self.preconditioner);
+            second.take(&module, &mut grads, &uncovered, self.guard)
+        });
+        let mut grads = self.preconditioner.run(&survey, grads, devices, self.guard);
         if self.guard {
-            preparation.mark(&module, |id| self.preconditioner.marks(id));
+            let marked = |id| self.preconditioner.marks(id);
+            gradients::fill_broken(&module, &mut grads, f32::NAN, marked);
         }
-        let (decayed, exempt) = preparation.split(&module);
+        let exempt = gradients::take(&module, &mut grads, &self.exemption.of(&survey));
 
-        let module = self.decayed.step(lr, module, decayed);
-        if exempt.is_empty() {
-            module
-        } else {
-            self.exempt.step(lr, module, exempt)
+        let mut module = self.decayed.step(lr, module, grads);
+        if !exempt.is_empty() {
+            module = self.exempt.step(lr, module, exempt);
+        }
+        match self.second.as_mut().zip(second) {
+            Some((optimizer, grads)) => optimizer.step(lr, module, grads),
+            None => module,
         }
     }
 }
 
-impl<M, B> Optimizer<M, B> for Mac<M, B>
+impl<M, B, O> Optimizer<M, B> for Mac<M, B, O>
 where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
 {
-    type Record = MacRecord<M, B>;
+    type Record = MacRecord<M, B, O>;
 
     fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
         self.step_on(lr, module, grads, Devices::Own)
     }
 
     fn step_multi(&mut self, lr: LearningRate, module: M, grads: MultiGradientsParams) -> M {
-        let grads = Merger::merge(&module, grads);
+        let grads = gradients::merge(&module, grads);
         self.step_on(lr, module, grads, Devices::All)
     }
 
@@ -246,17 +226,12 @@ where
             self.preconditioner.to_record(),
             self.decayed.to_record(),
             self.exempt.to_record(),
+            self.second.as_ref().map(SecondOptimizer::to_record),
         )
     }
 
-    fn load_record(self, (preconditioner, decayed, exempt): Self::Record) -> Self {
-        Self {
-            preconditioner: self.preconditioner.load_record(preconditioner),
-            decayed: self.decayed.load_record(decayed),
-            exempt: self.exempt.load_record(exempt),
-            unverified: true,
-            ..self
-        }
+    fn load_record(self, record: Self::Record) -> Self {
+        self.load(record).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -265,29 +240,4 @@ where
 /// Asked of the type, since `Backend::name` may start the default device.
 fn fuses<B>() -> bool {
     type_name::<B>().contains("Fusion<")
-}
-
-/// Adds up the bytes of the momentum buffers.
-struct MomentumBytes<M, B>
-where
-    M: AutodiffModule<B>,
-    B: AutodiffBackend,
-{
-    records: [<Adaptor<M, B> as Optimizer<M, B>>::Record; 2],
-    bytes: usize,
-}
-
-impl<M, B> ModuleVisitor<B> for MomentumBytes<M, B>
-where
-    M: AutodiffModule<B>,
-    B: AutodiffBackend,
-{
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        for record in &self.records {
-            if let Some(record) = record.get(&param.id) {
-                let velocity = record.clone().into_state::<D>().velocity;
-                self.bytes += velocity.shape().num_elements() * velocity.dtype().size();
-            }
-        }
-    }
 }

@@ -1,19 +1,20 @@
-use crate::config::{check_damping, check_stat_decay};
+mod found;
+mod loading;
+mod settings;
+
+use self::found::Found;
 use crate::curvature::Curvature;
 use crate::dense::DenseCurvature;
 use crate::patterns::PathPatterns;
 use crate::preconditioner_record::MacPreconditionerRecord;
 use crate::rank_one::{LayerGradients, RankOne};
-use crate::record::Recorder;
 use crate::record::layer::{LayerKind, LayerParameters};
-use crate::report::Report;
 use crate::survey::Survey;
 use crate::{InputCovariance, MacConfig, MacError};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// Turns the gradients of a module with recorded layers into preconditioned gradients.
 ///
@@ -82,15 +83,6 @@ pub(crate) enum Devices {
 enum Warning {
     NoRecorder,
     NothingRecorded(ParamId),
-}
-
-/// A layer found in the module, with what its recorders saw since the last step.
-struct Found<B: AutodiffBackend> {
-    parameters: LayerParameters,
-    path: String,
-    recorders: Vec<Recorder<B>>,
-    sums: Option<Tensor<B::InnerBackend, 2>>,
-    skipped: bool,
 }
 
 impl<B: AutodiffBackend> MacPreconditioner<B> {
@@ -166,37 +158,6 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         self.step += 1;
         grads
-    }
-
-    /// Gathers the recorders by the weight they stand for, with the sums they hold.
-    fn find(&self, survey: &Survey<B>, devices: Devices) -> Vec<Found<B>> {
-        let mut layers: BTreeMap<ParamId, Found<B>> = BTreeMap::new();
-        for found in &survey.recorders {
-            let known = found
-                .parameters
-                .and_then(|parameters| Some((parameters, survey.parameter(parameters.weight)?)));
-            let Some((parameters, weight)) = known else {
-                continue;
-            };
-            let sums = match devices {
-                Devices::Own => found.recorder.take(&weight.device),
-                Devices::All => found.recorder.take_all(&weight.device),
-            };
-            let sums = sums.map(Tensor::inner);
-            let layer = layers.entry(parameters.weight).or_insert_with(|| Found {
-                parameters,
-                path: weight.layer_path().to_string(),
-                recorders: Vec::new(),
-                sums: None,
-                skipped: self.skip_layers.cover(weight.layer_path()),
-            });
-            layer.recorders.push(found.recorder.clone());
-            layer.sums = match (layer.sums.take(), sums) {
-                (Some(left), Some(right)) => Some(left + right),
-                (left, right) => left.or(right),
-            };
-        }
-        layers.into_values().collect()
     }
 
     /// Whether this layer is preconditioned by its mean activation.
@@ -325,149 +286,6 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         if self.warned.insert(warning) {
             log::warn!("{}", text());
         }
-    }
-
-    /// Changes the damping `ρ` from the next step on.
-    ///
-    /// A layer with an [`InputCovariance`] is inverted again on the host, `O(size³)`.
-    ///
-    /// # Errors
-    ///
-    /// If it is outside (0, ∞], or an input covariance cannot be inverted with it; nothing is
-    /// changed then.
-    pub fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
-        check_damping(damping)?;
-        let mut dense = self.dense.clone();
-        dense
-            .values_mut()
-            .try_for_each(|curvature| curvature.set_damping(damping))?;
-        self.dense = dense;
-        self.damping = damping;
-        Ok(())
-    }
-
-    /// Changes the decay `β` of the moving averages from the next step on.
-    ///
-    /// # Errors
-    ///
-    /// If it is outside [0, 1); nothing is changed then.
-    pub fn set_stat_decay(&mut self, stat_decay: f64) -> Result<(), MacError> {
-        check_stat_decay(stat_decay)?;
-        self.stat_decay = stat_decay;
-        Ok(())
-    }
-
-    /// The damping `ρ` in use.
-    pub fn damping(&self) -> f64 {
-        self.damping
-    }
-
-    /// The decay `β` of the moving averages in use.
-    pub fn stat_decay(&self) -> f64 {
-        self.stat_decay
-    }
-
-    /// The moving average of `[x̄ ; 1]` of the layer with this weight, not bias-corrected.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`
-    pub fn activation_ema(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
-        self.layers.get(&weight).map(Curvature::ema)
-    }
-
-    /// The mean activation `[x̄ ; 1]` that the layer with this weight is preconditioned by.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[means, size + 1]`
-    pub fn mean_activation(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
-        self.layers.get(&weight)?.mean().cloned()
-    }
-
-    /// What is covered and what was seen. Reads from the device: not for every step.
-    pub fn report<M: AutodiffModule<B>>(&self, module: &M) -> Report {
-        Report::new(&Survey::of(module), self)
-    }
-
-    pub(crate) fn layers(&self) -> &HashMap<ParamId, Curvature<B::InnerBackend>> {
-        &self.layers
-    }
-
-    pub(crate) fn dense(&self) -> &HashMap<ParamId, DenseCurvature<B::InnerBackend>> {
-        &self.dense
-    }
-
-    pub(crate) fn skips(&self, layer_path: &str) -> bool {
-        self.skip_layers.cover(layer_path)
-    }
-
-    /// Everything that the next call depends on.
-    pub fn to_record(&self) -> MacPreconditionerRecord {
-        match &self.loaded {
-            Some(record) => record.clone(),
-            None => MacPreconditionerRecord::new(self),
-        }
-    }
-
-    /// Continues from a record. Damping and stat_decay are the record's.
-    ///
-    /// Whether the record belongs to the model is found out at the next call of
-    /// [`precondition`](Self::precondition); [`try_load_record`](Self::try_load_record) tells at
-    /// once.
-    ///
-    /// # Panics
-    ///
-    /// If the record has another version.
-    pub fn load_record(mut self, record: MacPreconditionerRecord) -> Self {
-        record
-            .check_version()
-            .unwrap_or_else(|error| panic!("{error}"));
-        self.loaded = Some(record);
-        self
-    }
-
-    /// Continues from a record of `module`'s preconditioner.
-    ///
-    /// # Errors
-    ///
-    /// If the record has another version or belongs to another model.
-    pub fn try_load_record<M: AutodiffModule<B>>(
-        mut self,
-        record: MacPreconditionerRecord,
-        module: &M,
-    ) -> Result<Self, MacError> {
-        record.check_version()?;
-        self.loaded = Some(record);
-        self.settle(&Survey::of(module))?;
-        Ok(self)
-    }
-
-    /// Takes a loaded record into use, now that its module is known.
-    pub(crate) fn settle(&mut self, survey: &Survey<B>) -> Result<(), MacError> {
-        let Some(record) = self.loaded.take() else {
-            return Ok(());
-        };
-        let state = record.resolve(survey)?;
-        if (state.damping, state.stat_decay) != (self.damping, self.stat_decay) {
-            log::info!(
-                "the record's damping {} and stat_decay {} replace {} and {}",
-                state.damping,
-                state.stat_decay,
-                self.damping,
-                self.stat_decay
-            );
-        }
-        self.step = state.step;
-        self.damping = state.damping;
-        self.stat_decay = state.stat_decay;
-        self.layers = state.layers;
-        self.dense = state.dense;
-        Ok(())
-    }
-
-    pub(crate) fn step(&self) -> u64 {
-        self.step
     }
 }
 

@@ -7,7 +7,7 @@ use burn::module::ParamId;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The version of the record that this crate reads and writes.
 const VERSION: u32 = 1;
@@ -43,14 +43,10 @@ impl MacPreconditionerRecord {
             step: preconditioner.step(),
             damping: preconditioner.damping(),
             stat_decay: preconditioner.stat_decay(),
-            layers: preconditioner
-                .layers()
-                .values()
+            layers: sorted(preconditioner.layers())
                 .map(Curvature::to_record)
                 .collect(),
-            dense: preconditioner
-                .dense()
-                .values()
+            dense: sorted(preconditioner.dense())
                 .map(DenseCurvature::to_record)
                 .collect(),
         }
@@ -100,6 +96,12 @@ impl MacPreconditionerRecord {
             dense,
         })
     }
+}
+
+/// By weight, so that equal states make equal files.
+fn sorted<T>(by_weight: &HashMap<ParamId, T>) -> impl Iterator<Item = &T> {
+    let sorted: BTreeMap<_, _> = by_weight.iter().collect();
+    sorted.into_values()
 }
 
 type Location<B> = (

@@ -1,7 +1,7 @@
-use crate::MacPreconditioner;
 use crate::curvature::Curvature;
 use crate::record::layer::LayerParameters;
 use crate::survey::{Parameter, Survey};
+use crate::{MacPreconditioner, SecondOptimizerReport};
 use burn::module::ParamId;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -24,6 +24,9 @@ pub struct Report {
     pub momentum_bytes: usize,
     /// Bytes of the statistics and of what is derived from them.
     pub statistics_bytes: usize,
+    /// What goes to a second optimizer, if there is one. Its state is not among the bytes above, since
+    /// Burn does not tell its size.
+    pub second_optimizer: Option<SecondOptimizerReport>,
 }
 
 /// One layer of a [`Report`].
@@ -103,11 +106,17 @@ impl Report {
             parameters: trained.map(Parameter::num_elements).sum(),
             momentum_bytes: 0,
             statistics_bytes: statistics.sum::<usize>() + dense.sum::<usize>(),
+            second_optimizer: None,
         }
     }
 
     pub(crate) fn with_momentum(mut self, bytes: usize) -> Self {
         self.momentum_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn with_second_optimizer(mut self, second: SecondOptimizerReport) -> Self {
+        self.second_optimizer = Some(second);
         self
     }
 
@@ -252,6 +261,10 @@ impl fmt::Display for Report {
             self.parameters,
             100.0 * self.coverage()
         )?;
+        if let Some(second) = &self.second_optimizer {
+            let share = 100.0 * second.parameters as f64 / self.parameters.max(1) as f64;
+            writeln!(f, "{second} ({share:.1} %)")?;
+        }
         write!(
             f,
             "state: momentum {} bytes, statistics {} bytes",

@@ -7,7 +7,7 @@ mod support;
 
 use burn::backend::Autodiff;
 use burn::module::Module;
-use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
+use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::DeviceOps;
 use counting::{Counting, Numbered, operations, reads};
@@ -37,21 +37,41 @@ fn optimizer(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
         .expect("the covariance is regular")
 }
 
+/// What eight steps read and hand to the device.
+fn counted<O: Optimizer<Network<B>, B>>(mut network: Network<B>, mut optim: O) -> (usize, usize) {
+    let batches: Vec<_> = (0..8).map(|index| images::<B>(index, 4)).collect();
+    let before = (reads(), operations());
+    for batch in batches {
+        let grads = gradients(&network, batch);
+        network = optim.step(0.05, network, grads);
+    }
+    (reads() - before.0, operations() - before.1)
+}
+
 /// Breaks when anything in recording, preconditioning or stepping waits for the device.
 #[test]
 fn a_step_reads_nothing() {
     let _alone = alone();
     for guard in [false, true] {
-        let mut network = Network::<B>::new(1);
-        let mut optim = optimizer(&network, guard);
-        let batches: Vec<_> = (0..8).map(|index| images::<B>(index, 4)).collect();
-        let (reads_before, operations_before) = (reads(), operations());
-        for batch in batches {
-            let grads = gradients(&network, batch);
-            network = optim.step(0.05, network, grads);
-        }
-        assert!(operations() > operations_before + 8 * 50);
-        assert_eq!(reads(), reads_before, "with guard {guard}");
+        let network = Network::<B>::new(1);
+        let optim = optimizer(&network, guard);
+        let (reads, operations) = counted(network, optim);
+        assert!(operations > 8 * 50);
+        assert_eq!(reads, 0, "with guard {guard}");
+    }
+}
+
+#[test]
+fn a_step_with_a_second_optimizer_reads_nothing() {
+    let _alone = alone();
+    for guard in [false, true] {
+        let network = Network::<B>::new(1);
+        let optim = optimizer(&network, guard)
+            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .expect("the factor is allowed");
+        let (reads, operations) = counted(network, optim);
+        assert!(operations > 8 * 50);
+        assert_eq!(reads, 0, "with guard {guard}");
     }
 }
 
@@ -118,13 +138,15 @@ fn a_step_takes_its_own_devices_sums_and_a_multi_step_all() {
     }
 }
 
-/// Breaks when statistics stay behind while a model moves.
+/// Breaks when statistics or the state of the second optimizer stay behind while a model moves.
 #[test]
 fn a_model_that_moves_takes_its_optimizer_along() {
     let _alone = alone();
     let run = |moves: bool| {
         let mut network = Network::<B>::new(1);
-        let mut optim = optimizer(&network, true);
+        let mut optim = optimizer(&network, true)
+            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .expect("the factor is allowed");
         for index in 0..6 {
             let device = Numbered(if moves && index >= 3 { 1 } else { 0 });
             network = network.fork(&device);

@@ -129,7 +129,7 @@ fn the_record_of_another_model_panics_at_the_first_step() {
 fn the_record_of_another_version_is_refused() {
     let mut optim = config().init();
     let network = train(Network::<B>::new(7), &mut optim, 0..1);
-    let (preconditioner, decayed, exempt) = optim.to_record();
+    let (preconditioner, decayed, exempt, second) = optim.to_record();
     let mut json = serde_json::to_value(preconditioner).expect("it is plain data");
     json["version"] = 2.into();
     // A version to come may have fields of other names.
@@ -139,7 +139,7 @@ fn the_record_of_another_version_is_refused() {
     let record = serde_json::from_value(json).expect("it is a record");
     let refused = config()
         .init()
-        .try_load_record((record, decayed, exempt), &network);
+        .try_load_record((record, decayed, exempt, second), &network);
     let error = refused.err().expect("the version is another");
     assert_eq!(
         error,

@@ -22,6 +22,8 @@ mod half_run;
 mod process;
 mod trace_run;
 
+#[path = "../traces/attention.rs"]
+mod attention;
 #[path = "../traces/case.rs"]
 mod case;
 #[path = "../traces/comparison.rs"]
@@ -36,6 +38,8 @@ mod error;
 mod layer;
 #[path = "../traces/layer_spec.rs"]
 mod layer_spec;
+#[path = "../traces/named_layers.rs"]
+mod named_layers;
 #[path = "../traces/names.rs"]
 mod names;
 #[path = "../traces/network.rs"]
@@ -54,6 +58,8 @@ mod tolerance;
 mod trace;
 #[path = "../traces/trainer.rs"]
 mod trainer;
+#[path = "../traces/vision_transformer.rs"]
+mod vision_transformer;
 
 use crate::agreement::Agreement;
 use crate::contender::{CONTENDERS, ORACLE};

@@ -1,4 +1,4 @@
-use crate::case::Case;
+use crate::case::{ArchitectureKind, Case};
 use crate::contender::Parameters;
 use crate::coverage::not_covered;
 use crate::error::TraceError;
@@ -9,6 +9,7 @@ use crate::sequential::Sequential;
 use crate::suite::case_folders;
 use crate::trace::Trace;
 use crate::trainer::Route;
+use crate::vision_transformer::VisionTransformer;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use std::collections::BTreeMap;
@@ -39,22 +40,35 @@ fn trace_run<B: AutodiffBackend>(
         return Ok(None);
     }
     let trace = Trace::read(folder)?;
-    let network = Sequential::<B>::build(&case, &Default::default())?;
-    let names = Names::of(&network, &case)?;
-    let mut network = names.load(network, &trace)?;
-    let covariance = first_layer_covariance(&case, &trace, &network)?;
-    let trainer = Route::Mac.trainer(&case, &names, covariance.as_ref())?;
+    let parameters = match case.architecture.known()? {
+        ArchitectureKind::Sequential => network_run::<B, Sequential<B>>(&case, &trace),
+        ArchitectureKind::VisionTransformer => {
+            network_run::<B, VisionTransformer<B>>(&case, &trace)
+        }
+    };
+    Ok(parameters?.map(|parameters| (case.name, parameters)))
+}
+
+fn network_run<B: AutodiffBackend, N: Network<B>>(
+    case: &Case,
+    trace: &Trace,
+) -> Result<Option<Parameters>, TraceError> {
+    let network = N::build(case, &Default::default())?;
+    let names = Names::of(&network, case)?;
+    let mut network = names.load(network, trace)?;
+    let covariance = first_layer_covariance(case, trace, &network)?;
+    let trainer = Route::Mac.trainer(case, &names, covariance.as_ref())?;
     let Some(mut trainer) = trainer else {
         return Ok(None);
     };
     let mut parameters = Parameters::new();
     for step in 0..case.steps {
-        let loss = loss(&network, &trace, step)?;
+        let loss = loss(&network, trace, step)?;
         let grads = GradientsParams::from_grads(loss.backward(), &network);
         (network, _) = trainer.step(case.lr(step), network, grads);
         for (name, values) in names.parameters(&network) {
             parameters.insert(format!("{step:03}.{name}"), values);
         }
     }
-    Ok(Some((case.name, parameters)))
+    Ok(Some(parameters))
 }

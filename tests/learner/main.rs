@@ -1,5 +1,6 @@
 //! A run in burn-train's `Learner` that is resumed ends with the parameters of one that was never interrupted.
 
+mod second_optimizer;
 mod silent_renderer;
 
 use std::fs;
@@ -159,15 +160,17 @@ fn a_run_that_is_resumed_without_a_part_of_its_state_ends_with_other_parameters(
 
 /// Forgets the recorded activations, and where the optimizer is between recordings and between refreshes.
 fn forget_the_statistics(artifacts: &Path) {
-    let (_, decayed, exempt): OptimizerRecord = load(artifacts, "optim");
+    let (_, decayed, exempt, second): OptimizerRecord = load(artifacts, "optim");
     let (preconditioner, ..) = optimizer_before_training(artifacts).to_record();
-    store(artifacts, "optim", (preconditioner, decayed, exempt));
+    let record: OptimizerRecord = (preconditioner, decayed, exempt, second);
+    store(artifacts, "optim", record);
 }
 
 fn forget_the_momentum(artifacts: &Path) {
     let (preconditioner, ..): OptimizerRecord = load(artifacts, "optim");
-    let (_, decayed, exempt) = optimizer_before_training(artifacts).to_record();
-    store(artifacts, "optim", (preconditioner, decayed, exempt));
+    let (_, decayed, exempt, second) = optimizer_before_training(artifacts).to_record();
+    let record: OptimizerRecord = (preconditioner, decayed, exempt, second);
+    store(artifacts, "optim", record);
 }
 
 /// Leaves the schedule at its second step.

@@ -8,7 +8,7 @@ use std::{
 
 use mac_burn::{MacConfig, WeightDecayForm};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::TraceError;
 
@@ -21,6 +21,7 @@ pub(crate) struct Case {
     pub(crate) hyper: Hyper,
     pub(crate) lr_per_step: Option<Vec<f64>>,
     pub(crate) steps: usize,
+    pub(crate) batch: usize,
     #[serde(default)]
     pub(crate) calibration_batches: Vec<usize>,
     pub(crate) loss: String,
@@ -33,6 +34,22 @@ pub(crate) struct Case {
     pub(crate) float64_max_abs_diff: f64,
     pub(crate) float64_max_abs_diff_loss: f64,
     pub(crate) float64_max_abs_diff_precond: f64,
+    /// No file has this: it is how tests make a mistake.
+    #[serde(skip)]
+    pub(crate) qkv_means: QkvMeans,
+}
+
+/// The means by which attention's projection to queries, keys and values is preconditioned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum QkvMeans {
+    /// The mean of the tokens for queries and keys, the attention-weighted one for values: MAC.
+    #[default]
+    TokensAndAttended,
+    /// The mean of the tokens for all three. Attention averaged over the keys in place of the queries
+    /// comes to the same: it gives each key the weight `1 / N`.
+    Tokens,
+    /// The attention-weighted mean for all three.
+    Attended,
 }
 
 /// Which class of the authors' code made the trace.
@@ -59,7 +76,33 @@ pub(crate) struct Hyper {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Architecture {
     pub(crate) kind: String,
+    /// The arguments of timm's constructor, for a network of timm's.
+    #[serde(default)]
+    pub(crate) timm_args: Map<String, Value>,
     pub(crate) layers: Vec<Value>,
+}
+
+/// An architecture that the harness can build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArchitectureKind {
+    Sequential,
+    VisionTransformer,
+}
+
+impl Architecture {
+    /// The architecture, which `case.json` states in words.
+    pub(crate) fn known(&self) -> Result<ArchitectureKind, TraceError> {
+        if self.kind.starts_with("nn.Sequential") {
+            Ok(ArchitectureKind::Sequential)
+        } else if self.kind == "timm VisionTransformer" {
+            Ok(ArchitectureKind::VisionTransformer)
+        } else {
+            Err(TraceError::Unsupported(format!(
+                "the architecture `{}` is not known",
+                self.kind
+            )))
+        }
+    }
 }
 
 /// Parameters that share a weight decay.

@@ -39,6 +39,10 @@ impl Precision {
     }
 }
 
+/// What the trace calls the averages of a layer's means: that of the inputs and, for attention, the
+/// attention-weighted one.
+const EMAS: [&str; 2] = ["exp_avg", "exp_avg_v"];
+
 /// Collects the differences of one replay.
 pub(crate) struct Comparison<'a> {
     case: &'a Case,
@@ -119,36 +123,60 @@ impl<'a> Comparison<'a> {
         self.tensors(quantity, &prefix, &parameters, found)
     }
 
+    /// The attention that a step's batch gets, for the layers that the trace has it of.
+    pub(crate) fn attention(
+        &mut self,
+        step: usize,
+        averaged: impl FnOnce() -> Result<NamedValues, TraceError>,
+    ) -> Result<(), TraceError> {
+        let prefix = format!("avg_attn.{step:03}");
+        let layers = self.trace.suffixes(&format!("{prefix}."));
+        if self.precision == Precision::Double || layers.is_empty() {
+            return Ok(());
+        }
+
+        self.tensors(Quantity::Attention, &prefix, &layers, &averaged()?)
+    }
+
     /// The activation averages after a step, for the layers that the trace has them of.
     ///
-    /// `average` gives a layer's own: the entry of the bias, which the trace has only for a layer
-    /// with a bias, comes last.
+    /// `averages` gives a layer's own, one for each of its means: the entry of the bias, which the trace
+    /// has only for a layer with a bias, comes last.
     pub(crate) fn emas(
         &mut self,
         step: usize,
-        average: impl Fn(&str) -> Option<Vec<f64>>,
+        averages: impl Fn(&str) -> Option<Vec<Vec<f64>>>,
     ) -> Result<(), TraceError> {
         if self.precision == Precision::Double {
             return Ok(());
         }
-        let prefix = format!("ema.{step:03}.exp_avg.");
-        for layer in self.trace.suffixes(&prefix)? {
-            let key = format!("{prefix}{layer}");
-            let expected = self.trace.floats(&key)?;
-            let mut found = average(&layer).ok_or_else(|| TraceError::MissingEma(layer.clone()))?;
-            if !self
-                .case
-                .param_shapes
-                .contains_key(&format!("{layer}.bias"))
-            {
-                found.pop();
+        for (index, family) in EMAS.into_iter().enumerate() {
+            let prefix = format!("ema.{step:03}.{family}.");
+            for layer in self.trace.suffixes(&prefix) {
+                // A layer that has one mean only preconditions all of its columns by it.
+                let found = averages(&layer)
+                    .and_then(|means| means.get(index).or(means.last()).cloned())
+                    .ok_or_else(|| TraceError::MissingEma(layer.clone()))?;
+                self.ema(&format!("{prefix}{layer}"), &layer, found)?;
             }
-            let allowed = self.tolerance.ema(&expected);
-            self.differences
-                .compare(Quantity::Ema, &key, &expected, &found, allowed)?;
         }
 
         Ok(())
+    }
+
+    fn ema(&mut self, key: &str, layer: &str, mut found: Vec<f64>) -> Result<(), TraceError> {
+        let expected = self.trace.floats(key)?;
+        if !self
+            .case
+            .param_shapes
+            .contains_key(&format!("{layer}.bias"))
+        {
+            found.pop();
+        }
+        let allowed = self.tolerance.ema(&expected);
+
+        self.differences
+            .compare(Quantity::Ema, key, &expected, &found, allowed)
     }
 
     /// The parameters and running means after a step.
@@ -162,7 +190,7 @@ impl<'a> Comparison<'a> {
             Precision::Double if step + 1 == self.case.steps => "final64".to_owned(),
             Precision::Double => return Ok(()),
         };
-        let buffers = self.trace.suffixes(&format!("{prefix}."))?;
+        let buffers = self.trace.suffixes(&format!("{prefix}."));
         let compared: Vec<_> = self
             .case
             .param_shapes
@@ -184,6 +212,7 @@ impl<'a> Comparison<'a> {
         let allowed = match (self.precision, quantity) {
             (Precision::Double, _) => DOUBLE,
             (Precision::Single, Quantity::Parameter) => self.tolerance.parameter,
+            (Precision::Single, Quantity::Attention) => self.tolerance.attention(),
             (Precision::Single, _) => self.tolerance.gradient,
         };
         for name in names {

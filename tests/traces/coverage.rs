@@ -8,14 +8,13 @@ use crate::{
 
 /// Why a case is not replayed; none if it is.
 ///
-/// A layer that the harness does not know is an error, not a reason: the case would be MAC's.
+/// An architecture or a layer that the harness does not know is an error, not a reason: the case would
+/// be MAC's.
 pub(crate) fn not_covered(case: &Case) -> Result<Option<String>, TraceError> {
     if case.official.cls != "MAC" {
-        return Ok(Some(format!("the optimizer {}", case.official.cls)));
+        return Ok(Some(format!("optimizer {}", case.official.cls)));
     }
-    if !case.architecture.kind.starts_with("nn.Sequential") {
-        return Ok(Some(format!("the architecture {}", case.architecture.kind)));
-    }
+    case.architecture.known()?;
     for value in &case.architecture.layers {
         let spec = LayerSpec::read(value)?;
         let LayerKind::Conv2d(conv) = &spec.kind else {

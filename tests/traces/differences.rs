@@ -11,6 +11,8 @@ use crate::error::TraceError;
 pub(crate) enum Quantity {
     /// The inverse of the damped covariance of the first layer's input.
     InputCovariance,
+    /// Attention averaged over batch, heads and queries, as the network's parameters give it.
+    Attention,
     Loss,
     /// The gradient before preconditioning: not MAC's, but what tells a wrong network from a wrong
     /// optimizer.
@@ -23,8 +25,9 @@ pub(crate) enum Quantity {
 
 impl Quantity {
     /// Every quantity, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::InputCovariance,
+        Self::Attention,
         Self::Loss,
         Self::Gradient,
         Self::Preconditioned,
@@ -36,6 +39,7 @@ impl Quantity {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::InputCovariance => "input cov.",
+            Self::Attention => "attention",
             Self::Loss => "loss",
             Self::Gradient => "gradient",
             Self::Preconditioned => "precond.",

@@ -45,7 +45,7 @@ pub(crate) enum Layer<B: Backend> {
 }
 
 /// `x Φ(x)`, spelled out: the derivative that Burn 0.21 has for its own `gelu` is, on most backends,
-/// that of the tanh approximation, up to 1e-3 away.
+/// that of the tanh approximation, up to 8.7e-4 away (at x = ±2).
 #[derive(Module, Clone, Debug)]
 pub(crate) struct ErfGelu;
 

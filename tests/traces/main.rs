@@ -8,6 +8,7 @@
 //! MAC_TRACES=path/to/cases cargo test --test traces
 //! ```
 
+mod attention;
 mod case;
 mod comparison;
 mod coverage;
@@ -16,6 +17,7 @@ mod error;
 mod layer;
 mod layer_spec;
 mod mistakes;
+mod named_layers;
 mod names;
 mod network;
 mod process;
@@ -27,6 +29,7 @@ mod table;
 mod tolerance;
 mod trace;
 mod trainer;
+mod vision_transformer;
 
 use std::{
     env,
@@ -35,11 +38,11 @@ use std::{
 };
 
 use burn::backend::Autodiff;
-use burn_ndarray::NdArray;
-use serde_json::json;
+use burn_flex::Flex;
+use serde_json::{Value, json};
 
 use crate::{
-    case::Case,
+    case::{ArchitectureKind::VisionTransformer, Case},
     coverage::not_covered,
     differences::{Quantity, Worst},
     error::TraceError,
@@ -73,9 +76,9 @@ fn cases() -> impl Iterator<Item = (Case, Trace)> {
     })
 }
 
-/// How far the parameters get from the trace, on a backend that is always there.
+/// How far the parameters get from the trace, on the backend that all cases are replayed on in `f32`.
 fn parameter_difference(case: &Case, trace: &Trace, route: Route) -> Option<Worst> {
-    replay::<Autodiff<NdArray<f32>>>(case, trace, route)
+    replay::<Autodiff<Flex>>(case, trace, route)
         .expect("the case can be replayed")
         .map(|differences| {
             let worst = differences.worst(Quantity::Parameter);
@@ -182,6 +185,62 @@ fn another_optimizer_is_not_covered() {
     case.official.cls = "Shampoo".to_owned();
     let reason = not_covered(&case).expect("the class is read before the layers");
     assert!(reason.is_some_and(|reason| reason.contains("Shampoo")));
+}
+
+/// Breaks when a network of MAC's that cannot be built passes for one that need not be.
+#[test]
+fn an_unknown_architecture_is_an_error_that_names_it() {
+    let (mut case, _) = cases().next().expect("the repository has cases");
+    case.architecture.kind = "timm SwinTransformer".to_owned();
+
+    let error = not_covered(&case).expect_err("no architecture of that name is known");
+    assert!(
+        error.to_string().contains("timm SwinTransformer"),
+        "{error}"
+    );
+}
+
+/// Breaks when a part of a transformer that the replay would leave out is passed over, or its error
+/// does not name it.
+#[test]
+fn an_unknown_part_of_a_transformer_is_an_error_that_names_it() {
+    let changes: [(&str, fn(&mut Case)); 5] = [
+        ("blocks.1.attn.q_norm", |case| {
+            set(case, "blocks.1.attn.q_norm", "type", "GELU");
+        }),
+        ("blocks.0.norm2", |case| {
+            set(case, "blocks.0.norm2", "type", "GELU");
+        }),
+        ("blocks.0.mlp.fc1", |case| {
+            set(case, "blocks.0.mlp.fc1", "name", "blocks.0.mlp.fc");
+        }),
+        ("reg_tokens=4", |case| argue(case, "reg_tokens", json!(4))),
+        ("5 heads", |case| argue(case, "num_heads", json!(5))),
+    ];
+    for (named, change) in changes {
+        let (mut case, trace) = cases()
+            .find(|(case, _)| case.architecture.known().ok() == Some(VisionTransformer))
+            .expect("the repository has a transformer");
+        change(&mut case);
+
+        let error = replay::<Autodiff<Flex>>(&case, &trace, Route::Mac);
+        let error = error.expect_err("the transformer cannot be built");
+        assert!(error.to_string().contains(named), "{named}: {error}");
+    }
+}
+
+/// Changes an entry of a layer of a case.
+fn set(case: &mut Case, layer: &str, key: &str, value: &str) {
+    let mut layers = case.architecture.layers.iter_mut();
+    let found = layers.find(|found| found["name"] == layer);
+    found.expect("the case has the layer")[key] = json!(value);
+}
+
+/// Gives the constructor of a case's network an argument.
+fn argue(case: &mut Case, argument: &str, value: Value) {
+    case.architecture
+        .timm_args
+        .insert(argument.to_owned(), value);
 }
 
 /// Breaks when a layer that cannot be built is passed over, or its error names neither it nor its type.

@@ -1,6 +1,6 @@
 //! Settings that are not a case's own, each of which a replay must notice.
 
-use crate::case::Case;
+use crate::case::{ArchitectureKind, Case, QkvMeans};
 
 /// A change of a case's settings.
 pub(crate) struct Mistake {
@@ -65,6 +65,16 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        what: "no weight decay on norms and biases",
+        make: |case| {
+            let shapes = case.param_shapes.clone();
+            for (name, _) in shapes.iter().filter(|(_, shape)| shape.len() == 1) {
+                case.put_in_group(name, 0.0);
+            }
+            true
+        },
+    },
+    Mistake {
         what: "a learning rate that stays",
         make: |case| case.lr_per_step.take().is_some(),
     },
@@ -76,4 +86,21 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         what: "a calibration batch too few",
         make: |case| case.calibration_batches.pop().is_some(),
     },
+    Mistake {
+        what: "values preconditioned by the mean of the tokens, or attention averaged over keys",
+        make: |case| attends_with(case, QkvMeans::Tokens),
+    },
+    Mistake {
+        what: "queries and keys preconditioned by the attention-weighted mean",
+        make: |case| attends_with(case, QkvMeans::Attended),
+    },
 ];
+
+fn attends_with(case: &mut Case, means: QkvMeans) -> bool {
+    case.qkv_means = means;
+
+    matches!(
+        case.architecture.known(),
+        Ok(ArchitectureKind::VisionTransformer)
+    )
+}

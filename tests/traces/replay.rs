@@ -8,7 +8,7 @@ use burn::{
 use mac_burn::{InputCovariance, MacPreconditioner};
 
 use crate::{
-    case::Case,
+    case::{ArchitectureKind, Case},
     comparison::{Comparison, Precision},
     differences::Differences,
     error::TraceError,
@@ -18,6 +18,7 @@ use crate::{
     signal::Signal,
     trace::Trace,
     trainer::Route,
+    vision_transformer::VisionTransformer,
 };
 
 /// The differences of a replay from its trace; none where the route cannot express the case.
@@ -26,7 +27,12 @@ pub(crate) fn replay<B: AutodiffBackend>(
     trace: &Trace,
     route: Route,
 ) -> Result<Option<Differences>, TraceError> {
-    replay_network::<B, Sequential<B>>(case, trace, route)
+    match case.architecture.known()? {
+        ArchitectureKind::Sequential => replay_network::<B, Sequential<B>>(case, trace, route),
+        ArchitectureKind::VisionTransformer => {
+            replay_network::<B, VisionTransformer<B>>(case, trace, route)
+        }
+    }
 }
 
 fn replay_network<B: AutodiffBackend, N: Network<B>>(
@@ -50,6 +56,11 @@ fn replay_network<B: AutodiffBackend, N: Network<B>>(
         comparison.input_covariance(&inverse.iter().collect::<Vec<_>>())?;
     }
     for step in 0..case.steps {
+        comparison.attention(step, || {
+            let input = trace.tensor(&format!("step.{step:03}.input"))?;
+            let input = Signal::from_data(input, &device)?;
+            Ok(network.averaged_attention(input))
+        })?;
         let loss = loss(&network, trace, step)?;
         comparison.loss(step, loss.clone().into_scalar().elem())?;
 
@@ -61,7 +72,7 @@ fn replay_network<B: AutodiffBackend, N: Network<B>>(
         if let Some(preconditioned) = preconditioned {
             comparison.preconditioned(step, &preconditioned)?;
         }
-        comparison.emas(step, |layer| ema(trainer.preconditioner(), &names, layer))?;
+        comparison.emas(step, |layer| emas(trainer.preconditioner(), &names, layer))?;
         comparison.parameters(step, &names.parameters(&network))?;
     }
 
@@ -78,14 +89,17 @@ pub(crate) fn first_layer_covariance<B: AutodiffBackend, N: Network<B>>(
         return Ok(None);
     };
     let device = B::Device::default();
-    let batches: Result<Vec<_>, _> = (0..case.calibration_batches.len())
-        .map(|batch| {
-            let images = trace.tensor(&format!("calib.{batch:03}.input"))?;
-            Signal::from_data(images, &device)
-        })
-        .collect();
+    let mut covariance = network.input_covariance(layer)?;
+    for batch in 0..case.calibration_batches.len() {
+        let inputs = trace.tensor(&format!("calib.{batch:03}.input"))?;
+        match Signal::from_data(inputs, &device)? {
+            Signal::Rows(inputs) => covariance.update(inputs),
+            Signal::Sequences(inputs) => covariance.update(inputs),
+            Signal::Images(inputs) => covariance.update(inputs),
+        }
+    }
 
-    network.input_covariance(layer, batches?).map(Some)
+    Ok(Some(covariance))
 }
 
 /// The mean cross entropy of a step's batch.
@@ -104,14 +118,16 @@ pub(crate) fn loss<B: AutodiffBackend, N: Network<B>>(
         .forward(network.forward(input), target))
 }
 
-/// The raw activation average of a layer, the bias' entry last.
-fn ema<B: AutodiffBackend>(
+/// The raw activation averages of a layer, one for each of its means, the bias' entry last.
+fn emas<B: AutodiffBackend>(
     preconditioner: &MacPreconditioner<B>,
     names: &Names,
     layer: &str,
-) -> Option<Vec<f64>> {
+) -> Option<Vec<Vec<f64>>> {
     let weight = names.id(&format!("{layer}.weight"))?;
-    let average = preconditioner.activation_ema(weight)?;
+    let averages = preconditioner.activation_ema(weight)?;
+    let [_, size] = averages.dims();
+    let values: Vec<_> = averages.into_data().iter::<f64>().collect();
 
-    Some(average.into_data().iter::<f64>().collect())
+    Some(values.chunks(size).map(<[f64]>::to_vec).collect())
 }

@@ -58,30 +58,16 @@ impl<B: AutodiffBackend> Network<B> for Sequential<B> {
         format!("{}.{tensor}", self.names[index])
     }
 
-    fn input_covariance(
-        &self,
-        layer: &str,
-        batches: Vec<Signal<B>>,
-    ) -> Result<InputCovariance<B>, TraceError> {
+    fn input_covariance(&self, layer: &str) -> Result<InputCovariance<B>, TraceError> {
         let index = self.names.iter().position(|name| name == layer);
-        let mut covariance = match index.map(|index| &self.layers[index]) {
-            Some(Layer::Linear(linear)) => InputCovariance::of(linear),
-            Some(Layer::Conv2d(conv)) => InputCovariance::of(conv),
-            _ => {
-                return Err(TraceError::Layer {
-                    layer: layer.to_owned(),
-                    reason: "the first layer is no Linear or Conv2d of the network".to_owned(),
-                });
-            }
-        };
-        for batch in batches {
-            match batch {
-                Signal::Rows(input) => covariance.update(input),
-                Signal::Sequences(input) => covariance.update(input),
-                Signal::Images(input) => covariance.update(input),
-            }
-        }
 
-        Ok(covariance)
+        match index.map(|index| &self.layers[index]) {
+            Some(Layer::Linear(linear)) => Ok(InputCovariance::of(linear)),
+            Some(Layer::Conv2d(conv)) => Ok(InputCovariance::of(conv)),
+            _ => Err(TraceError::Layer {
+                layer: layer.to_owned(),
+                reason: "the first layer is no Linear or Conv2d of the network".to_owned(),
+            }),
+        }
     }
 }

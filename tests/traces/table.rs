@@ -24,6 +24,10 @@ impl fmt::Display for Suite {
         writeln!(f, "{table}")?;
         if self.replays.iter().any(|r| r.differences.is_none()) {
             writeln!(f, "n/a: `Mac` has one weight decay and exemptions from it")?;
+            writeln!(
+                f,
+                "n/a: ndarray f32 approximates the derivative of a division"
+            )?;
         }
         for case in &self.not_covered {
             writeln!(f, "not covered: {}: {}", case.case, case.reason)?;

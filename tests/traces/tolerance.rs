@@ -39,6 +39,12 @@ impl Tolerance {
         }
     }
 
+    /// A softmax passes on no more than the difference of its scores, and these are sums of parameters
+    /// times normalized inputs: it inherits the parameters' difference, and has no entry above one.
+    pub(crate) fn attention(&self) -> f64 {
+        self.parameter
+    }
+
     /// An activation is a sum of parameters times inputs of order one: it inherits the parameters'
     /// difference, and rounds in proportion to its own size where that is above one.
     pub(crate) fn ema(&self, average: &[f64]) -> f64 {

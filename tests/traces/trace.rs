@@ -1,15 +1,21 @@
 //! The tensors of a case, as its `trace.safetensors` holds them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::tensor::TensorData;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 
 use crate::error::TraceError;
 
-/// The bytes of a trace, read once and parsed on demand.
+/// What goes before the header of a safetensors file: its length, in so many bytes.
+const LENGTH: usize = 8;
+
+/// The bytes of a trace, and where in them each tensor is.
 pub(crate) struct Trace {
     bytes: Vec<u8>,
+    /// Where the tensors' own bytes begin.
+    start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Trace {
@@ -17,20 +23,28 @@ impl Trace {
     pub(crate) fn read(folder: &Path) -> Result<Self, TraceError> {
         let path = folder.join("trace.safetensors");
         let bytes = fs::read(&path).map_err(|source| TraceError::Read { path, source })?;
-        SafeTensors::deserialize(&bytes)?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes)?;
+        let tensors = metadata.tensors().into_iter();
+        let tensors = tensors.map(|(key, info)| (key, info.clone())).collect();
 
-        Ok(Self { bytes })
+        Ok(Self {
+            bytes,
+            start: LENGTH + header,
+            tensors,
+        })
     }
 
     /// A tensor in PyTorch's layout: floats as `f64`, which holds every `f32` exactly, integers as `i64`.
     pub(crate) fn tensor(&self, key: &str) -> Result<TensorData, TraceError> {
-        let tensors = SafeTensors::deserialize(&self.bytes)?;
-        let view = tensors
-            .tensor(key)
-            .map_err(|_| TraceError::MissingTensor(key.to_owned()))?;
-        let (bytes, shape) = (view.data(), view.shape().to_vec());
+        let info = self
+            .tensors
+            .get(key)
+            .ok_or_else(|| TraceError::MissingTensor(key.to_owned()))?;
+        let (from, to) = info.data_offsets;
+        let bytes = &self.bytes[self.start + from..self.start + to];
+        let shape = info.shape.clone();
 
-        match view.dtype() {
+        match info.dtype {
             Dtype::F32 => Ok(TensorData::new(
                 elements(bytes, |b| f64::from(f32::from_le_bytes(b))),
                 shape,
@@ -50,17 +64,12 @@ impl Trace {
     }
 
     /// What follows `prefix` in the keys that start with it, sorted.
-    pub(crate) fn suffixes(&self, prefix: &str) -> Result<Vec<String>, TraceError> {
-        let tensors = SafeTensors::deserialize(&self.bytes)?;
-        let mut suffixes: Vec<_> = tensors
-            .names()
-            .into_iter()
+    pub(crate) fn suffixes(&self, prefix: &str) -> Vec<String> {
+        self.tensors
+            .keys()
             .filter_map(|key| key.strip_prefix(prefix))
             .map(str::to_owned)
-            .collect();
-        suffixes.sort();
-
-        Ok(suffixes)
+            .collect()
     }
 }
 

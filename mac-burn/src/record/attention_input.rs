@@ -4,16 +4,16 @@ use burn::tensor::{Bool, Tensor};
 /// What [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) takes: query, key and value, and masks
 /// that are true where nothing is to be attended to.
 ///
-/// It is Burn's `MhaInput`, whose fields no other crate can read, with one thing more: which queries
-/// are padded.
+/// It is made as Burn's `MhaInput`, whose fields no other crate can read, and has one thing more: which
+/// queries are padded.
 #[derive(Debug, Clone)]
 pub struct AttentionInput<B: Backend> {
-    pub(crate) query: Tensor<B, 3>,
-    pub(crate) key: Tensor<B, 3>,
-    pub(crate) value: Tensor<B, 3>,
-    pub(crate) mask_pad: Option<Tensor<B, 2, Bool>>,
-    pub(crate) mask_attn: Option<Tensor<B, 3, Bool>>,
-    pub(crate) mask_pad_query: Option<Tensor<B, 2, Bool>>,
+    pub(super) query: Tensor<B, 3>,
+    pub(super) key: Tensor<B, 3>,
+    pub(super) value: Tensor<B, 3>,
+    pub(super) mask_pad: Option<Tensor<B, 2, Bool>>,
+    pub(super) mask_attn: Option<Tensor<B, 3, Bool>>,
+    mask_pad_query: Option<Tensor<B, 2, Bool>>,
     attends_itself: bool,
 }
 
@@ -48,16 +48,13 @@ impl<B: Backend> AttentionInput<B> {
         }
     }
 
-    /// Excludes keys from attention, and from the statistics of the key and value projections; in
-    /// self-attention, where they are the queries as well, from all statistics.
+    /// Excludes keys from attention, and from the statistics of the key and value projections. In
+    /// self-attention the keys are the queries as well, so there it excludes them from all statistics.
     ///
     /// # Shapes
     ///
     /// - mask: `[batch, keys]`, true at padded positions
     pub fn mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
-        if self.attends_itself {
-            self.mask_pad_query = Some(mask.clone());
-        }
         self.mask_pad = Some(mask);
         self
     }
@@ -73,7 +70,8 @@ impl<B: Backend> AttentionInput<B> {
         self
     }
 
-    /// Excludes keys from the attention of single queries, as a causal mask does.
+    /// Excludes keys from the attention of single queries, as a causal mask does. It excludes nothing
+    /// from the statistics but by the probabilities that it makes 0.
     ///
     /// # Shapes
     ///
@@ -81,5 +79,11 @@ impl<B: Backend> AttentionInput<B> {
     pub fn mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
         self.mask_attn = Some(mask);
         self
+    }
+
+    /// Which queries are padded.
+    pub(super) fn queries_padded(&self) -> Option<Tensor<B, 2, Bool>> {
+        let shared = self.mask_pad.as_ref().filter(|_| self.attends_itself);
+        self.mask_pad_query.as_ref().or(shared).cloned()
     }
 }

@@ -1,80 +1,67 @@
-//! Sums of what attention's linear maps see, in the form of [`statistics`](super::statistics).
+//! Sums of what attention's linear maps see, in the form of [`statistics`](super::statistics). Masks
+//! are true at padded positions.
 
-use super::statistics::{self, at_least_f32};
+use super::statistics::{at_least_f32, token_sums};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
 
-/// Which tokens of a batch count: 1, or 0 for a padded position.
-///
-/// # Shapes
-///
-/// - `[batch, tokens]`
-#[derive(Debug, Clone)]
-pub(crate) struct Validity<B: Backend>(Tensor<B, 2>);
-
-impl<B: Backend> Validity<B> {
-    /// From a mask that is true at padded positions, for statistics of inputs like `like`.
-    pub(crate) fn of_mask<const D: usize>(
-        mask_pad: &Tensor<B, 2, Bool>,
-        like: &Tensor<B, D>,
-    ) -> Self {
-        let dtype = match like.dtype() {
-            DType::F16 | DType::BF16 => DType::F32,
-            wide => wide,
-        };
-        Self(mask_pad.clone().bool_not().float().cast(dtype))
-    }
-}
-
-/// The sum over the valid tokens.
+/// The sum over the tokens that are not padded.
 ///
 /// # Shapes
 ///
 /// - input: `[batch, tokens, size]`
+/// - padded: `[batch, tokens]`
 /// - output: `[1, size + 2]`
-pub(crate) fn token_sums<B: Backend>(
+pub(crate) fn valid_token_sums<B: Backend>(
     input: Tensor<B, 3>,
-    valid: Option<&Validity<B>>,
+    padded: Option<&Tensor<B, 2, Bool>>,
 ) -> Tensor<B, 2> {
-    let Some(Validity(valid)) = valid else {
-        return statistics::token_sums(input);
+    let Some(padded) = padded else {
+        return token_sums(input);
     };
     let [batch, tokens, size] = input.dims();
-    let weights = valid.clone().reshape([1, batch * tokens]);
     let rows = at_least_f32(input).reshape([batch * tokens, size]);
-    let count = weights.clone().sum_dim(1);
-    Tensor::cat(vec![weights.matmul(rows), count.clone(), count], 1)
+    let valid = valid(padded, rows.dtype()).reshape([1, batch * tokens]);
+    let count = valid.clone().sum_dim(1);
+    Tensor::cat(vec![valid.matmul(rows), count.clone(), count], 1)
 }
 
-/// The attention-weighted sum that the value projection sees: `v̄ = Σ_n ᾱ_n X̄_n` times the number of
-/// valid queries, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and `X̄_n`
-/// the mean of the value input at position `n` over the batch.
+/// What the value projection sees through attention, times the number of valid queries:
+/// `v̄ = Σ_n ᾱ_n X̄_n`, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and
+/// `X̄_n` the mean of the values at position `n` over the batch.
 ///
-/// Its second last entry is `Σ_n ᾱ_n`: 1, or less with a quiet softmax.
+/// The entry before the last is `Σ_n ᾱ_n`, what a bias sees: 1, or less with a quiet softmax. The sums of a
+/// batch whose queries are all padded are 0.
 ///
 /// # Shapes
 ///
 /// - probabilities: `[batch, heads, queries, keys]`
 /// - values: `[batch, keys, size]`
+/// - queries_padded: `[batch, queries]`
+/// - keys_padded: `[batch, keys]`
 /// - output: `[1, size + 2]`
 pub(crate) fn attended_sums<B: Backend>(
     probabilities: Tensor<B, 4>,
     values: Tensor<B, 3>,
-    queries_valid: Option<&Validity<B>>,
-    keys_valid: Option<&Validity<B>>,
+    queries_padded: Option<&Tensor<B, 2, Bool>>,
+    keys_padded: Option<&Tensor<B, 2, Bool>>,
 ) -> Tensor<B, 2> {
-    let values = at_least_f32(values);
-    let (attention, count) = match queries_valid {
-        None => mean_over_all(probabilities),
-        Some(valid) => mean_over_valid(probabilities, valid),
+    let (attention, count) = match queries_padded {
+        None => attention_mean(probabilities),
+        Some(padded) => valid_attention_mean(probabilities, padded),
     };
-    let kept = attention.clone().sum_dim(1);
-    let attended = attention.matmul(position_means(values, keys_valid));
-    Tensor::cat(vec![attended, kept, count.ones_like()], 1) * count
+    let values = position_means(at_least_f32(values), keys_padded);
+    let bias = attention.clone().sum_dim(1);
+    Tensor::cat(vec![attention.matmul(values), bias, count.ones_like()], 1) * count
 }
 
-/// `ᾱ`, `[1, keys]`, and the number of queries, `[1, 1]`: one reduction over the probabilities.
-fn mean_over_all<B: Backend>(probabilities: Tensor<B, 4>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+/// 1 for a token that counts, 0 for one that is padded.
+fn valid<B: Backend>(padded: &Tensor<B, 2, Bool>, dtype: DType) -> Tensor<B, 2> {
+    padded.clone().bool_not().float().cast(dtype)
+}
+
+/// `ᾱ`, `[1, keys]`, and the number of queries, `[1, 1]`.
+fn attention_mean<B: Backend>(probabilities: Tensor<B, 4>) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let [batch, heads, queries, keys] = probabilities.dims();
     let rows = batch * heads * queries;
     let sum = at_least_f32(probabilities).reshape([rows, keys]).sum_dim(0);
@@ -86,30 +73,35 @@ fn mean_over_all<B: Backend>(probabilities: Tensor<B, 4>) -> (Tensor<B, 2>, Tens
     (sum.div_scalar(rows as f64), count)
 }
 
-fn mean_over_valid<B: Backend>(
+/// The same of the valid queries.
+fn valid_attention_mean<B: Backend>(
     probabilities: Tensor<B, 4>,
-    Validity(valid): &Validity<B>,
+    padded: &Tensor<B, 2, Bool>,
 ) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let [batch, heads, queries, keys] = probabilities.dims();
-    let weights = valid
-        .clone()
+    let rows = at_least_f32(probabilities).reshape([batch * heads * queries, keys]);
+    let valid = valid(padded, rows.dtype());
+    let count = valid.clone().reshape([1, batch * queries]).sum_dim(1);
+    let sum = valid
         .reshape([batch, 1, queries])
         .expand([batch, heads, queries])
-        .reshape([1, batch * heads * queries]);
-    let rows = at_least_f32(probabilities).reshape([batch * heads * queries, keys]);
-    let count = valid.clone().reshape([1, batch * queries]).sum_dim(1);
-    let sum = weights.matmul(rows);
-    (sum / (count.clone() * heads as f64), count)
+        .reshape([1, batch * heads * queries])
+        .matmul(rows);
+    let divisor = count.clone().clamp_min(1.0).mul_scalar(heads as f64);
+    (sum / divisor, count)
 }
 
-/// The mean over the batch at each position, `[keys, size]`; 0 where no sample has a token.
-fn position_means<B: Backend>(values: Tensor<B, 3>, valid: Option<&Validity<B>>) -> Tensor<B, 2> {
+/// The mean over the batch at each position, `[keys, size]`; 0 where the whole batch is padded.
+fn position_means<B: Backend>(
+    values: Tensor<B, 3>,
+    padded: Option<&Tensor<B, 2, Bool>>,
+) -> Tensor<B, 2> {
     let [batch, keys, size] = values.dims();
-    let Some(Validity(valid)) = valid else {
+    let Some(padded) = padded else {
         let sums = values.sum_dim(0).reshape([keys, size]);
         return sums.div_scalar(batch as f64);
     };
-    let valid = valid.clone().unsqueeze_dim::<3>(2);
+    let valid = valid(padded, values.dtype()).reshape([batch, keys, 1]);
     let sums = (values * valid.clone()).sum_dim(0).reshape([keys, size]);
     let counts = valid.sum_dim(0).reshape([keys, 1]);
     sums / counts.clamp_min(1.0)

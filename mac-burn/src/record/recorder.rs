@@ -1,12 +1,10 @@
-use super::attention_sums::{self, Validity, attended_sums};
 use super::collector;
 use super::layer::LayerParameters;
-use super::statistics::{Conv2dGeometry, patch_sums, token_sums};
+use super::statistics::{Conv2dGeometry, patch_sums, token_sums, untracked};
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
-use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, ops::Device};
@@ -16,8 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The sums of one layer's inputs since an optimizer step last took them.
 ///
 /// A recorder keeps one matrix a device: for each mean of the layer (one for a `Linear`, one a group
-/// for a `Conv2d`) the sum of its augmented inputs `[x ; 1]` and their count. Adding two such matrices
-/// merges micro-batches, repeated calls and devices exactly, and dividing by the count gives the mean.
+/// for a `Conv2d`, two for the fused projection of attention) the sum of its augmented inputs `[x ; 1]`
+/// and their count. Adding two such matrices merges micro-batches, repeated calls and devices, and
+/// dividing by the count gives the mean. That is exact but for the value projection of attention, see
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention).
 /// Sums are kept in the input's float type, but at least in `f32`; they hold no graph.
 ///
 /// It records when the backend differentiates, the weight is trained and the optimizer's schedule
@@ -115,7 +115,7 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, D>,
     ) {
         if self.wants(&input.device()) && weight.is_require_grad() {
-            let sums = token_sums(input.clone().detach());
+            let sums = token_sums(untracked(input));
             self.add(LayerParameters::linear_of(weight, bias), sums);
         }
     }
@@ -128,69 +128,8 @@ impl<B: Backend> Recorder<B> {
     ///   positions of the patches that the kernel sees
     pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
         if self.wants(&input.device()) && layer.weight.is_require_grad() {
-            let sums = patch_sums(input.clone().detach(), &Conv2dGeometry::from(layer));
+            let sums = patch_sums(untracked(input), &Conv2dGeometry::from(layer));
             self.add(LayerParameters::conv2d(layer), sums);
-        }
-    }
-
-    /// Records the tokens that a linear layer of attention sees, but for padded ones.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, tokens, size_input]`
-    pub(crate) fn record_tokens(
-        &self,
-        layer: &Linear<B>,
-        input: &Tensor<B, 3>,
-        valid: Option<&Validity<B>>,
-    ) {
-        if self.wants(&input.device()) && layer.weight.is_require_grad() {
-            let sums = attention_sums::token_sums(input.clone().detach(), valid);
-            self.add(LayerParameters::linear(layer), sums);
-        }
-    }
-
-    /// Records what a value projection sees through attention.
-    ///
-    /// # Shapes
-    ///
-    /// - probabilities: `[batch, heads, queries, keys]`
-    /// - values: `[batch, keys, size_input]`
-    /// - valid: of the queries and of the keys
-    pub(crate) fn record_attended(
-        &self,
-        layer: &Linear<B>,
-        probabilities: &Tensor<B, 4>,
-        values: &Tensor<B, 3>,
-        [queries_valid, keys_valid]: [Option<&Validity<B>>; 2],
-    ) {
-        if self.wants(&values.device()) && layer.weight.is_require_grad() {
-            let (probabilities, values) = (probabilities.clone().detach(), values.clone().detach());
-            let sums = attended_sums(probabilities, values, queries_valid, keys_valid);
-            self.add(LayerParameters::linear(layer), sums);
-        }
-    }
-
-    /// Records what a projection to queries, keys and values sees: the tokens, and the tokens through
-    /// attention.
-    ///
-    /// # Shapes
-    ///
-    /// - probabilities: `[batch, heads, tokens, tokens]`
-    /// - input: `[batch, tokens, size_input]`
-    pub(crate) fn record_fused(
-        &self,
-        layer: &Linear<B>,
-        probabilities: &Tensor<B, 4>,
-        input: &Tensor<B, 3>,
-        valid: Option<&Validity<B>>,
-    ) {
-        if self.wants(&input.device()) && layer.weight.is_require_grad() {
-            let (probabilities, input) = (probabilities.clone().detach(), input.clone().detach());
-            let tokens = attention_sums::token_sums(input.clone(), valid);
-            let attended = attended_sums(probabilities, input, valid, valid);
-            let sums = Tensor::cat(vec![tokens, attended], 0);
-            self.add(LayerParameters::fused_attention(layer), sums);
         }
     }
 
@@ -240,7 +179,7 @@ impl<B: Backend> Recorder<B> {
         }
     }
 
-    fn add(&self, parameters: LayerParameters, sums: Tensor<B, 2>) {
+    pub(super) fn add(&self, parameters: LayerParameters, sums: Tensor<B, 2>) {
         let mut state = self.state();
         state.parameters = Some(parameters);
         let slot = state.on(&sums.device());

@@ -1,4 +1,3 @@
-use super::attention_sums::Validity;
 use super::layer::LayerParameters;
 use super::recorded::sealed::Parameters;
 use super::{Recorded, RecordedLayer, Recorder};
@@ -12,13 +11,27 @@ use burn::tensor::{Bool, Tensor};
 
 /// [`SelfAttention`], recorded. The query and key columns of its fused projection are
 /// preconditioned by the mean of the tokens, the value columns by the attention-weighted mean, see
-/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention); the output projection as any `Linear`.
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention); the output projection as any `Linear`. The
+/// probabilities are those that dropout left, so what the bias sees is 1 on average only.
 pub type MacSelfAttention<B> = Recorded<SelfAttention<B>, B>;
 
-/// The minimum of a masked score: far below any other, and finite in half precision.
+/// A masked score, Burn's: far below any other, and finite in half precision. Where all scores of a query
+/// are masked, their softmax is uniform, not NaN.
 const MASKED: f64 = -1.0e4;
 
 /// Configuration to create a [`SelfAttention`] layer with [`init`](Self::init).
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use mac_burn::{MacSelfAttention, SelfAttentionConfig};
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let tokens = Tensor::ones([2, 5, 8], &device);
+///
+/// let config = SelfAttentionConfig::new(8, 2).with_causal(true);
+/// let attention: MacSelfAttention<B> = config.init(&device).into();
+/// assert_eq!(attention.forward(tokens, None).dims(), [2, 5, 8]);
+/// ```
 #[derive(Config, Debug)]
 pub struct SelfAttentionConfig {
     /// The size of a token.
@@ -43,7 +56,8 @@ pub struct SelfAttentionConfig {
 }
 
 /// Multi-head self-attention with one projection to queries, keys and values, as ViT and GPT have it
-/// ("Attention Is All You Need", arXiv:1706.03762): `softmax(q kᵀ / √d_head) v`.
+/// ("Attention Is All You Need", arXiv:1706.03762): `softmax(q kᵀ / √d_head) v`, where `d_head` is
+/// `d_model / n_heads`.
 ///
 /// Should be created with [`SelfAttentionConfig`].
 #[derive(Module, Debug)]
@@ -66,7 +80,7 @@ impl SelfAttentionConfig {
     ///
     /// # Panics
     ///
-    /// If the number of heads does not divide the size of a token.
+    /// If the number of heads does not divide the size of a token, or `dropout` is outside [0, 1].
     pub fn init<B: Backend>(&self, device: &B::Device) -> SelfAttention<B> {
         assert!(
             self.n_heads > 0 && self.d_model.is_multiple_of(self.n_heads),
@@ -91,12 +105,13 @@ impl SelfAttentionConfig {
 }
 
 impl<B: Backend> SelfAttention<B> {
-    /// Applies the layer. `mask_pad`, `[batch, tokens]`, is true at padded positions, which are not
-    /// attended to.
+    /// Applies the layer. Padded positions are not attended to; a token that has nothing to attend to
+    /// attends to all tokens alike.
     ///
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
+    /// - mask_pad: `[batch, tokens]`, true at padded positions
     pub fn forward(
         &self,
         input: Tensor<B, 3>,
@@ -112,24 +127,17 @@ impl<B: Backend> SelfAttention<B> {
         mask_pad: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
         let [batch, tokens, d_model] = input.dims();
-        let valid = mask_pad
-            .as_ref()
-            .filter(|_| recorders.is_some())
-            .map(|mask| Validity::of_mask(mask, &input));
+        let padded = mask_pad.as_ref();
 
         let [query, key, value] = self.heads(input.clone());
-        // A product: the backward pass of a division by a number rounds it to `f32`.
-        let scale = 1.0 / ((d_model / self.n_heads) as f64).sqrt();
-        let scores = query.matmul(key.transpose()).mul_scalar(scale);
-        let weights = softmax(self.mask(scores, mask_pad), 3);
-        let weights = self.dropout.forward(weights);
+        let weights = self.weights(query, key, padded);
         if let Some(recorders) = recorders {
-            recorders[0].record_fused(&self.qkv, &weights, &input, valid.as_ref());
+            recorders[0].record_fused(&self.qkv, &weights, &input, padded);
         }
         let context = weights.matmul(value);
         let context = context.swap_dims(1, 2).reshape([batch, tokens, d_model]);
         if let Some(recorders) = recorders {
-            recorders[1].record_tokens(&self.output, &context, valid.as_ref());
+            recorders[1].record_tokens(&self.output, &context, padded);
         }
         self.output.forward(context)
     }
@@ -146,16 +154,26 @@ impl<B: Backend> SelfAttention<B> {
         })
     }
 
-    fn mask(&self, mut scores: Tensor<B, 4>, mask_pad: Option<Tensor<B, 2, Bool>>) -> Tensor<B, 4> {
-        let [batch, _, tokens, _] = scores.dims();
+    /// The attention probabilities, `[batch, heads, tokens, tokens]`.
+    fn weights(
+        &self,
+        query: Tensor<B, 4>,
+        key: Tensor<B, 4>,
+        padded: Option<&Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 4> {
+        let [batch, _, tokens, d_head] = query.dims();
+        // Not divided: the derivative of Burn 0.21's `div_scalar` rounds the scalar to `f32`.
+        let scale = (d_head as f64).sqrt().recip();
+        let mut scores = query.matmul(key.transpose()).mul_scalar(scale);
         if self.causal {
             let mask = generate_autoregressive_mask::<B>(1, tokens, &scores.device());
             scores = scores.mask_fill(mask.reshape([1, 1, tokens, tokens]), MASKED);
         }
-        if let Some(mask) = mask_pad {
-            scores = scores.mask_fill(mask.reshape([batch, 1, 1, tokens]), MASKED);
+        if let Some(mask) = padded {
+            let mask = mask.clone().reshape([batch, 1, 1, tokens]);
+            scores = scores.mask_fill(mask, MASKED);
         }
-        scores
+        self.dropout.forward(softmax(scores, 3))
     }
 }
 
@@ -174,7 +192,7 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
-    /// - mask_pad: `[batch, tokens]`
+    /// - mask_pad: `[batch, tokens]`, true at padded positions
     pub fn forward(
         &self,
         input: Tensor<B, 3>,

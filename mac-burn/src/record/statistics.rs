@@ -26,6 +26,12 @@ pub(crate) fn as_dtype<B: Backend, const D: usize>(
     }
 }
 
+/// The values of a tensor without its graph. `detach` alone would leave one that requires a gradient
+/// itself, as an input may, requiring it.
+pub(crate) fn untracked<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B, D> {
+    tensor.clone().detach().set_require_grad(false)
+}
+
 /// The sum over all leading dimensions.
 ///
 /// # Shapes

@@ -11,7 +11,10 @@ use burn::tensor::{Bool, Tensor};
 
 /// Burn's [`TransformerDecoder`], recorded: self- and cross-attention as
 /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention), feed-forward layers as
-/// [`MacLinear`](crate::MacLinear). Padded positions count in no mean.
+/// [`MacLinear`](crate::MacLinear). Padded positions, of the target and of the memory, count in no mean.
+///
+/// `forward_autoregressive_inference`, for decoding token by token, is the plain decoder's and records
+/// nothing.
 pub type MacTransformerDecoder<B> = Recorded<TransformerDecoder<B>, B>;
 
 /// One layer of Burn's [`TransformerDecoder`], recorded.
@@ -20,26 +23,25 @@ pub type MacTransformerDecoderLayer<B> = Recorded<TransformerDecoderLayer<B>, B>
 /// The recorders of a layer: cross-attention, self-attention, feed-forward.
 const RECORDERS: usize = 2 * multi_head_attention::RECORDERS + FEED_FORWARD_RECORDERS;
 
-/// What a recorded decoder takes, see Burn's `TransformerDecoderInput`, whose fields no other crate
-/// can read.
+/// What a [`MacTransformerDecoder`] takes. It is made as Burn's `TransformerDecoderInput`, whose fields no
+/// other crate can read.
 #[derive(Debug, Clone)]
 pub struct DecoderInput<B: Backend> {
-    /// `[batch, target_tokens, d_model]`
-    pub target: Tensor<B, 3>,
-    /// `[batch, target_tokens]`, true at padded positions.
-    pub target_mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// `[batch, target_tokens, target_tokens]`, true where nothing is attended to.
-    pub target_mask_attn: Option<Tensor<B, 3, Bool>>,
-    /// `[batch, memory_tokens, d_model]`
-    pub memory: Tensor<B, 3>,
-    /// `[batch, memory_tokens]`, true at padded positions.
-    pub memory_mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// `[batch, target_tokens, memory_tokens]`, true where nothing is attended to.
-    pub memory_mask_attn: Option<Tensor<B, 3, Bool>>,
+    target: Tensor<B, 3>,
+    target_mask_pad: Option<Tensor<B, 2, Bool>>,
+    target_mask_attn: Option<Tensor<B, 3, Bool>>,
+    memory: Tensor<B, 3>,
+    memory_mask_pad: Option<Tensor<B, 2, Bool>>,
+    memory_mask_attn: Option<Tensor<B, 3, Bool>>,
 }
 
 impl<B: Backend> DecoderInput<B> {
     /// An input without masks.
+    ///
+    /// # Shapes
+    ///
+    /// - target: `[batch, target_tokens, d_model]`
+    /// - memory: `[batch, memory_tokens, d_model]`
     pub fn new(target: Tensor<B, 3>, memory: Tensor<B, 3>) -> Self {
         Self {
             target,
@@ -49,6 +51,46 @@ impl<B: Backend> DecoderInput<B> {
             memory_mask_pad: None,
             memory_mask_attn: None,
         }
+    }
+
+    /// Excludes padded positions of the target from attention and from all statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, target_tokens]`, true at padded positions
+    pub fn target_mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
+        self.target_mask_pad = Some(mask);
+        self
+    }
+
+    /// Excludes tokens of the target from the attention of single tokens, as a causal mask does.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, target_tokens, target_tokens]`, true where nothing is attended to
+    pub fn target_mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
+        self.target_mask_attn = Some(mask);
+        self
+    }
+
+    /// Excludes padded positions of the memory from attention and from all statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, memory_tokens]`, true at padded positions
+    pub fn memory_mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
+        self.memory_mask_pad = Some(mask);
+        self
+    }
+
+    /// Excludes tokens of the memory from the attention of single tokens of the target.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, target_tokens, memory_tokens]`, true where nothing is attended to
+    pub fn memory_mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
+        self.memory_mask_attn = Some(mask);
+        self
     }
 }
 
@@ -77,7 +119,7 @@ impl<B: Backend> Recorded<TransformerDecoderLayer<B>, B> {
     ///
     /// - output: `[batch, target_tokens, d_model]`
     pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
-        forward(self, self.recorders(), input)
+        forward(self, self.recorders(), input).target
     }
 }
 
@@ -87,24 +129,23 @@ impl<B: Backend> Recorded<TransformerDecoder<B>, B> {
     /// # Shapes
     ///
     /// - output: `[batch, target_tokens, d_model]`
-    pub fn forward(&self, mut input: DecoderInput<B>) -> Tensor<B, 3> {
-        for (layer, recorders) in self.layers.iter().zip(self.recorders().chunks(RECORDERS)) {
-            input.target = forward(layer, recorders, input.clone());
-        }
-        input.target
+    pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
+        let layers = self.layers.iter().zip(self.recorders().chunks(RECORDERS));
+        let output = layers.fold(input, |input, (layer, recorders)| {
+            forward(layer, recorders, input)
+        });
+        output.target
     }
 }
 
-/// Burn's forward pass of a layer, recorded.
+/// Burn's forward pass of a layer, recorded: the input with another target.
 fn forward<B: Backend>(
     layer: &TransformerDecoderLayer<B>,
     recorders: &[Recorder<B>],
-    input: DecoderInput<B>,
-) -> Tensor<B, 3> {
-    let (cross_attention, recorders) = recorders.split_at(multi_head_attention::RECORDERS);
-    let (self_attention, feed_forward_recorders) =
-        recorders.split_at(multi_head_attention::RECORDERS);
-    let target_pad = input.target_mask_pad;
+    mut input: DecoderInput<B>,
+) -> DecoderInput<B> {
+    let (for_cross, recorders) = recorders.split_at(multi_head_attention::RECORDERS);
+    let (for_self, for_feed_forward) = recorders.split_at(multi_head_attention::RECORDERS);
 
     let x = input.target;
     let normalized = match layer.norm_first {
@@ -113,36 +154,31 @@ fn forward<B: Backend>(
     };
     let attention = masked(
         AttentionInput::self_attn(normalized),
-        target_pad.clone(),
-        input.target_mask_attn,
+        input.target_mask_pad.clone(),
+        input.target_mask_attn.clone(),
     );
-    let context =
-        multi_head_attention::forward(&layer.self_attn, self_attention, attention).context;
+    let context = multi_head_attention::forward(&layer.self_attn, for_self, attention).context;
     let x = x + layer.dropout.forward(context);
 
-    let (x, normalized) = residual(x, layer.norm_first, |x| layer.norm_1.forward(x));
+    let (x, normalized) = residual(x, layer.norm_first, &layer.norm_1);
     let mut attention = masked(
-        AttentionInput::new(normalized, input.memory.clone(), input.memory),
-        input.memory_mask_pad,
-        input.memory_mask_attn,
+        AttentionInput::new(normalized, input.memory.clone(), input.memory.clone()),
+        input.memory_mask_pad.clone(),
+        input.memory_mask_attn.clone(),
     );
-    if let Some(mask) = target_pad.clone() {
+    if let Some(mask) = input.target_mask_pad.clone() {
         attention = attention.mask_pad_query(mask);
     }
-    let context =
-        multi_head_attention::forward(&layer.cross_attn, cross_attention, attention).context;
+    let context = multi_head_attention::forward(&layer.cross_attn, for_cross, attention).context;
     let x = x + layer.dropout.forward(context);
 
-    let (x, normalized) = residual(x, layer.norm_first, |x| layer.norm_2.forward(x));
-    let output = feed_forward(
-        &layer.pwff,
-        feed_forward_recorders,
-        normalized,
-        target_pad.as_ref(),
-    );
+    let (x, normalized) = residual(x, layer.norm_first, &layer.norm_2);
+    let padded = input.target_mask_pad.as_ref();
+    let output = feed_forward(&layer.pwff, for_feed_forward, normalized, padded);
     let x = x + layer.dropout.forward(output);
-    match layer.norm_first {
+    input.target = match layer.norm_first {
         true => x,
         false => layer.norm_3.forward(x),
-    }
+    };
+    input
 }

@@ -1,9 +1,9 @@
 use super::attention_input::AttentionInput;
-use super::attention_sums::Validity;
 use super::layer::LayerParameters;
 use super::multi_head_attention;
 use super::recorded::sealed::Parameters;
 use super::{Recorded, RecordedLayer, Recorder};
+use burn::nn::LayerNorm;
 use burn::nn::transformer::{PositionWiseFeedForward, TransformerEncoder, TransformerEncoderLayer};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
@@ -11,10 +11,57 @@ use burn::tensor::{Bool, Tensor};
 /// Burn's [`TransformerEncoder`], recorded: attention as
 /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention), feed-forward layers as
 /// [`MacLinear`](crate::MacLinear). Padded positions count in no mean.
+///
+/// `forward_autoregressive_inference`, for decoding token by token, is the plain encoder's and records
+/// nothing.
 pub type MacTransformerEncoder<B> = Recorded<TransformerEncoder<B>, B>;
 
 /// One layer of Burn's [`TransformerEncoder`], recorded.
 pub type MacTransformerEncoderLayer<B> = Recorded<TransformerEncoderLayer<B>, B>;
+
+/// What a [`MacTransformerEncoder`] takes. It is made as Burn's `TransformerEncoderInput`, whose fields no
+/// other crate can read.
+#[derive(Debug, Clone)]
+pub struct EncoderInput<B: Backend> {
+    tensor: Tensor<B, 3>,
+    mask_pad: Option<Tensor<B, 2, Bool>>,
+    mask_attn: Option<Tensor<B, 3, Bool>>,
+}
+
+impl<B: Backend> EncoderInput<B> {
+    /// An input without masks.
+    ///
+    /// # Shapes
+    ///
+    /// - tensor: `[batch, tokens, d_model]`
+    pub fn new(tensor: Tensor<B, 3>) -> Self {
+        Self {
+            tensor,
+            mask_pad: None,
+            mask_attn: None,
+        }
+    }
+
+    /// Excludes padded positions from attention and from all statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, tokens]`, true at padded positions
+    pub fn mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
+        self.mask_pad = Some(mask);
+        self
+    }
+
+    /// Excludes tokens from the attention of single tokens, as a causal mask does.
+    ///
+    /// # Shapes
+    ///
+    /// - mask: `[batch, tokens, tokens]`, true where nothing is attended to
+    pub fn mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
+        self.mask_attn = Some(mask);
+        self
+    }
+}
 
 /// The recorders of a layer: those of the attention, and the two of the feed-forward layer.
 const RECORDERS: usize = multi_head_attention::RECORDERS + FEED_FORWARD_RECORDERS;
@@ -65,22 +112,19 @@ impl<B: Backend> Recorded<TransformerEncoderLayer<B>, B> {
 }
 
 impl<B: Backend> Recorded<TransformerEncoder<B>, B> {
-    /// Records and applies the encoder, see [`TransformerEncoder::forward`]; Burn's input has fields
-    /// that no other crate can read, so its parts are the arguments here.
+    /// Records and applies the encoder, see [`TransformerEncoder::forward`].
     ///
     /// # Shapes
     ///
-    /// - input and output: `[batch, tokens, d_model]`
-    /// - mask_pad: `[batch, tokens]`, true at padded positions
-    /// - mask_attn: `[batch, tokens, tokens]`, true where nothing is attended to
-    pub fn forward(
-        &self,
-        input: Tensor<B, 3>,
-        mask_pad: Option<Tensor<B, 2, Bool>>,
-        mask_attn: Option<Tensor<B, 3, Bool>>,
-    ) -> Tensor<B, 3> {
+    /// - output: `[batch, tokens, d_model]`
+    pub fn forward(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
+        let EncoderInput {
+            tensor,
+            mask_pad,
+            mask_attn,
+        } = input;
         let layers = self.layers.iter().zip(self.recorders().chunks(RECORDERS));
-        layers.fold(input, |x, (layer, recorders)| {
+        layers.fold(tensor, |x, (layer, recorders)| {
             forward(layer, recorders, x, mask_pad.clone(), mask_attn.clone())
         })
     }
@@ -94,26 +138,19 @@ fn forward<B: Backend>(
     mask_pad: Option<Tensor<B, 2, Bool>>,
     mask_attn: Option<Tensor<B, 3, Bool>>,
 ) -> Tensor<B, 3> {
-    let (attention, feed_forward_recorders) = recorders.split_at(multi_head_attention::RECORDERS);
+    let (for_attention, for_feed_forward) = recorders.split_at(multi_head_attention::RECORDERS);
     let normalized = match layer.norm_first {
         true => layer.norm_2.forward(x.clone()),
         false => x.clone(),
     };
-    let input = masked(
-        AttentionInput::self_attn(normalized),
-        mask_pad.clone(),
-        mask_attn,
-    );
-    let context = multi_head_attention::forward(&layer.mha, attention, input).context;
+    let attention = AttentionInput::self_attn(normalized);
+    let attention = masked(attention, mask_pad.clone(), mask_attn);
+    let context = multi_head_attention::forward(&layer.mha, for_attention, attention).context;
     let x = x + layer.dropout.forward(context);
 
-    let (x, normalized) = residual(x, layer.norm_first, |x| layer.norm_1.forward(x));
-    let output = feed_forward(
-        &layer.pwff,
-        feed_forward_recorders,
-        normalized,
-        mask_pad.as_ref(),
-    );
+    let (x, normalized) = residual(x, layer.norm_first, &layer.norm_1);
+    let padded = mask_pad.as_ref();
+    let output = feed_forward(&layer.pwff, for_feed_forward, normalized, padded);
     let x = x + layer.dropout.forward(output);
     match layer.norm_first {
         true => x,
@@ -121,17 +158,16 @@ fn forward<B: Backend>(
     }
 }
 
-/// The main path and the input of the next residual path: the norm is on one of them or on both.
+/// The main path and the input of the next residual path: the norm is on the latter or on both.
 pub(super) fn residual<B: Backend>(
     x: Tensor<B, 3>,
     norm_first: bool,
-    norm: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    norm: &LayerNorm<B>,
 ) -> (Tensor<B, 3>, Tensor<B, 3>) {
-    if norm_first {
-        (x.clone(), norm(x))
-    } else {
-        let x = norm(x);
-        (x.clone(), x)
+    let normalized = norm.forward(x.clone());
+    match norm_first {
+        true => (x, normalized),
+        false => (normalized.clone(), normalized),
     }
 }
 
@@ -154,12 +190,11 @@ pub(super) fn feed_forward<B: Backend>(
     layer: &PositionWiseFeedForward<B>,
     recorders: &[Recorder<B>],
     input: Tensor<B, 3>,
-    mask_pad: Option<&Tensor<B, 2, Bool>>,
+    padded: Option<&Tensor<B, 2, Bool>>,
 ) -> Tensor<B, 3> {
-    let valid = mask_pad.map(|mask| Validity::of_mask(mask, &input));
-    recorders[0].record_tokens(&layer.linear_inner, &input, valid.as_ref());
+    recorders[0].record_tokens(&layer.linear_inner, &input, padded);
     let x = layer.linear_inner.forward(input);
     let x = layer.dropout.forward(layer.activation.forward(x));
-    recorders[1].record_tokens(&layer.linear_outer, &x, valid.as_ref());
+    recorders[1].record_tokens(&layer.linear_outer, &x, padded);
     layer.linear_outer.forward(x)
 }

@@ -1,19 +1,22 @@
 //! A backend with several devices that counts what is read from them.
 //!
 //! It is Burn's router with a channel of its own: every operation is handed to `NdArray`, and every
-//! read and every synchronisation passes through one function, which counts.
+//! read and every synchronisation passes through one function, which counts. It also follows which tensors
+//! exist.
 
 use burn::tensor::backend::{Backend, DeviceId, DeviceOps, ExecutionError};
 use burn::tensor::{DType, Shape, TensorData};
 use burn_backend::DTypeUsageSet;
-use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr};
+use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr, TensorStatus};
 use burn_ndarray::{NdArray, NdArrayDevice};
 use burn_router::{
     BackendRouter, MultiBackendBridge, RouterTensor, Runner, RunnerChannel, RunnerClient,
 };
 use burn_std::device::Device;
 use burn_std::future::DynFut;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The backend; its devices are [`Numbered`].
 pub type Counting = BackendRouter<Channel>;
@@ -31,6 +34,58 @@ pub fn reads() -> usize {
 /// Operations handed to a device so far, in the whole process.
 pub fn operations() -> usize {
     OPERATIONS.load(Ordering::SeqCst)
+}
+
+/// Tensors on all devices with their numbers of elements, and what was done with such of a size.
+#[derive(Default)]
+struct Tensors {
+    alive: HashMap<TensorId, usize>,
+    passes: HashMap<usize, usize>,
+}
+
+static TENSORS: LazyLock<Mutex<Tensors>> = LazyLock::new(Mutex::default);
+
+fn tensors() -> MutexGuard<'static, Tensors> {
+    TENSORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Elements of all tensors that exist, in the whole process.
+pub fn elements() -> usize {
+    tensors().alive.values().sum()
+}
+
+/// How many tensors of this many elements exist, in the whole process.
+pub fn tensors_of(elements: usize) -> usize {
+    let tensors = tensors();
+    let alive = tensors.alive.values();
+    alive.filter(|size| **size == elements).count()
+}
+
+/// How many operations so far read the elements of a tensor of this many; reshapes and slices do not.
+pub fn passes_over(elements: usize) -> usize {
+    tensors().passes.get(&elements).copied().unwrap_or(0)
+}
+
+impl Tensors {
+    fn follow(&mut self, op: &OperationIr) {
+        for input in op.inputs() {
+            if input.status == TensorStatus::ReadWrite {
+                self.alive.remove(&input.id);
+            }
+        }
+        if let OperationIr::Drop(dropped) = op {
+            self.alive.remove(&dropped.id);
+            return;
+        }
+        if !matches!(op, OperationIr::BaseFloat(_)) {
+            for input in op.inputs() {
+                *self.passes.entry(input.shape.num_elements()).or_default() += 1;
+            }
+        }
+        for output in op.outputs() {
+            self.alive.insert(output.id, output.shape.num_elements());
+        }
+    }
 }
 
 /// A device with a number.
@@ -135,6 +190,7 @@ impl RunnerClient for Client {
         if !matches!(op, OperationIr::Drop(_)) {
             OPERATIONS.fetch_add(1, Ordering::SeqCst);
         }
+        tensors().follow(&op);
         self.runner.register_op(op);
     }
 
@@ -154,6 +210,8 @@ impl RunnerClient for Client {
 
     fn register_tensor_data(&self, data: TensorData) -> RouterTensor<Self> {
         let tensor = self.runner.register_tensor_data_desc(data);
+        let elements = tensor.shape.num_elements();
+        tensors().alive.insert(tensor.id, elements);
         RouterTensor::new(tensor.id, tensor.shape, tensor.dtype, self.clone())
     }
 

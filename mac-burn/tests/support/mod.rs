@@ -47,8 +47,8 @@ impl<B: Backend> ModuleMapper<B> for Filler {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, tensor, mapper) = param.consume();
         let values = values_from::<B, D>(&mut self.0, tensor.shape(), &tensor.device());
-        // The variances of a norm are among what is filled.
-        let values = if D == 1 { values.abs() } else { values };
+        // The variances of a norm are among the vectors; the rest keeps activations near 1.
+        let values = if D == 1 { values.abs() } else { values * 0.3 };
         let values = values.set_require_grad(tensor.is_require_grad());
         Param::from_mapped_value(id, values, mapper)
     }

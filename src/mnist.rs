@@ -7,11 +7,15 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_dataset::vision::{MnistDataset, MnistItem};
-use mac_burn_examples::digits::DigitsBatch;
-use mac_burn_examples::learner::Data;
+
+use crate::digits::DigitsBatch;
+use crate::learner::Data;
 
 /// Height and width of an image.
-pub(crate) const SIZE: usize = 28;
+pub const SIZE: usize = 28;
+
+/// The number of classes.
+pub const CLASSES: usize = 10;
 
 /// Mean of the training pixels, which are 0 to 255.
 const MEAN: f32 = 33.318_42;
@@ -21,7 +25,7 @@ const STD: f32 = 78.567_49;
 
 /// Makes batches: standardises the pixels with the mean and standard deviation of the training set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MnistBatcher;
+pub struct MnistBatcher;
 
 impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
     fn batch(&self, items: Vec<MnistItem>, device: &B::Device) -> DigitsBatch<B> {
@@ -46,7 +50,7 @@ impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
 ///
 /// # Errors
 /// If that fails, as without a network.
-pub(crate) fn load() -> Result<Data<MnistDataset, MnistBatcher>, String> {
+pub fn load() -> Result<Data<MnistDataset, MnistBatcher>, String> {
     caught(|| Data {
         train: MnistDataset::train(),
         valid: MnistDataset::test(),
@@ -80,7 +84,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mac_burn_examples::backend::Selected;
+    use crate::backend::Selected;
 
     #[test]
     fn a_batch_has_the_standardised_pixels_row_by_row() {

@@ -1,0 +1,163 @@
+//! What the transformers learn with MAC, SGD and AdamW in equal steps.
+//!
+//! ```text
+//! cargo bench --bench learning
+//! cargo bench --bench learning -- --task vit --grid 0.03 --grid 0.1
+//! ```
+//!
+//! The learning rate of each optimizer is the best of the same grid, by the validation loss of one seed; the table is of
+//! other seeds at that rate. Everything else is what the examples `vit` and `char-gpt` have by default. Validation loss
+//! is the lowest of a run, and the rates are chosen by the same data.
+#![allow(
+    clippy::print_stdout,
+    reason = "the tables are what a benchmark is for"
+)]
+
+mod options;
+mod outcome;
+#[path = "../harness/ratio.rs"]
+#[allow(dead_code, reason = "the median is all that is needed of it")]
+mod ratio;
+mod table;
+mod trial;
+
+use burn::data::dataset::Dataset;
+use burn::module::AutodiffModule;
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::learner::Data;
+use mac_burn_examples::optimizer_choice::OptimizerChoice;
+use mac_burn_examples::tasks::{HAMLET, ImageClasses, TextModel};
+use mac_burn_examples::training::{OptimizerArgs, Schedule, Task};
+use mac_burn_models::{DeitConfig, GptConfig};
+use options::Options;
+use outcome::Outcome;
+use trial::Trial;
+
+/// Chooses the learning rates.
+const TUNING_SEED: u64 = 0;
+/// What the table is of.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+const OPTIMIZERS: [OptimizerChoice; 3] = [
+    OptimizerChoice::Mac,
+    OptimizerChoice::Sgd,
+    OptimizerChoice::Adamw,
+];
+
+fn main() {
+    let options = Options::parse();
+    let device = Default::default();
+    println!("# Learning: {}\n", describe::<Selected>(&device));
+    if options.wants_task("vit") {
+        vit(&options);
+    }
+    if options.wants_task("char-gpt") {
+        gpt(&options);
+    }
+}
+
+fn vit(options: &Options) {
+    let device = Default::default();
+    let task = |seed| {
+        let data = Data {
+            train: DigitsDataset::train(),
+            valid: DigitsDataset::test(),
+            batcher: DigitsBatcher,
+        };
+        ImageClasses::<Training, _, _, _>::new(data, 32, seed, &device)
+    };
+    let config = DeitConfig::new(48, 4)
+        .with_image_size([digits::SIZE; 2])
+        .with_image_channels(1)
+        .with_patch_size(2)
+        .with_num_classes(digits::CLASSES)
+        .with_n_layers(4);
+    let images = DigitsDataset::test().len();
+    println!("vit on digits, {images} images to validate with\n");
+    compare(options, task, || config.init::<Training>(&device));
+}
+
+fn gpt(options: &Options) {
+    let device = Default::default();
+    let task = |seed| {
+        TextModel::<Training>::new(HAMLET, 64, 32, seed, &device).expect("Hamlet is long enough")
+    };
+    let config = GptConfig::new(task(0).characters.count())
+        .with_context_size(64)
+        .with_n_layers(3)
+        .with_n_heads(4)
+        .with_d_model(64);
+    println!("char-gpt on Hamlet, nats a character\n");
+    compare(options, task, || config.init::<Training>(&device));
+}
+
+/// Tunes the optimizers and prints their standings.
+fn compare<T, M>(options: &Options, task: impl Fn(u64) -> T, make: impl Fn() -> M)
+where
+    T: Task<Training, Model = M>,
+    M: AutodiffModule<Training>,
+{
+    let run = |optimizer, lr, seed| {
+        Training::seed(&Default::default(), seed);
+        let outcome = outcome(options, optimizer, lr, &task(seed), make());
+        println!(
+            "{optimizer} at {lr}, seed {seed}: validation loss {:.4}, training loss {:.4}",
+            outcome.best(),
+            outcome.train_loss()
+        );
+        outcome
+    };
+    let wanted = OPTIMIZERS.into_iter();
+    let wanted = wanted.filter(|optimizer| options.wants_optimizer(&optimizer.to_string()));
+    let rows = wanted.map(|optimizer| {
+        let rates = options.grid().iter().copied();
+        let tuned = rates.map(|lr| (lr, run(optimizer, lr, TUNING_SEED).best()));
+        let best = tuned.min_by(|(_, left), (_, right)| left.total_cmp(right));
+        let lr = best.map_or(f64::NAN, |(lr, _)| lr);
+        table::Row {
+            optimizer,
+            lr,
+            outcomes: SEEDS.map(|seed| run(optimizer, lr, seed)).into(),
+        }
+    });
+    println!("\n{}\n", table::Standings(rows.collect()));
+}
+
+/// Trains once. What a run that diverges has seen is its outcome as well.
+fn outcome<T, M>(
+    options: &Options,
+    optimizer: OptimizerChoice,
+    lr: f64,
+    task: &T,
+    model: M,
+) -> Outcome
+where
+    T: Task<Training, Model = M>,
+    M: AutodiffModule<Training>,
+{
+    let args = OptimizerArgs {
+        optimizer,
+        ..options.optimizer.clone()
+    };
+    let steps = options.steps();
+    let mut seen = Vec::new();
+    let trial = Trial {
+        task,
+        schedule: Schedule {
+            lr,
+            warmup: args.warmup.min(steps / 2),
+            steps,
+        },
+        every: (steps / 24).max(1),
+        seen: &mut seen,
+        model: model.clone(),
+    };
+    let covariance = task.input_covariance(&model);
+    if let Err(reason) = args.train(lr, covariance, trial) {
+        println!("{optimizer} at {lr}: {reason}");
+    }
+    Outcome(seen)
+}

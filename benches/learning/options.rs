@@ -1,0 +1,67 @@
+use clap::Parser;
+use mac_burn_examples::training::OptimizerArgs;
+
+/// Steps of a run.
+const STEPS: usize = 600;
+
+/// What the command line selects.
+#[derive(Parser, Clone, Debug)]
+#[command(about = "Tables of validation losses; learning rates are chosen on one grid")]
+pub(crate) struct Options {
+    /// Only tasks whose name contains this; may be repeated
+    #[arg(long)]
+    task: Vec<String>,
+    /// Only optimizers whose name contains this; may be repeated
+    #[arg(long)]
+    only: Vec<String>,
+    /// Steps of a run
+    #[arg(long, default_value_t = STEPS)]
+    steps: usize,
+    /// A learning rate to try; may be repeated
+    #[arg(long, default_values_t = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])]
+    grid: Vec<f64>,
+    /// What the optimizers have besides the learning rate.
+    #[command(flatten)]
+    pub(crate) optimizer: OptimizerArgs,
+    /// Two steps of each, to see that everything runs
+    #[arg(long)]
+    test: bool,
+    /// Given by `cargo bench`, and not by `cargo test --benches`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Options {
+    /// Whether to run everything for a moment only.
+    pub(crate) fn quick(&self) -> bool {
+        self.test || !self.bench
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        if self.quick() { 2 } else { self.steps }
+    }
+
+    pub(crate) fn grid(&self) -> &[f64] {
+        if self.quick() {
+            &self.grid[..1]
+        } else {
+            &self.grid
+        }
+    }
+
+    pub(crate) fn wants_task(&self, name: &str) -> bool {
+        selects(&self.task, name)
+    }
+
+    pub(crate) fn wants_optimizer(&self, name: &str) -> bool {
+        selects(&self.only, name)
+    }
+}
+
+fn selects(wanted: &[String], name: &str) -> bool {
+    let name = name.to_lowercase();
+    wanted.is_empty()
+        || wanted
+            .iter()
+            .any(|wanted| name.contains(&wanted.to_lowercase()))
+}

@@ -1,0 +1,108 @@
+//! The command line of the example.
+
+use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+use mac_burn_examples::interval::number_in;
+use mac_burn_examples::tasks::Characters;
+use mac_burn_examples::training::{OptimizerArgs, RunArgs};
+use mac_burn_models::GptConfig;
+
+/// Trains a GPT on the characters of a text, and lets it write.
+#[derive(Parser, Debug)]
+pub(crate) struct Args {
+    /// A text file to learn, in place of Hamlet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+
+    /// Characters that the network sees at a time
+    #[arg(long, default_value_t = 64, value_parser = at_least_one())]
+    pub(crate) context_size: usize,
+
+    /// Size of the vector of a character
+    #[arg(long, default_value_t = 64, value_parser = at_least_one())]
+    d_model: usize,
+
+    /// Attention heads; they divide the size of the vector
+    #[arg(long, default_value_t = 4, value_parser = at_least_one())]
+    heads: usize,
+
+    /// Blocks of attention and feed-forward layers
+    #[arg(long, default_value_t = 3, value_parser = at_least_one())]
+    layers: usize,
+
+    /// The optimizer.
+    #[command(flatten)]
+    pub(crate) optimizer: OptimizerArgs,
+
+    /// The course of the run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Directory for checkpoints
+    #[arg(long, default_value = "target/char-gpt")]
+    pub(crate) artifacts: PathBuf,
+
+    /// Characters to write after training
+    #[arg(long, default_value_t = 200)]
+    pub(crate) generate: usize,
+
+    /// How freely the next character is chosen, above 0: below 1 the likely ones are preferred
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.8,
+          value_parser = number_in((Excluded(0.0), Unbounded)))]
+    pub(crate) temperature: f64,
+
+    /// What the written text begins with
+    #[arg(long, default_value = "\n")]
+    prompt: String,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+impl Args {
+    /// The network for a number of characters.
+    pub(crate) fn network(&self, characters: usize) -> Result<GptConfig, Box<dyn Error>> {
+        if !self.d_model.is_multiple_of(self.heads) {
+            let (d_model, heads) = (self.d_model, self.heads);
+            return Err(format!(
+                "--heads must divide --d-model, and {heads} does not divide {d_model}"
+            )
+            .into());
+        }
+        Ok(GptConfig::new(characters)
+            .with_context_size(self.context_size)
+            .with_n_layers(self.layers)
+            .with_n_heads(self.heads)
+            .with_d_model(self.d_model))
+    }
+
+    /// The beginning of the written text.
+    pub(crate) fn prompt(&self, characters: &Characters) -> Result<Vec<i64>, Box<dyn Error>> {
+        characters
+            .encode(&self.prompt)
+            .filter(|prompt| !prompt.is_empty())
+            .ok_or_else(|| {
+                format!("--prompt {:?} must have one or more characters, all of which occur in the text", self.prompt).into()
+            })
+    }
+
+    /// What a run that continues must have in common with this one.
+    pub(crate) fn lines(&self, text: &str) -> String {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        format!(
+            "text {:016x}\n--context-size {}\n--d-model {}\n--heads {}\n--layers {}",
+            hasher.finish(),
+            self.context_size,
+            self.d_model,
+            self.heads,
+            self.layers
+        )
+    }
+}

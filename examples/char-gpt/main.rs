@@ -1,0 +1,112 @@
+//! Trains a GPT on the characters of a text, *Hamlet* by default, and lets it write:
+//!
+//! ```text
+//! cargo run --release --example char-gpt
+//! cargo run --release --example char-gpt -- --optimizer adamw --generate 500
+//! cargo run --release --example char-gpt -- --text FILE
+//! cargo run --release --example char-gpt -- --help
+//! ```
+//!
+//! With MAC, the layers of the blocks are preconditioned, and AdamW takes the embeddings and norms. A checkpoint is
+//! stored as training goes on; `--resume` with otherwise the same options continues from it.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+mod args;
+mod writer;
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use env_logger::Env;
+use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::exit;
+use mac_burn_examples::no_device;
+use mac_burn_examples::tasks::{HAMLET, TextModel};
+use mac_burn_examples::training::{LearningRates, Monitor, Run};
+
+use args::Args;
+use writer::Writer;
+
+/// The best of the grid that `cargo bench --bench learning` compares.
+const RATES: LearningRates = LearningRates {
+    mac: 0.1,
+    sgd: 0.3,
+    adamw: 3e-3,
+};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
+    exit::explained(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let device = Default::default();
+    no_device::probe::<Selected>(&device)?;
+    println!("backend: {}", describe::<Selected>(&device));
+    Training::seed(&device, args.run.seed);
+
+    let text = match &args.text {
+        Some(file) => fs::read_to_string(file)
+            .map_err(|error| format!("--text {}: {error}", file.display()))?,
+        None => HAMLET.to_string(),
+    };
+    let task = TextModel::<Training>::new(
+        &text,
+        args.context_size,
+        args.run.batch_size,
+        args.run.seed,
+        &device,
+    )?;
+    let prompt = args.prompt(&task.characters)?;
+    let config = args.network(task.characters.count())?;
+    let model = config.init::<Training>(&device);
+    println!(
+        "network: GPT with {} parameters for {} characters; {} with learning rate {} from seed {}",
+        model.num_params(),
+        task.characters.count(),
+        args.optimizer.optimizer,
+        args.optimizer.lr(RATES),
+        args.run.seed
+    );
+    println!("checkpoints: {}", args.artifacts.display());
+    println!("  step     train  validation   bits a character      time");
+
+    let run = Run {
+        task: &task,
+        args: &args.run,
+        optimizer: &args.optimizer,
+        rates: RATES,
+        options: args.lines(&text),
+        artifacts: args.artifacts.clone(),
+        tell: |monitor| println!("{}", line(monitor)),
+    };
+    let (model, report) = run.train::<Training>(model)?;
+    if let Some(report) = report {
+        println!("{report}");
+    }
+    if args.generate > 0 {
+        let writer = Writer {
+            model: model.valid(),
+            context_size: args.context_size,
+            temperature: args.temperature,
+        };
+        let written = writer.write(prompt, args.generate, args.run.seed);
+        println!("{}", task.characters.decode(&written));
+    }
+    Ok(())
+}
+
+fn line(monitor: Monitor) -> String {
+    format!(
+        "{:>6}  {:>8.4}  {:>10.4}  {:>17.4}  {:>6.1} s",
+        monitor.step,
+        monitor.train_loss,
+        monitor.validation_loss,
+        monitor.validation_loss / std::f64::consts::LN_2,
+        monitor.seconds
+    )
+}

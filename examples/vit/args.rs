@@ -1,0 +1,161 @@
+//! The command line of the example.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
+use mac_burn_examples::training::{OptimizerArgs, RunArgs};
+use mac_burn_models::DeitConfig;
+
+/// Trains a small vision transformer.
+#[derive(Parser, Debug)]
+pub(crate) struct Args {
+    /// What to train on
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) data: DataChoice,
+
+    /// A folder with images in train/CLASS and val/CLASS, in place of a data set
+    #[arg(long, value_name = "ROOT", conflicts_with = "data")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Height and width to which the images of a folder are resized
+    #[arg(long, default_value_t = 32, value_parser = at_least_one(), requires = "folder")]
+    pub(crate) image_size: usize,
+
+    /// Height and width of a patch; it divides that of an image [default: 2 for digits, 4 otherwise]
+    #[arg(long, value_parser = at_least_one())]
+    patch: Option<usize>,
+
+    /// Size of a token
+    #[arg(long, default_value_t = 48, value_parser = at_least_one())]
+    d_model: usize,
+
+    /// Attention heads; they divide the size of a token
+    #[arg(long, default_value_t = 4, value_parser = at_least_one())]
+    heads: usize,
+
+    /// Blocks of attention and feed-forward layers
+    #[arg(long, default_value_t = 4, value_parser = at_least_one())]
+    layers: usize,
+
+    /// The optimizer.
+    #[command(flatten)]
+    pub(crate) optimizer: OptimizerArgs,
+
+    /// The course of the run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Directory for checkpoints
+    #[arg(long, default_value = "target/vit")]
+    pub(crate) artifacts: PathBuf,
+}
+
+/// A data set, as named on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataChoice {
+    /// 1797 digits of 8×8 pixels: compiled in
+    #[default]
+    Digits,
+    /// MNIST, 28×28 pixels: downloaded when it is first used
+    Mnist,
+}
+
+/// What images are like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Images {
+    pub(crate) size: usize,
+    pub(crate) channels: usize,
+    pub(crate) classes: usize,
+}
+
+impl Images {
+    pub(crate) fn grey(size: usize, classes: usize) -> Self {
+        Self {
+            size,
+            channels: 1,
+            classes,
+        }
+    }
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+impl Args {
+    /// The network for images of a kind.
+    pub(crate) fn network(&self, images: Images) -> Result<DeitConfig, Box<dyn Error>> {
+        let (patch, size) = (self.patch(), images.size);
+        if !size.is_multiple_of(patch) {
+            return Err(format!(
+                "--patch must divide the size of an image, and {patch} does not divide {size}"
+            )
+            .into());
+        }
+        let (d_model, heads) = (self.d_model, self.heads);
+        if !d_model.is_multiple_of(heads) {
+            return Err(format!(
+                "--heads must divide --d-model, and {heads} does not divide {d_model}"
+            )
+            .into());
+        }
+        Ok(DeitConfig::new(d_model, heads)
+            .with_image_size([size, size])
+            .with_image_channels(images.channels)
+            .with_patch_size(patch)
+            .with_num_classes(images.classes)
+            .with_n_layers(self.layers))
+    }
+
+    fn patch(&self) -> usize {
+        let digits = self.folder.is_none() && self.data == DataChoice::Digits;
+        self.patch.unwrap_or(if digits { 2 } else { 4 })
+    }
+
+    /// What a run that continues must have in common with this one.
+    pub(crate) fn lines(&self, images: Images) -> String {
+        format!(
+            "data {:?} {:?}\nimages {images:?}\n--patch {}\n--d-model {}\n--heads {}\n--layers {}",
+            self.data,
+            self.folder,
+            self.patch(),
+            self.d_model,
+            self.heads,
+            self.layers
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(options: &str) -> String {
+        let line = ["vit"].into_iter().chain(options.split_whitespace());
+        match Args::try_parse_from(line) {
+            Err(error) => error.to_string(),
+            Ok(args) => args
+                .network(Images::grey(8, 10))
+                .expect_err(options)
+                .to_string(),
+        }
+    }
+
+    #[test]
+    fn a_wrong_option_is_answered_with_what_is_allowed() {
+        for (options, answer) in [
+            ("--patch 3", "3 does not divide 8"),
+            ("--heads 5", "5 does not divide 48"),
+            ("--data cifar", "[possible values: digits, mnist]"),
+            ("--damping 0", "must be a number in (0, inf]"),
+            ("--second-lr -1", "must be a number in [0, 1]"),
+            ("--steps 0", "0 is not in 1.."),
+            ("--image-size 8", "--folder"),
+        ] {
+            let error = error(options);
+            assert!(error.contains(answer), "{options}: {error}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Trains a small vision transformer on digits, on MNIST, or on images in folders:
+//!
+//! ```text
+//! cargo run --release --example vit
+//! cargo run --release --example vit -- --optimizer adamw
+//! cargo run --release --example vit -- --data mnist
+//! cargo run --release --example vit -- --folder ROOT
+//! cargo run --release --example vit -- --help
+//! ```
+//!
+//! A folder has its images in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`. A checkpoint is stored as training goes on;
+//! `--resume` with otherwise the same options continues from it.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+mod args;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::Dataset;
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use env_logger::Env;
+use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::digits::{self, DigitsBatch, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::exit;
+use mac_burn_examples::image_folder;
+use mac_burn_examples::learner::Data;
+use mac_burn_examples::mnist;
+use mac_burn_examples::no_device;
+use mac_burn_examples::tasks::ImageClasses;
+use mac_burn_examples::training::{LearningRates, Monitor, Run};
+
+use args::{Args, DataChoice, Images};
+
+/// The best of the grid that `cargo bench --bench learning` compares.
+const RATES: LearningRates = LearningRates {
+    mac: 0.1,
+    sgd: 0.1,
+    adamw: 3e-3,
+};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
+    exit::explained(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let device = Default::default();
+    no_device::probe::<Selected>(&device)?;
+    println!("backend: {}", describe::<Selected>(&device));
+    Training::seed(&device, args.run.seed);
+
+    if let Some(root) = &args.folder {
+        let folder = image_folder::load(root, args.image_size)?;
+        let images = Images {
+            size: args.image_size,
+            channels: image_folder::CHANNELS,
+            classes: folder.classes.len(),
+        };
+        return train(args, folder.data, images);
+    }
+    match args.data {
+        DataChoice::Digits => {
+            let data = Data {
+                train: DigitsDataset::train(),
+                valid: DigitsDataset::test(),
+                batcher: DigitsBatcher,
+            };
+            train(args, data, Images::grey(digits::SIZE, digits::CLASSES))
+        }
+        DataChoice::Mnist => train(
+            args,
+            mnist::load()?,
+            Images::grey(mnist::SIZE, mnist::CLASSES),
+        ),
+    }
+}
+
+fn train<I, D, Bt>(args: &Args, data: Data<D, Bt>, images: Images) -> Result<(), Box<dyn Error>>
+where
+    D: Dataset<I>,
+    Bt: Batcher<Training, I, DigitsBatch<Training>> + Batcher<Selected, I, DigitsBatch<Selected>>,
+{
+    let device = Default::default();
+    let (train, valid) = (data.train.len(), data.valid.len());
+    let task =
+        ImageClasses::<Training, I, D, Bt>::new(data, args.run.batch_size, args.run.seed, &device);
+    let model = args.network(images)?.init::<Training>(&device);
+    println!(
+        "network: vision transformer with {} parameters; {} with learning rate {} from seed {}",
+        model.num_params(),
+        args.optimizer.optimizer,
+        args.optimizer.lr(RATES),
+        args.run.seed
+    );
+    println!("images: {train} to train on, {valid} to validate with");
+    println!("checkpoints: {}", args.artifacts.display());
+    println!("  step     train  validation      time");
+
+    let run = Run {
+        task: &task,
+        args: &args.run,
+        optimizer: &args.optimizer,
+        rates: RATES,
+        options: args.lines(images),
+        artifacts: args.artifacts.clone(),
+        tell: |monitor| println!("{}", line(monitor)),
+    };
+    let (model, report) = run.train::<Training>(model)?;
+    if let Some(report) = report {
+        println!("{report}");
+    }
+    println!(
+        "validation accuracy: {:.2} %",
+        task.accuracy(&model.valid())
+    );
+    Ok(())
+}
+
+fn line(monitor: Monitor) -> String {
+    format!(
+        "{:>6}  {:>8.4}  {:>10.4}  {:>6.1} s",
+        monitor.step, monitor.train_loss, monitor.validation_loss, monitor.seconds
+    )
+}

@@ -1,0 +1,179 @@
+//! To everybody but the optimizer, recorded attention is Burn's attention.
+
+#[path = "support/attention.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod attention;
+mod support;
+
+use attention::*;
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module};
+use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
+use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_ndarray::NdArray;
+use burn_store::ModuleSnapshot;
+use mac_burn::{
+    AttentionInput, MacMultiHeadAttention, MacSelfAttention, SelfAttention, SelfAttentionConfig,
+};
+use support::{filled, random, values};
+
+type B = Autodiff<NdArray<f64>>;
+
+fn plain(quiet: bool, seed: u64) -> MultiHeadAttention<B> {
+    let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
+        .with_dropout(0.0)
+        .with_quiet_softmax(quiet);
+    filled(config.init(&Default::default()), seed)
+}
+
+fn fused(seed: u64) -> SelfAttention<B> {
+    let config = SelfAttentionConfig::new(SIZE, HEADS);
+    filled(config.init(&Default::default()), seed)
+}
+
+/// Burn's input with the masks that Burn knows.
+fn masked<B: Backend>(mut input: MhaInput<B>, masks: Masks, queries: usize) -> MhaInput<B> {
+    if let Some(padded) = masks.keys {
+        input = input.mask_pad(mask_pad([BATCH, KEYS], padded));
+    }
+    if let Some(masked) = masks.attention {
+        input = input.mask_attn(mask_attn([BATCH, queries, KEYS], masked));
+    }
+    input
+}
+
+/// Breaks when any operation of the forward pass, or its order, is not Burn's; or when the mask of
+/// padded queries changes the output.
+#[test]
+fn the_forward_pass_is_bitwise_the_same() {
+    for quiet in [false, true] {
+        let plain = plain(quiet, 1);
+        let recorded: MacMultiHeadAttention<B> = plain.clone().into();
+        for (seed, masks) in Masks::all().into_iter().enumerate() {
+            let [query, key, value] = inputs(10 * seed as u64);
+            let input = MhaInput::new(query.clone(), key.clone(), value.clone());
+            let expected = plain.forward(masked(input, masks, QUERIES));
+            let input = masks.applied(AttentionInput::new(query, key, value), QUERIES);
+            let found = recorded.forward(input.clone());
+            expected
+                .weights
+                .to_data()
+                .assert_eq(&found.weights.to_data(), true);
+            expected
+                .context
+                .to_data()
+                .assert_eq(&found.context.to_data(), true);
+
+            let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], seed as u64);
+            let input = MhaInput::self_attn(tokens.clone());
+            let expected = plain.forward(masked(input, masks, KEYS)).context;
+            let input = masks.applied(AttentionInput::self_attn(tokens.clone()), KEYS);
+            let found = recorded.forward(input).context;
+            expected.to_data().assert_eq(&found.to_data(), true);
+
+            let input = masks.applied(AttentionInput::self_attn(tokens.inner()), KEYS);
+            let found = recorded.valid().forward(input).context;
+            expected.into_data().assert_eq(&found.into_data(), true);
+        }
+    }
+}
+
+/// Breaks when recording changes the output of the fused layer.
+#[test]
+fn the_fused_forward_pass_is_bitwise_the_same() {
+    let plain = fused(1);
+    let recorded: MacSelfAttention<B> = plain.clone().into();
+    let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 2);
+    for padded in [None, Some(LENGTHS)] {
+        let mask = || padded.map(|padded| mask_pad([BATCH, KEYS], padded));
+        let expected = plain.forward(tokens.clone(), mask());
+        let found = recorded.forward(tokens.clone(), mask());
+        expected.to_data().assert_eq(&found.to_data(), true);
+    }
+}
+
+/// Breaks when decoding is recorded, or is another's than Burn's.
+#[test]
+fn decoding_is_the_plain_layers_and_records_nothing() {
+    let plain = plain(false, 1);
+    let recorded: MacMultiHeadAttention<B> = plain.clone().into();
+    let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 3);
+    let mut caches = [MhaCache::autoregressive(), MhaCache::autoregressive()];
+    for length in 1..=KEYS {
+        let input = MhaInput::self_attn(tokens.clone().narrow(1, 0, length));
+        let expected = plain.forward_cache(input.clone(), &mut caches[0]);
+        let found = recorded.forward_cache(input, &mut caches[1]);
+        let (expected, found) = (expected.context, found.context);
+        expected.to_data().assert_eq(&found.to_data(), true);
+    }
+    let preconditioner = observed(&recorded);
+    for linear in [
+        &recorded.query,
+        &recorded.key,
+        &recorded.value,
+        &recorded.output,
+    ] {
+        assert!(preconditioner.activation_ema(linear.weight.id).is_none());
+    }
+}
+
+fn paths<M: Module<B>>(module: &M) -> Vec<(String, Vec<usize>)> {
+    let tensors = module.collect(None, None, false);
+    let named = tensors
+        .iter()
+        .map(|found| (found.full_path(), found.shape.to_vec()));
+    named.collect()
+}
+
+/// Breaks when the recorders show as a part of the layer.
+#[test]
+fn it_shows_counts_and_stores_as_the_layer() {
+    let (plain, fused) = (plain(true, 1), fused(2));
+    let recorded: MacMultiHeadAttention<B> = plain.clone().into();
+    assert_eq!(recorded.to_string(), plain.to_string());
+    assert_eq!(recorded.num_params(), plain.num_params());
+    assert_eq!(paths(&recorded), paths(&plain));
+    let recorded: MacSelfAttention<B> = fused.clone().into();
+    assert_eq!(recorded.to_string(), fused.to_string());
+    assert_eq!(recorded.num_params(), 4 * SIZE * SIZE + 4 * SIZE);
+    assert_eq!(paths(&recorded), paths(&fused));
+    assert_eq!(
+        paths(&recorded)[0],
+        ("qkv.weight".into(), vec![SIZE, 3 * SIZE])
+    );
+}
+
+fn check_records<P, R>(source: P, other: R)
+where
+    P: Module<B>,
+    R: Module<B, Record = P::Record>,
+{
+    let bytes = BinBytesRecorder::<DoublePrecisionSettings>::default();
+    let saved = bytes.record(source.clone().into_record(), ());
+    let saved = saved.expect("it is saved");
+    assert_ne!(values(&other), values(&source));
+    let record = bytes.load(saved.clone(), &Default::default());
+    let loaded = other.load_record(record.expect("it is loaded"));
+    assert_eq!(values(&loaded), values(&source));
+    // The bytes hold the ids.
+    let back = bytes.record(loaded.into_record(), ());
+    assert_eq!(back.expect("it is saved"), saved);
+}
+
+/// Breaks when the record is not the plain layer's.
+#[test]
+fn records_are_exchanged_both_ways_with_their_ids() {
+    check_records(
+        plain(false, 1),
+        MacMultiHeadAttention::from(plain(false, 2)),
+    );
+    check_records(fused(1), MacSelfAttention::from(fused(2)));
+}
+
+#[test]
+#[should_panic(expected = "n_heads must divide d_model, but they are 3 and 8")]
+fn heads_that_do_not_divide_are_refused() {
+    SelfAttentionConfig::new(SIZE, 3).init::<B>(&Default::default());
+}

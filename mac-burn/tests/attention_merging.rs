@@ -1,0 +1,170 @@
+//! How the statistics of attention add up over micro-batches, and the types they are kept in.
+
+#[path = "support/attention.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod attention;
+mod support;
+
+use attention::*;
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::attention::{MultiHeadAttention, MultiHeadAttentionConfig};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, s};
+use burn_ndarray::NdArray;
+use mac_burn::{AttentionInput, MacMultiHeadAttention};
+use support::{filled, random};
+
+type F64 = Autodiff<NdArray<f64>>;
+
+/// Sums in f64 in another order differ by rounding; merging by anything else than the number of queries
+/// shows at 1e-3.
+const ROUNDING: f64 = 1e-12;
+
+/// What the merged mean and the whole batch's differ by at least where the definition does not permit
+/// merging: the values of the test are not such that it happens to be the same.
+const EFFECT: f64 = 1e-3;
+
+fn plain() -> MultiHeadAttention<F64> {
+    let config = MultiHeadAttentionConfig::new(SIZE, HEADS).with_dropout(0.0);
+    filled(config.init(&Default::default()), 1)
+}
+
+fn uniform() -> MultiHeadAttention<F64> {
+    let mut layer = plain();
+    layer.query = zeroed(layer.query);
+    layer
+}
+
+/// The means of query, key, value and output that these forward passes leave together.
+fn merged(layer: &MultiHeadAttention<F64>, inputs: &[[Tensor<F64, 3>; 3]]) -> [Vec<f64>; 4] {
+    let layer: MacMultiHeadAttention<F64> = layer.clone().into();
+    for [query, key, value] in inputs {
+        layer.forward(AttentionInput::new(
+            query.clone(),
+            key.clone(),
+            value.clone(),
+        ));
+    }
+    let preconditioner = observed(&layer);
+    [&layer.query, &layer.key, &layer.value, &layer.output]
+        .map(|linear| means(&preconditioner, &linear.weight))
+}
+
+/// The first sample, and the others.
+fn parts(whole: &[Tensor<F64, 3>; 3]) -> [[Tensor<F64, 3>; 3]; 2] {
+    let part = |from: usize, to: usize| whole.clone().map(|tensor| tensor.slice(s![from..to]));
+    [part(0, 1), part(1, BATCH)]
+}
+
+fn assert_all_close(left: &[Vec<f64>], right: &[Vec<f64>], case: &str) {
+    for (left, right) in left.iter().zip(right) {
+        assert_close(left, right, ROUNDING, case);
+    }
+}
+
+/// Breaks when unequal parts do not weigh by their size, where all attend alike.
+#[test]
+fn parts_that_attend_alike_add_up_to_the_whole_batch() {
+    let whole = inputs(1);
+    let found = merged(&uniform(), &parts(&whole));
+    assert_all_close(&found, &merged(&uniform(), &[whole]), "uniform");
+}
+
+/// Breaks when unequal parts do not weigh by their queries, where all have the same values.
+#[test]
+fn parts_with_the_same_values_add_up_to_the_whole_batch() {
+    let [query, key, value] = inputs(2);
+    let value = value.slice(s![0..1]).repeat_dim(0, BATCH);
+    let whole = [query, key, value];
+    let found = merged(&plain(), &parts(&whole));
+    assert_all_close(&found, &merged(&plain(), &[whole]), "same values");
+}
+
+/// Breaks when merging is anything else than the mean by queries, which is not the whole batch's.
+#[test]
+fn parts_merge_by_their_number_of_queries() {
+    let whole = inputs(3);
+    let [first, rest] = parts(&whole);
+    let (alone, others) = (
+        merged(&plain(), std::slice::from_ref(&first)),
+        merged(&plain(), std::slice::from_ref(&rest)),
+    );
+    let found = merged(&plain(), &[first, rest]);
+    let expected: Vec<Vec<f64>> = alone
+        .iter()
+        .zip(&others)
+        .map(|(alone, others)| {
+            let pairs = alone.iter().zip(others);
+            let weighted = pairs.map(|(a, b)| (a + (BATCH - 1) as f64 * b) / BATCH as f64);
+            weighted.collect()
+        })
+        .collect();
+    assert_all_close(&found, &expected, "merged");
+
+    let whole = merged(&plain(), &[whole]);
+    for projection in [0, 1, 3] {
+        let case = "all but the value projection";
+        assert_close(&found[projection], &whole[projection], ROUNDING, case);
+    }
+    let pairs = found[2].iter().zip(&whole[2]);
+    let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(difference > EFFECT, "{difference:e}");
+}
+
+/// Breaks when padded queries weigh in the merging.
+#[test]
+fn parts_merge_by_their_valid_queries() {
+    let layer: MacMultiHeadAttention<F64> = plain().into();
+    let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 4);
+    let record = |samples: std::ops::Range<usize>, padded: Padded| {
+        let tokens = tokens.clone().slice(s![samples]);
+        let mask = mask_pad([tokens.dims()[0], KEYS], padded);
+        layer.forward(AttentionInput::self_attn(tokens).mask_pad(mask));
+    };
+    let taken = || means(&observed(&layer), &layer.value.weight);
+    // One sample with 2 of 5 tokens, and two with 5.
+    record(0..1, |_, position| position > 1);
+    let short = taken();
+    record(1..3, |_, _| false);
+    let long = taken();
+    record(0..1, |_, position| position > 1);
+    record(1..3, |_, _| false);
+    let pairs = short.iter().zip(&long);
+    let expected: Vec<f64> = pairs.map(|(a, b)| (2.0 * a + 10.0 * b) / 12.0).collect();
+    assert_close(&taken(), &expected, ROUNDING, "valid queries");
+}
+
+struct Cast(DType);
+
+impl<B: Backend> ModuleMapper<B> for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| tensor.cast(self.0).detach().require_grad())
+    }
+}
+
+/// Breaks when probabilities or values are summed in half precision: adding 1/64 to 128 changes nothing
+/// there.
+#[test]
+fn statistics_of_half_precision_are_kept_in_f32() {
+    type Half = Autodiff<burn_flex::Flex>;
+    for dtype in [DType::F16, DType::BF16] {
+        let device = Default::default();
+        let config = MultiHeadAttentionConfig::new(SIZE, HEADS).with_dropout(0.0);
+        let layer = config.init::<Half>(&device).map(&mut Cast(dtype));
+        let layer: MacMultiHeadAttention<Half> = layer.into();
+        // Tokens that are all the same are attended to alike.
+        let tokens = Tensor::full([64, 64, SIZE], 1.5, (&device, dtype));
+        let output = layer.forward(AttentionInput::self_attn(tokens));
+        assert_eq!(output.weights.dtype(), dtype);
+        assert_eq!(output.context.dtype(), dtype);
+        let preconditioner = observed(&layer);
+        let mut expected = vec![1.5; SIZE];
+        expected.push(1.0);
+        for linear in [&layer.query, &layer.key, &layer.value] {
+            assert_eq!(means(&preconditioner, &linear.weight), expected);
+            let ema = preconditioner.activation_ema(linear.weight.id);
+            assert_eq!(ema.map(|ema| ema.dtype()), Some(DType::F32));
+        }
+    }
+}

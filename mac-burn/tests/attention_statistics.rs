@@ -1,0 +1,219 @@
+//! What attention's recorders record, against its definition.
+
+#[path = "support/attention.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod attention;
+mod support;
+
+use attention::*;
+use burn::backend::Autodiff;
+use burn::nn::LinearConfig;
+use burn::nn::attention::MultiHeadAttentionConfig;
+use burn::tensor::{Tensor, s};
+use burn_ndarray::NdArray;
+use mac_burn::{
+    AttentionInput, MacLinear, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
+};
+use support::{filled, random};
+
+type F64 = Autodiff<NdArray<f64>>;
+
+/// Sums in f64 in another order differ by rounding. One probability, token or count more or less, or a
+/// mean over the wrong positions, shows at 1e-3.
+const ROUNDING: f64 = 1e-12;
+
+fn multi_head(quiet: bool) -> MacMultiHeadAttention<F64> {
+    let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
+        .with_dropout(0.0)
+        .with_quiet_softmax(quiet);
+    filled(config.init(&Default::default()), 1).into()
+}
+
+fn fused(causal: bool) -> MacSelfAttention<F64> {
+    let config = SelfAttentionConfig::new(SIZE, HEADS).with_causal(causal);
+    filled(config.init(&Default::default()), 2).into()
+}
+
+/// The means of query, key, value and output.
+fn means_of(layer: &MacMultiHeadAttention<F64>) -> [Vec<f64>; 4] {
+    let preconditioner = observed(layer);
+    [&layer.query, &layer.key, &layer.value, &layer.output]
+        .map(|linear| means(&preconditioner, &linear.weight))
+}
+
+/// Breaks when a projection records another mean than its input's, or counts a padded position.
+fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quiet: bool) {
+    let layer = multi_head(quiet);
+    let input = AttentionInput::new(query.clone(), key.clone(), value.clone());
+    let output = layer.forward(masks.applied(input, query.dims()[1]));
+    let [query, key, values] = [query, key, value].map(|tensor| Host::of(&tensor));
+    let oracle = Attention {
+        query: query.through(&layer.query),
+        key: key.through(&layer.key),
+        projected_values: values.through(&layer.value),
+        values,
+        masks,
+        quiet,
+    };
+    let case = format!("{masks:?}, quiet: {quiet}");
+    let weights = Host::of(&output.weights).values;
+    assert_close(
+        &weights,
+        &oracle.probabilities().values,
+        ROUNDING,
+        &format!("weights, {case}"),
+    );
+    let expected = [
+        ("query", query.token_mean(masks.queries)),
+        ("key", key.token_mean(masks.keys)),
+        ("value", oracle.attended_mean()),
+        ("output", oracle.context().token_mean(masks.queries)),
+    ];
+    for (mean, (name, expected)) in means_of(&layer).iter().zip(&expected) {
+        assert_close(mean, expected, ROUNDING, &format!("{name}, {case}"));
+    }
+    let bias_sees = expected[2].1[SIZE];
+    assert_eq!(bias_sees < 0.999, quiet, "{case}");
+}
+
+#[test]
+fn cross_attention_records_the_definition() {
+    for (seed, masks) in Masks::all().into_iter().enumerate() {
+        for quiet in [false, true] {
+            check_multi_head(inputs(10 * seed as u64), masks, quiet);
+        }
+    }
+}
+
+/// Breaks when self-attention does not take its padded keys for padded queries.
+#[test]
+fn self_attention_records_the_definition() {
+    for keys in [None, Some(LENGTHS), Some(HOLE)] {
+        for attention in [None, Some(CAUSAL), Some(STRIPES)] {
+            let masks = Masks {
+                keys,
+                queries: keys,
+                attention,
+            };
+            let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 3);
+            for quiet in [false, true] {
+                check_multi_head([0, 1, 2].map(|_| tokens.clone()), masks, quiet);
+            }
+            let layer = multi_head(false);
+            layer.forward(
+                Masks {
+                    queries: None,
+                    ..masks
+                }
+                .applied(AttentionInput::self_attn(tokens.clone()), KEYS),
+            );
+            let found = means_of(&layer);
+            layer.forward(masks.applied(
+                AttentionInput::new(tokens.clone(), tokens.clone(), tokens),
+                KEYS,
+            ));
+            assert_eq!(found, means_of(&layer));
+        }
+    }
+}
+
+/// Breaks when the fused projection mixes up its means or their order, or its masks.
+#[test]
+fn fused_attention_records_the_definition() {
+    for causal in [false, true] {
+        for padded in [None, Some(LENGTHS), Some(HOLE)] {
+            let layer = fused(causal);
+            let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 4);
+            layer.forward(
+                tokens.clone(),
+                padded.map(|padded| mask_pad([BATCH, KEYS], padded)),
+            );
+            let projected = |part: usize| {
+                let mut linear = layer.qkv.clone();
+                let columns = part * SIZE..(part + 1) * SIZE;
+                linear.weight = linear
+                    .weight
+                    .map(|weight| weight.slice(s![.., columns.clone()]));
+                linear.bias = linear
+                    .bias
+                    .map(|bias| bias.map(|bias| bias.slice(s![columns])));
+                Host::of(&tokens).through(&linear)
+            };
+            let oracle = Attention {
+                query: projected(0),
+                key: projected(1),
+                projected_values: projected(2),
+                values: Host::of(&tokens),
+                masks: Masks {
+                    keys: padded,
+                    queries: padded,
+                    attention: causal.then_some(CAUSAL),
+                },
+                quiet: false,
+            };
+            let preconditioner = observed(&layer);
+            let case = format!("causal: {causal}, {padded:?}");
+            let mut expected = Host::of(&tokens).token_mean(padded);
+            expected.extend(oracle.attended_mean());
+            let found = means(&preconditioner, &layer.qkv.weight);
+            assert_close(&found, &expected, ROUNDING, &case);
+            let found = means(&preconditioner, &layer.output.weight);
+            let expected = oracle.context().token_mean(padded);
+            assert_close(&found, &expected, ROUNDING, &case);
+        }
+    }
+}
+
+/// The tokens with others in place of the padded ones.
+fn repadded(tokens: &Tensor<F64, 3>, padded: Padded) -> Tensor<F64, 3> {
+    let mask = mask_pad::<F64>([BATCH, KEYS], padded).unsqueeze_dim::<3>(2);
+    let others = random::<F64, 3>([BATCH, KEYS, SIZE], 99) * 1e3;
+    let repadded = tokens
+        .clone()
+        .mask_where(mask.expand(tokens.shape()), others);
+    assert_ne!(Host::of(&repadded).values, Host::of(tokens).values);
+    repadded
+}
+
+/// Breaks when any mean looks at a padded token: bitwise, since its weight in all sums is 0.
+#[test]
+fn what_padded_tokens_hold_changes_nothing() {
+    for padded in [LENGTHS, HOLE] {
+        let tokens = random([BATCH, KEYS, SIZE], 5);
+        let others = repadded(&tokens, padded);
+        let mask = || mask_pad([BATCH, KEYS], padded);
+
+        let found = [&tokens, &others].map(|tokens| {
+            let layer = multi_head(false);
+            layer.forward(AttentionInput::self_attn(tokens.clone()).mask_pad(mask()));
+            means_of(&layer)
+        });
+        assert_eq!(found[0], found[1]);
+        assert!(found[0].iter().flatten().all(|value| value.is_finite()));
+
+        let found = [&tokens, &others].map(|tokens| {
+            let layer = fused(true);
+            layer.forward(tokens.clone(), Some(mask()));
+            let preconditioner = observed(&layer);
+            [&layer.qkv, &layer.output].map(|linear| means(&preconditioner, &linear.weight))
+        });
+        assert_eq!(found[0], found[1]);
+    }
+}
+
+/// Breaks when attention that is the same everywhere is not the mean of the tokens.
+#[test]
+fn uniform_attention_is_the_mean_of_the_tokens() {
+    let mut layer = multi_head(false).into_inner();
+    layer.query = zeroed(layer.query);
+    let layer: MacMultiHeadAttention<F64> = layer.into();
+    let linear: MacLinear<F64> = LinearConfig::new(SIZE, SIZE)
+        .init(&Default::default())
+        .into();
+    let [query, key, value] = inputs(6);
+    layer.forward(AttentionInput::new(query, key, value.clone()));
+    linear.forward(value);
+    let expected = means(&observed(&linear), &linear.weight);
+    let found = means(&observed(&layer), &layer.value.weight);
+    assert_close(&found, &expected, ROUNDING, "uniform");
+}

@@ -1,0 +1,449 @@
+//! What a second optimizer steps, and that all else is as without it.
+
+mod support;
+
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::{Module, ParamId};
+use burn::nn::{LinearConfig, Relu};
+use burn::optim::{
+    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer,
+};
+use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder as _};
+use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
+use burn::tensor::{Tensor, TensorData};
+use mac_burn::{InputCovariance, Mac, MacConfig, MacError, MacRecord};
+use support::{B, Network, filled, gradients, images, train, values};
+
+type Inner = <B as AutodiffBackend>::InnerBackend;
+type Both = Mac<Network<B>, B, AdamW>;
+type Files = NamedMpkFileRecorder<FullPrecisionSettings>;
+
+const LR: f64 = 0.05;
+const STEPS: u64 = 6;
+
+/// The places of trained parameters in the values of the network: weight and bias of `conv`, gamma and
+/// beta of `norm`, the weight of `hidden`, weight and bias of `output`. Running statistics are at 4
+/// and 5.
+const TRAINED: [usize; 7] = [0, 1, 2, 3, 6, 7, 8];
+const NORM: [usize; 2] = [2, 3];
+const GAMMA: usize = 2;
+const HIDDEN: usize = 6;
+
+/// With settings that AdamW does not share, so that they show where they do not belong.
+fn config() -> MacConfig {
+    MacConfig::new()
+        .with_tcov(2)
+        .with_tinv(3)
+        .with_weight_decay(0.5)
+        .with_no_decay_norms_and_biases(true)
+}
+
+fn adamw() -> AdamWConfig {
+    AdamWConfig::new().with_weight_decay(0.1)
+}
+
+fn both(config: MacConfig, lr_factor: f64) -> Both {
+    config
+        .init()
+        .with_second_optimizer(adamw().init(), lr_factor)
+        .expect("the factor is allowed")
+}
+
+/// Takes steps with gradients that do not depend on them, so that what an optimizer does to one
+/// parameter does not reach the others: they are those of a network that stays as it is.
+fn steps<O: Optimizer<Network<B>, B>>(
+    optim: &mut O,
+    mut network: Network<B>,
+    lr: impl Fn(u64) -> f64,
+    change: impl Fn(u64, &Network<B>, GradientsParams) -> GradientsParams,
+) -> Vec<Vec<f64>> {
+    let still = network.clone();
+    for index in 0..STEPS {
+        let grads = change(index, &still, gradients(&still, images(index, 5)));
+        network = optim.step(lr(index), network, grads);
+    }
+    values(&network)
+}
+
+fn stepped<O: Optimizer<Network<B>, B>>(mut optim: O, lr: impl Fn(u64) -> f64) -> Vec<Vec<f64>> {
+    steps(&mut optim, Network::new(3), lr, |_, _, grads| grads)
+}
+
+/// Which of the trained parameters are bitwise the same.
+fn same(left: &[Vec<f64>], right: &[Vec<f64>]) -> Vec<usize> {
+    let same = TRAINED
+        .iter()
+        .filter(|index| left[**index] == right[**index]);
+    same.copied().collect()
+}
+
+fn all_but(places: &[usize]) -> Vec<usize> {
+    let rest = TRAINED.iter().filter(|index| !places.contains(index));
+    rest.copied().collect()
+}
+
+/// Two layers without recorders.
+#[derive(Module, Debug)]
+struct Plain<B: Backend> {
+    hidden: burn::nn::Linear<B>,
+    output: burn::nn::Linear<B>,
+}
+
+impl Plain<B> {
+    fn train<O: Optimizer<Self, B>>(mut optim: O) -> Vec<Vec<f64>> {
+        let device = Default::default();
+        let plain = Self {
+            hidden: LinearConfig::new(4, 3).init(&device),
+            output: LinearConfig::new(3, 2).init(&device),
+        };
+        let mut plain = filled(plain, 5);
+        for index in 0..STEPS {
+            let input = images(index, 5).flatten::<2>(1, 3).narrow(1, 0, 4);
+            let hidden = Relu::new().forward(plain.hidden.forward(input));
+            let loss = plain.output.forward(hidden).square().mean();
+            let grads = GradientsParams::from_grads(loss.backward(), &plain);
+            plain = optim.step(LR, plain, grads);
+        }
+        values(&plain)
+    }
+}
+
+/// Breaks when momentum, weight decay or the preconditioner of MAC reaches an uncovered parameter.
+#[test]
+fn without_a_recorded_layer_it_is_the_second_optimizer() {
+    let optim = config()
+        .init()
+        .with_second_optimizer(adamw().init(), 1.0)
+        .expect("the factor is allowed");
+    assert_eq!(Plain::train(optim), Plain::train(adamw().init()));
+}
+
+/// Breaks when a parameter goes to the other optimizer or to both, or the factor is left out.
+#[test]
+fn each_parameter_takes_the_step_of_its_optimizer() {
+    let adamw = stepped(adamw().init(), |_| LR * 0.5);
+    let cases: [(&[&str], &[usize]); 3] = [
+        (&[], &NORM),
+        (&["hidden"], &[2, 3, 6]),
+        (&["conv", "hidden", "output"], &TRAINED),
+    ];
+    for (skipped, uncovered) in cases {
+        let skipped = skipped.iter().map(|path| path.to_string()).collect();
+        let config = config().with_skip_layers(skipped);
+        let found = stepped(both(config.clone(), 0.5), |_| LR);
+        let mac = stepped(config.init(), |_| LR);
+        assert_eq!(same(&found, &adamw), uncovered);
+        assert_eq!(same(&found, &mac), all_but(uncovered));
+    }
+}
+
+/// Breaks when a layer that is preconditioned by its input covariance counts as uncovered.
+#[test]
+fn a_first_layer_with_an_input_covariance_is_covered() {
+    let run = |second: bool| {
+        let network = Network::<B>::new(3);
+        let mut covariance = InputCovariance::of(&network.conv);
+        covariance.update(images::<B>(100, 4));
+        let mac = config().init().with_input_covariance(&covariance);
+        let mut mac = mac.expect("the covariance is regular");
+        if !second {
+            return steps(&mut mac, network, |_| LR, |_, _, grads| grads);
+        }
+        let both = mac.with_second_optimizer(adamw().init(), 0.5);
+        let mut both = both.expect("the factor is allowed");
+        steps(&mut both, network, |_| LR, |_, _, grads| grads)
+    };
+    assert_eq!(same(&run(true), &run(false)), all_but(&NORM));
+}
+
+/// Breaks when the factor in use stays that of the beginning.
+#[test]
+fn the_factor_may_change_between_steps() {
+    let expected = stepped(
+        adamw().init(),
+        |index| if index < 3 { LR * 0.5 } else { LR * 2.0 },
+    );
+    let mut optim = both(config(), 0.5);
+    let mut network = Network::<B>::new(3);
+    let still = network.clone();
+    for index in 0..STEPS {
+        if index == 3 {
+            optim.set_second_lr_factor(2.0).expect("it is allowed");
+        }
+        let grads = gradients(&still, images(index, 5));
+        network = optim.step(LR, network, grads);
+    }
+    assert_eq!(same(&values(&network), &expected), NORM);
+}
+
+#[test]
+fn a_factor_that_is_not_allowed_is_named_and_changes_nothing() {
+    for (factor, text) in [
+        (0.0, "0"),
+        (-1.0, "-1"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "inf"),
+    ] {
+        let made = config()
+            .init::<B, Network<B>>()
+            .with_second_optimizer(adamw().init(), factor);
+        let expected = MacError::InvalidConfig {
+            field: "lr_factor",
+            value: text.into(),
+            allowed: "finite and above 0",
+        };
+        assert_eq!(made.err(), Some(expected.clone()));
+
+        let mut optim = both(config(), 0.5);
+        assert_eq!(optim.set_second_lr_factor(factor), Err(expected));
+        let record = optim.to_record().3.expect("there is a second optimizer");
+        assert_eq!(record.0, 0.5);
+    }
+    let mut mac = config().init::<B, Network<B>>();
+    assert_eq!(
+        mac.set_second_lr_factor(1.0),
+        Err(MacError::NoSecondOptimizer)
+    );
+}
+
+/// Saves both to disk and loads them into a new model and a new optimizer.
+fn through_files(network: Network<B>, optim: Both) -> (Network<B>, Both) {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let (files, device) = (Files::new(), Default::default());
+    let (model, state) = (folder.path().join("model"), folder.path().join("optim"));
+    files
+        .record(network.into_record(), model.clone())
+        .expect("the model is saved");
+    Files::record(&files, optim.to_record(), state.clone()).expect("the optimizer is saved");
+    let network = Network::<B>::new(99);
+    let network = network.load_record(files.load(model, &device).expect("the model is loaded"));
+    let record = files.load(state, &device).expect("the optimizer is loaded");
+    (network, both(config(), 0.5).load_record(record))
+}
+
+/// Breaks when a moment, the step count of AdamW or the factor is not in the record.
+#[test]
+fn a_resumed_run_is_bit_equal_at_every_step() {
+    let start = || {
+        let mut optim = both(config(), 0.5);
+        optim.set_second_lr_factor(0.2).expect("it is allowed");
+        (Network::<B>::new(7), optim)
+    };
+    let (network, mut optim) = start();
+    let expected = values(&train(network, &mut optim, 0..STEPS));
+    for stop in 0..STEPS {
+        let (network, mut optim) = start();
+        let network = train(network, &mut optim, 0..stop);
+        let (network, mut optim) = through_files(network, optim);
+        let found = values(&train(network, &mut optim, stop..STEPS));
+        assert_eq!(found, expected, "resumed at step {stop}");
+    }
+}
+
+/// Writes a record to disk and reads it as that of an optimizer of another type.
+fn reread<From, To>(record: From) -> To
+where
+    From: burn::record::Record<B>,
+    To: burn::record::Record<B>,
+{
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let file = folder.path().join("optim");
+    let files = Files::new();
+    Files::record(&files, record, file.clone()).expect("the optimizer is saved");
+    files
+        .load(file, &Default::default())
+        .expect("it is a record of MAC")
+}
+
+type RecordWith = MacRecord<Network<B>, B, AdamW>;
+type RecordWithout = MacRecord<Network<B>, B>;
+
+#[test]
+fn a_record_with_a_second_optimizer_is_refused_by_a_mac_without() {
+    for steps in [0, 2] {
+        let mut optim = both(config(), 0.5);
+        let network = train(Network::<B>::new(7), &mut optim, 0..steps);
+        let record: RecordWithout = reread::<RecordWith, _>(optim.to_record());
+        let refused = config().init().try_load_record(record, &network);
+        assert_eq!(refused.err(), Some(MacError::RecordWithSecondOptimizer));
+    }
+}
+
+#[test]
+fn a_record_without_a_second_optimizer_is_refused_by_a_mac_with_one() {
+    let mut optim = config().init();
+    let network = train(Network::<B>::new(7), &mut optim, 0..2);
+    let record: RecordWith = reread::<RecordWithout, _>(optim.to_record());
+    let refused = both(config(), 0.5).try_load_record(record, &network);
+    assert_eq!(refused.err(), Some(MacError::RecordWithoutSecondOptimizer));
+}
+
+#[test]
+#[should_panic(expected = "the optimizer record has the state of a second optimizer")]
+fn loading_a_record_with_a_second_optimizer_without_one_panics() {
+    let record = reread::<RecordWith, RecordWithout>(both(config(), 0.5).to_record());
+    config().init::<B, Network<B>>().load_record(record);
+}
+
+#[test]
+#[should_panic(expected = "the optimizer record has no state of a second optimizer")]
+fn loading_a_record_without_a_second_optimizer_into_one_panics() {
+    let record = reread::<RecordWithout, RecordWith>(config().init::<B, Network<B>>().to_record());
+    both(config(), 0.5).load_record(record);
+}
+
+#[test]
+fn the_second_optimizers_record_of_another_model_is_refused() {
+    let config = config().with_skip_layers(vec!["**".into()]);
+    let mut optim = both(config.clone(), 0.5);
+    train(Network::<B>::new(7), &mut optim, 0..1);
+    let other = Network::<B>::new(7);
+    let refused = both(config, 0.5).try_load_record(optim.to_record(), &other);
+    let error = refused.err().expect("the ids of another model are others");
+    assert!(
+        matches!(&error, MacError::RecordOfAnotherModel { problem } if problem.contains("second optimizer")),
+        "{error}"
+    );
+}
+
+/// Breaks when the clipping of MAC's configuration, or that of the second optimizer, does not reach
+/// its gradients.
+#[test]
+fn gradients_are_clipped_by_either_configuration() {
+    let clipping = || Some(GradientClippingConfig::Value(1e-3));
+    let expected = stepped(adamw().with_grad_clipping(clipping()).init(), |_| LR);
+    let by_mac = both(config().with_gradient_clipping(clipping()), 1.0);
+    let by_adamw = config()
+        .init()
+        .with_second_optimizer(adamw().with_grad_clipping(clipping()).init(), 1.0)
+        .expect("the factor is allowed");
+    for optim in [by_mac, by_adamw] {
+        assert_eq!(same(&stepped(optim, |_| LR), &expected), NORM);
+    }
+    let unclipped = stepped(both(config(), 1.0), |_| LR);
+    assert!(same(&unclipped, &expected).is_empty());
+}
+
+/// Breaks when the second optimizer gets the gradients of one device.
+#[test]
+fn several_devices_are_one_step_with_the_sum_of_their_gradients() {
+    let network = || {
+        let network = Network::<B>::new(4);
+        let parts = [(0, 3), (1, 4)].map(|(index, size)| gradients(&network, images(index, size)));
+        (network, parts)
+    };
+    let (single, parts) = network();
+    let mut sum = GradientsAccumulator::new();
+    for part in parts {
+        sum.accumulate(&single, part);
+    }
+    let single = both(config(), 0.5).step(LR, single, sum.grads());
+
+    let (multi, parts) = network();
+    let device = burn_ndarray::NdArrayDevice::default().id();
+    let grads = MultiGradientsParams {
+        grads: parts.map(|part| (part, device)).into(),
+    };
+    let multi = both(config(), 0.5).step_multi(LR, multi, grads);
+    assert_eq!(values(&multi), values(&single));
+}
+
+/// Replaces a gradient.
+fn replace<const D: usize>(
+    mut grads: GradientsParams,
+    id: ParamId,
+    with: impl Fn(Tensor<Inner, D>) -> Tensor<Inner, D>,
+) -> GradientsParams {
+    let grad = grads.remove(id).expect("it has a gradient");
+    grads.register(id, with(grad));
+    grads
+}
+
+fn first_element<const D: usize>(grad: Tensor<Inner, D>, value: f32) -> Tensor<Inner, D> {
+    let at = Tensor::<Inner, 1>::from_data(TensorData::from([value]), &grad.device());
+    grad.slice_assign([0; D].map(|_| 0..1), at.reshape([1; D]))
+}
+
+/// The run in which the gradients of `norm.gamma` and `hidden.weight` are changed at one step.
+fn changed_at(broken: u64, guard: bool, value: Option<f32>) -> Vec<Vec<f64>> {
+    let config = config()
+        .with_skip_layers(vec!["hidden".into()])
+        .with_guard_gradients(Some(guard));
+    let mut optim = both(config, 0.5);
+    steps(
+        &mut optim,
+        Network::new(3),
+        |_| LR,
+        |index, network, grads| {
+            if index != broken {
+                return grads;
+            }
+            let (gamma, hidden) = (network.norm.gamma.id, network.hidden.weight.id);
+            match value {
+                Some(value) => {
+                    let grads = replace::<1>(grads, gamma, |grad| first_element(grad, value));
+                    replace::<2>(grads, hidden, |grad| first_element(grad, value))
+                }
+                None => {
+                    let grads = replace::<1>(grads, gamma, |grad| grad.zeros_like());
+                    replace::<2>(grads, hidden, |grad| grad.zeros_like())
+                }
+            }
+        },
+    )
+}
+
+/// Breaks when a broken gradient reaches the second optimizer, or is replaced by anything but zeros.
+#[test]
+fn a_broken_gradient_is_one_of_zeros() {
+    for broken in [0, 3] {
+        let expected = changed_at(broken, true, None);
+        assert_ne!(
+            expected[GAMMA],
+            changed_at(STEPS, true, None)[GAMMA],
+            "the gradient matters"
+        );
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(changed_at(broken, true, Some(value)), expected);
+        }
+    }
+}
+
+#[test]
+fn without_the_guard_a_broken_gradient_breaks_its_parameter() {
+    let found = changed_at(3, false, Some(f32::NAN));
+    for index in [GAMMA, HIDDEN] {
+        assert!(found[index].iter().any(|value| value.is_nan()));
+    }
+}
+
+#[test]
+fn the_guard_changes_no_good_step() {
+    assert_eq!(
+        changed_at(STEPS, true, None),
+        changed_at(STEPS, false, None)
+    );
+}
+
+#[test]
+fn the_report_says_what_the_second_optimizer_steps() {
+    let mut optim = both(config().with_skip_layers(vec!["hidden".into()]), 0.5);
+    let network = train(Network::<B>::new(3), &mut optim, 0..2);
+    let report = optim.report(&network);
+    let second = report
+        .second_optimizer
+        .as_ref()
+        .expect("there is a second optimizer");
+    // Running statistics are of no layer with a recorder either, but they are not trained.
+    assert_eq!(second.paths, ["norm.gamma", "norm.beta", "hidden.weight"]);
+    assert_eq!((second.parameters, second.lr_factor), (3 + 3 + 288, 0.5));
+    // conv 27 + 3 and output 12 + 2
+    assert_eq!(report.momentum_bytes, 44 * 4);
+    let text = report.to_string();
+    let line = "294 parameters stepped by the second optimizer, learning rate times 0.5 (87.0 %)";
+    assert!(text.contains(line), "{text}");
+
+    let mut mac = config().init();
+    let network = train(Network::<B>::new(3), &mut mac, 0..1);
+    assert!(mac.report(&network).second_optimizer.is_none());
+}

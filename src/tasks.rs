@@ -1,0 +1,9 @@
+//! What the transformer examples learn.
+
+mod characters;
+mod image_classes;
+mod text_model;
+
+pub use characters::Characters;
+pub use image_classes::ImageClasses;
+pub use text_model::{HAMLET, ShortText, TextModel};

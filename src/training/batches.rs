@@ -1,0 +1,61 @@
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::stream;
+
+/// Which items a step trains on: all of them once in each epoch, in an order that depends on the seed alone, so that a
+/// run continues at any step without going through those before.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    items: usize,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl Batches {
+    /// Of `items` items, which are at least one, in batches of `batch_size`, or of all items if these are fewer.
+    pub fn new(items: usize, batch_size: usize, seed: u64) -> Self {
+        assert!(items > 0, "there is nothing to train on");
+        Self {
+            items,
+            batch_size: batch_size.min(items),
+            seed,
+        }
+    }
+
+    /// The items of a step. What does not fill a batch at the end of an epoch is left out.
+    pub fn of_step(&self, step: usize) -> Vec<usize> {
+        let steps = self.items / self.batch_size;
+        let (epoch, index) = (step / steps, step % steps);
+        let mut order: Vec<usize> = (0..self.items).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(stream(self.seed, epoch)));
+        order[index * self.batch_size..][..self.batch_size].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_has_each_item_once_and_the_next_has_another_order() {
+        let batches = Batches::new(12, 4, 3);
+        let epoch = |first: usize| -> Vec<usize> {
+            (first..first + 3)
+                .flat_map(|step| batches.of_step(step))
+                .collect()
+        };
+        let (first, second) = (epoch(0), epoch(3));
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..12).collect::<Vec<_>>());
+        assert_ne!(first, second);
+        assert_ne!(first, Batches::new(12, 4, 4).of_step(0));
+    }
+
+    #[test]
+    fn a_batch_has_at_most_all_items() {
+        assert_eq!(Batches::new(3, 8, 0).of_step(5).len(), 3);
+    }
+}

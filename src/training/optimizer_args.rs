@@ -1,0 +1,194 @@
+use std::error::Error;
+use std::ops::Bound::{Excluded, Included};
+
+use burn::module::AutodiffModule;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, SgdConfig};
+use burn::tensor::backend::AutodiffBackend;
+use clap::builder::RangedU64ValueParser;
+use mac_burn::{InputCovariance, MacConfig, Report};
+
+use super::WithOptimizer;
+use crate::interval::number_in;
+use crate::optimizer_choice::OptimizerChoice;
+
+/// The optimizer, as a command line describes it.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OptimizerArgs {
+    /// What makes steps of gradients
+    #[arg(long, value_enum, default_value_t)]
+    pub optimizer: OptimizerChoice,
+
+    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine [default: by optimizer, see the output]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
+    pub lr: Option<f64>,
+
+    /// Steps in which the learning rate rises
+    #[arg(long, default_value_t = 50)]
+    pub warmup: usize,
+
+    /// Momentum, in [0, 1); the first of AdamW's two
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
+    pub momentum: f64,
+
+    /// Weight decay, 0 or more [default: 1e-4 for mac and sgd, 0.05 for adamw]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
+    pub weight_decay: Option<f64>,
+
+    /// Damping of MAC, in (0, inf]
+    #[arg(long, allow_hyphen_values = true, default_value_t = 1.0, help_heading = MAC_HEADING,
+          value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
+    pub damping: f64,
+
+    /// Decay of the moving average of the mean activations, in [0, 1)
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.95, help_heading = MAC_HEADING,
+          value_parser = number_in(0.0..1.0))]
+    pub stat_decay: f64,
+
+    /// Record activations in every n-th forward pass
+    #[arg(long, default_value_t = 5, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    pub tcov: usize,
+
+    /// Take the recorded means into use in every n-th step
+    #[arg(long, default_value_t = 5, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    pub tinv: usize,
+
+    /// Learning rate of AdamW for the parameters that MAC does not cover, in [0, 1]; at 0 they take MAC's own step, as in
+    /// the authors' code for images
+    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-3, help_heading = MAC_HEADING,
+          value_parser = number_in(0.0..=1.0))]
+    pub second_lr: f64,
+
+    /// Treat the first layer like the others, instead of by its covariance, measured before training
+    #[arg(long, help_heading = MAC_HEADING)]
+    pub no_input_covariance: bool,
+}
+
+const MAC_HEADING: &str = "Options of MAC";
+
+/// The learning rate of each optimizer, where the command line gives none.
+#[derive(Clone, Copy, Debug)]
+pub struct LearningRates {
+    /// MAC's.
+    pub mac: f64,
+    /// SGD's.
+    pub sgd: f64,
+    /// AdamW's.
+    pub adamw: f64,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+impl OptimizerArgs {
+    /// The learning rate after the warm-up.
+    pub fn lr(&self, rates: LearningRates) -> f64 {
+        self.lr.unwrap_or(match self.optimizer {
+            OptimizerChoice::Mac => rates.mac,
+            OptimizerChoice::Sgd => rates.sgd,
+            OptimizerChoice::Adamw => rates.adamw,
+        })
+    }
+
+    /// What a run that continues must have in common, a line for each option.
+    pub fn lines(&self) -> String {
+        let Self {
+            optimizer,
+            lr: _,
+            warmup,
+            momentum,
+            weight_decay: _,
+            damping,
+            stat_decay,
+            tcov,
+            tinv,
+            second_lr,
+            no_input_covariance,
+        } = self;
+        let weight_decay = self.weight_decay();
+        let common = format!(
+            "--optimizer {optimizer}\n--warmup {warmup}\n--momentum {momentum}\nweight decay {weight_decay}"
+        );
+        match optimizer {
+            OptimizerChoice::Mac => format!(
+                "{common}\n--damping {damping}\n--stat-decay {stat_decay}\n--tcov {tcov}\n--tinv {tinv}\n\
+                 --second-lr {second_lr}\n--no-input-covariance {no_input_covariance}"
+            ),
+            _ => common,
+        }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay.unwrap_or(match self.optimizer {
+            OptimizerChoice::Mac | OptimizerChoice::Sgd => 1e-4,
+            OptimizerChoice::Adamw => 0.05,
+        })
+    }
+
+    /// Makes the optimizer for the learning rate `lr` and trains with it; MAC's report comes with the network.
+    ///
+    /// # Errors
+    /// If the covariance cannot be inverted, or the training ends early.
+    pub fn train<B, M>(
+        &self,
+        lr: f64,
+        covariance: Option<InputCovariance<B>>,
+        run: impl WithOptimizer<B, M>,
+    ) -> Result<(M, Option<Report>), Box<dyn Error>>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B>,
+    {
+        match self.optimizer {
+            OptimizerChoice::Mac => {
+                let mut mac = self.mac().try_init::<B, M>()?;
+                if let Some(covariance) = covariance.filter(|_| !self.no_input_covariance) {
+                    mac = mac.with_input_covariance(&covariance)?;
+                }
+                if self.second_lr == 0.0 {
+                    let (model, mac) = run.run(mac)?;
+                    let report = mac.report(&model);
+                    return Ok((model, Some(report)));
+                }
+                let adamw = self.adamw(0.0).init();
+                let (model, mac) =
+                    run.run(mac.with_second_optimizer(adamw, self.second_lr / lr)?)?;
+                let report = mac.report(&model);
+                Ok((model, Some(report)))
+            }
+            OptimizerChoice::Sgd => Ok((run.run(self.sgd().init())?.0, None)),
+            OptimizerChoice::Adamw => {
+                Ok((run.run(self.adamw(self.weight_decay()).init())?.0, None))
+            }
+        }
+    }
+
+    fn mac(&self) -> MacConfig {
+        MacConfig::new()
+            .with_momentum(self.momentum)
+            .with_weight_decay(self.weight_decay())
+            .with_no_decay_norms_and_biases(true)
+            .with_damping(self.damping)
+            .with_stat_decay(self.stat_decay)
+            .with_tcov(self.tcov)
+            .with_tinv(self.tinv)
+    }
+
+    /// Without dampening, as in MAC.
+    fn sgd(&self) -> SgdConfig {
+        let momentum = MomentumConfig::new()
+            .with_momentum(self.momentum)
+            .with_dampening(0.0);
+        SgdConfig::new()
+            .with_momentum(Some(momentum))
+            .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay() as f32)))
+    }
+
+    fn adamw(&self, weight_decay: f64) -> AdamWConfig {
+        AdamWConfig::new()
+            .with_beta_1(self.momentum as f32)
+            .with_weight_decay(weight_decay as f32)
+    }
+}

@@ -1,0 +1,147 @@
+use std::error::Error;
+use std::path::PathBuf;
+
+use burn::module::AutodiffModule;
+use burn::optim::Optimizer;
+use burn::tensor::backend::AutodiffBackend;
+use clap::builder::RangedU64ValueParser;
+use indicatif::{ProgressBar, ProgressStyle};
+use mac_burn::Report;
+
+use super::{LearningRates, Monitor, OptimizerArgs, Schedule, Session, Task, WithOptimizer, train};
+
+const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
+
+/// The course of a run, as a command line describes it.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Steps to take
+    #[arg(long, default_value_t = 600, value_parser = at_least_one())]
+    pub steps: usize,
+
+    /// Items in a batch
+    #[arg(long, default_value_t = 32, value_parser = at_least_one())]
+    pub batch_size: usize,
+
+    /// Validate, and store a checkpoint, after every n-th step
+    #[arg(long, default_value_t = 100, value_parser = at_least_one())]
+    pub every: usize,
+
+    /// Seed of the initial parameters and of the order of the data
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// Continue from the checkpoint among the artifacts, with otherwise the same options
+    #[arg(long)]
+    pub resume: bool,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// A run with checkpoints and a progress bar.
+pub struct Run<'a, T, F> {
+    /// What is learnt.
+    pub task: &'a T,
+    /// The course of the run.
+    pub args: &'a RunArgs,
+    /// What makes steps of gradients.
+    pub optimizer: &'a OptimizerArgs,
+    /// The learning rates of the task.
+    pub rates: LearningRates,
+    /// What else a run that continues must have in common with this one, a line for each.
+    pub options: String,
+    /// Where checkpoints are.
+    pub artifacts: PathBuf,
+    /// Called when there is something to tell.
+    pub tell: F,
+}
+
+impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
+    /// Trains `model`, and returns it with MAC's report.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be written or continued from, or the loss is not finite.
+    pub fn train<B: AutodiffBackend>(
+        self,
+        model: T::Model,
+    ) -> Result<(T::Model, Option<Report>), Box<dyn Error>>
+    where
+        T: Task<B>,
+    {
+        let covariance = self.task.input_covariance(&model);
+        let lr = self.optimizer.lr(self.rates);
+        self.optimizer.train(
+            lr,
+            covariance,
+            Started {
+                run: self,
+                model,
+                lr,
+            },
+        )
+    }
+
+    fn options(&self, lr: f64) -> String {
+        let RunArgs {
+            steps,
+            batch_size,
+            every: _,
+            seed,
+            resume: _,
+        } = self.args;
+        format!(
+            "{}\n--steps {steps}\n--batch-size {batch_size}\n--seed {seed}\nlearning rate {lr}\n{}",
+            self.options,
+            self.optimizer.lines()
+        )
+    }
+}
+
+/// A run whose optimizer is being made.
+struct Started<'a, T, F, M> {
+    run: Run<'a, T, F>,
+    model: M,
+    lr: f64,
+}
+
+impl<B, M, T, F> WithOptimizer<B, M> for Started<'_, T, F, M>
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+    T: Task<B, Model = M>,
+    F: FnMut(Monitor),
+{
+    fn run<O: Optimizer<M, B>>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
+        let Self { mut run, model, lr } = self;
+        let options = run.options(lr);
+        let mut session = Session {
+            task: run.task,
+            model,
+            optimizer,
+            schedule: Schedule {
+                lr,
+                warmup: run.optimizer.warmup,
+                steps: run.args.steps,
+            },
+            step: 0,
+        };
+        if run.args.resume {
+            session = session.resume(&run.artifacts, &options)?;
+        }
+        let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(PROGRESS)?);
+        let session = train(session, run.args.every, &bar, |session, monitor| {
+            if !monitor.train_loss.is_finite() {
+                let step = monitor.step;
+                return Err(format!(
+                    "training diverged before step {step}: the learning rate {lr} is too large"
+                )
+                .into());
+            }
+            bar.suspend(|| (run.tell)(monitor));
+            Ok(session.save(&run.artifacts, &options)?)
+        })?;
+        Ok((session.model, session.optimizer))
+    }
+}
