@@ -7,8 +7,8 @@ use crate::{
     differences::{Differences, Quantity},
     error::ParityError,
     fill::Alteration,
-    fixture::{DoubleCheck, Fixture, Gradient, Tolerance},
-    subject::{Described, Output, Slope, Subject},
+    fixture::{DoubleCheck, Fixture, Gradient, RunningStatistics, Tolerance},
+    subject::{Described, Output, RunningMean, Slope, Subject},
 };
 
 /// The logits of a fixture are stored in single precision: half a unit in the last place of 24 bits, relative.
@@ -32,7 +32,7 @@ pub(crate) fn compare<B: AutodiffBackend>(
     subject.fill(fixture, alteration)?;
     let (batch, device) = (Batch::of(fixture)?, Default::default());
     let evaluated = subject.evaluate(&batch, &device)?;
-    let (trained, slopes) = subject.train(&batch, &device)?;
+    let step = subject.train(&batch, &device)?;
 
     let mut comparison = Comparison {
         precision,
@@ -53,8 +53,15 @@ pub(crate) fn compare<B: AutodiffBackend>(
     )?;
     let quantities = (Quantity::TrainingLogits, Quantity::TrainingLoss);
     let logits = fixture.training_logits();
-    comparison.output(quantities, &trained, logits, train.loss, &train.f64_check)?;
-    comparison.gradients(&train.gradients, &slopes)?;
+    comparison.output(
+        quantities,
+        &step.output,
+        logits,
+        train.loss,
+        &train.f64_check,
+    )?;
+    comparison.gradients(&train.gradients, &step.slopes)?;
+    comparison.running_means(&train.bn_after_train, &step.running_means)?;
 
     Ok(comparison.differences)
 }
@@ -141,6 +148,26 @@ impl Comparison {
             let here = found.iter().find(|found| found.name == expected.name);
             let here = here.ok_or_else(|| ParityError::Missing(expected.name.clone()))?;
             self.gradient(expected, here)?;
+        }
+
+        Ok(())
+    }
+
+    fn running_means(
+        &mut self,
+        expected: &[RunningStatistics],
+        found: &[RunningMean],
+    ) -> Result<(), ParityError> {
+        check_length("running means", expected.len(), found.len())?;
+        for expected in expected {
+            let (name, l2) = (&expected.name, expected.l2_running_mean);
+            let here = found.iter().find(|found| found.name == *name);
+            let here = here.ok_or_else(|| ParityError::Missing(name.clone()))?;
+            for difference in [here.l2 - l2, here.first - expected.running_mean_0] {
+                let allowed = self.tolerance.bn_l2_rel;
+                self.differences
+                    .add(Quantity::RunningMean, name, difference / l2, allowed);
+            }
         }
 
         Ok(())

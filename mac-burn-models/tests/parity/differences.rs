@@ -15,11 +15,13 @@ pub(crate) enum Quantity {
     GradientNorm,
     /// The first elements of gradients and their products with the wave, relative to their norms.
     Gradient,
+    /// The running means of norms after a training step: their norms and first elements, relative to the norms.
+    RunningMean,
 }
 
 impl Quantity {
     /// Every quantity, in the order of the table.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Logits,
         Self::LogitsInFull,
         Self::Loss,
@@ -27,6 +29,7 @@ impl Quantity {
         Self::TrainingLoss,
         Self::GradientNorm,
         Self::Gradient,
+        Self::RunningMean,
     ];
 
     /// The name in the table.
@@ -39,6 +42,7 @@ impl Quantity {
             Self::TrainingLoss => "train loss",
             Self::GradientNorm => "gradient norm",
             Self::Gradient => "gradient",
+            Self::RunningMean => "running mean",
         }
     }
 }

@@ -3,7 +3,7 @@
 mod deit;
 mod gpt;
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
 pub(crate) use gpt::gpt;
@@ -13,6 +13,9 @@ use crate::{construction::Construction, error::ParityError, subject::Subject};
 /// What building a network gives: none if it is of another family.
 type Built<B> = Result<Option<Box<dyn Subject<B>>>, ParityError>;
 
+/// Builds the network of a construction.
+type Build<B> = fn(&Construction, &Device<B>) -> Built<B>;
+
 /// Builds the network of a construction; none if no family covers it.
 ///
 /// A further family is a file with such a function, and an entry here.
@@ -20,7 +23,7 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [fn(&Construction, &B::Device) -> Built<B>; 2] = [deit::build, gpt::build];
+    let families: [Build<B>; 2] = [deit::build, gpt::build];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));

@@ -79,6 +79,7 @@ pub(crate) struct Training {
     pub(crate) f64_check: DoubleCheck,
     pub(crate) loss: f64,
     pub(crate) gradients: Vec<Gradient>,
+    pub(crate) bn_after_train: Vec<RunningStatistics>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +112,17 @@ pub(crate) struct Gradient {
     pub(crate) first4: Vec<f64>,
 }
 
+/// The running statistics of a norm after the forward pass in training mode.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RunningStatistics {
+    pub(crate) name: String,
+    pub(crate) l2_running_mean: f64,
+    /// Not compared: Burn averages the variance of the batch, PyTorch its unbiased estimate.
+    _l2_running_var: f64,
+    pub(crate) running_mean_0: f64,
+    _running_var_0: f64,
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Tolerances {
     pub(crate) f64: Tolerance,
@@ -124,6 +136,7 @@ pub(crate) struct Tolerance {
     pub(crate) loss_abs: f64,
     pub(crate) grad_l2_rel: f64,
     pub(crate) grad_element_of_l2: f64,
+    pub(crate) bn_l2_rel: f64,
 }
 
 impl Fixture {

@@ -1,13 +1,24 @@
 //! Where a parameter is in a module, and how PyTorch lays it out.
 
+/// Gives PyTorch's name to the parameter at a path.
+pub(crate) type Name = fn(&str) -> String;
+
 /// The way from a module to one of its parameters, kept while visiting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Layout {
+    name: Name,
     /// The names of the fields, and the types that have them.
     path: Vec<(String, String)>,
 }
 
 impl Layout {
+    /// At the module itself.
+    pub(crate) fn new(name: Name) -> Self {
+        let path = Vec::new();
+
+        Self { name, path }
+    }
+
     /// For `enter_module`.
     pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
         self.path.push((name.to_owned(), container_type.to_owned()));
@@ -18,11 +29,11 @@ impl Layout {
         self.path.pop();
     }
 
-    /// The path of the parameter that is visited.
-    pub(crate) fn path(&self) -> String {
+    /// The name of the parameter that is visited.
+    pub(crate) fn pytorch_name(&self) -> String {
         let names: Vec<&str> = self.path.iter().map(|(name, _)| name.as_str()).collect();
 
-        names.join(".")
+        (self.name)(&names.join("."))
     }
 
     /// The shape that a parameter of this shape has in PyTorch.
@@ -42,7 +53,7 @@ impl Layout {
     }
 
     /// Row-major values in PyTorch's layout, rearranged for a parameter of this shape here.
-    pub(crate) fn from_pytorch<T: Copy>(&self, shape: &[usize], values: Vec<T>) -> Vec<T> {
+    pub(crate) fn to_burn<T: Copy>(&self, shape: &[usize], values: Vec<T>) -> Vec<T> {
         match (self.is_transposed(), shape) {
             (true, &[rows, columns]) => transposed(&values, columns, rows),
             _ => values,
@@ -71,15 +82,16 @@ fn transposed<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
 
 #[test]
 fn a_transpose_goes_there_and_back() {
-    let mut layout = Layout::default();
+    let mut layout = Layout::new(str::to_owned);
     layout.enter("head", "Struct:Model");
     layout.enter("weight", "Struct:Linear");
     let values = vec![1, 2, 3, 4, 5, 6];
 
     let pytorch = layout.to_pytorch(&[2, 3], values.clone());
     assert_eq!(pytorch, [1, 4, 2, 5, 3, 6]);
+    assert_eq!(layout.pytorch_name(), "head.weight");
     assert_eq!(layout.pytorch_shape(&[2, 3]), [3, 2]);
-    assert_eq!(layout.from_pytorch(&[2, 3], pytorch), values);
+    assert_eq!(layout.to_burn(&[2, 3], pytorch), values);
 
     layout.exit();
     assert_eq!(layout.to_pytorch(&[2, 3], values.clone()), values);

@@ -1,7 +1,7 @@
-//! Passes over the tensors of a network: to describe them, to fill them, and to read their gradients.
+//! Passes over the tensors of a network: to describe them, to fill them, and to read what training leaves.
 
 use burn::{
-    module::{ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{
         Tensor, TensorData,
         backend::{AutodiffBackend, Backend},
@@ -12,15 +12,26 @@ use crate::{
     error::ParityError,
     fill::Alteration,
     fixture::Fixture,
-    layout::Layout,
-    subject::{Described, Slope, host, is_buffer},
+    layout::{Layout, Name},
+    subject::{Described, RunningMean, Slope, host, is_buffer},
 };
 
 /// Describes tensors, and initializes none.
 pub(crate) struct Survey {
-    pub(crate) layout: Layout,
-    pub(crate) name: fn(&str) -> String,
-    pub(crate) found: Vec<Described>,
+    layout: Layout,
+    found: Vec<Described>,
+}
+
+impl Survey {
+    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<Described> {
+        let mut survey = Self {
+            layout: Layout::new(name),
+            found: Vec::new(),
+        };
+        model.visit(&mut survey);
+
+        survey.found
+    }
 }
 
 impl<B: Backend> ModuleVisitor<B> for Survey {
@@ -34,23 +45,36 @@ impl<B: Backend> ModuleVisitor<B> for Survey {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         self.found.push(Described {
-            name: (self.name)(&self.layout.path()),
+            name: self.layout.pytorch_name(),
             shape: self.layout.pytorch_shape(&param.lazy_shape()),
         });
     }
 }
 
-/// Fills tensors, and keeps the last error.
+/// Fills tensors, up to the first that cannot be filled.
 pub(crate) struct Filler<'a> {
-    pub(crate) layout: Layout,
-    pub(crate) name: fn(&str) -> String,
-    pub(crate) fixture: &'a Fixture,
-    pub(crate) alteration: Option<Alteration>,
-    pub(crate) error: Option<ParityError>,
+    layout: Layout,
+    fixture: &'a Fixture,
+    alteration: Option<Alteration>,
+    error: Option<ParityError>,
 }
 
-impl Filler<'_> {
-    /// The values for a parameter of a shape here, in its own layout.
+impl<'a> Filler<'a> {
+    pub(crate) fn new(name: Name, fixture: &'a Fixture, alteration: Option<Alteration>) -> Self {
+        Self {
+            layout: Layout::new(name),
+            fixture,
+            alteration,
+            error: None,
+        }
+    }
+
+    /// What became of the pass.
+    pub(crate) fn result(self) -> Result<(), ParityError> {
+        self.error.map_or(Ok(()), Err)
+    }
+
+    /// The values for a parameter of a shape, both in Burn's layout.
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ParityError> {
         let filled = self.fixture.tensor(name)?;
         let mut values = filled.values()?;
@@ -58,7 +82,7 @@ impl Filler<'_> {
             values = (alteration.change)(&filled.shape, values);
         }
 
-        Ok(self.layout.from_pytorch(shape, values))
+        Ok(self.layout.to_burn(shape, values))
     }
 }
 
@@ -72,28 +96,43 @@ impl<B: Backend> ModuleMapper<B> for Filler<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let name = (self.name)(&self.layout.path());
+        if self.error.is_some() {
+            return param;
+        }
+        let name = self.layout.pytorch_name();
         let shape = param.lazy_shape();
-        let values = match self.values(&name, &shape) {
-            Ok(values) => values,
+        match self.values(&name, &shape) {
             Err(error) => {
                 self.error = Some(error);
-                return param;
+                param
             }
-        };
-        let device = param.lazy_device();
-        let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
-
-        Param::initialized(param.id, tensor.set_require_grad(!is_buffer(&name)))
+            Ok(values) => {
+                let data = TensorData::new(values, shape);
+                let tensor = Tensor::from_data(data, &param.lazy_device());
+                Param::initialized(param.id, tensor.set_require_grad(!is_buffer(&name)))
+            }
+        }
     }
 }
 
-/// Reads the gradients of trained tensors.
+/// Reads the gradients of parameters.
 pub(crate) struct Slopes<B: AutodiffBackend> {
-    pub(crate) layout: Layout,
-    pub(crate) name: fn(&str) -> String,
-    pub(crate) gradients: B::Gradients,
-    pub(crate) found: Vec<Slope>,
+    layout: Layout,
+    gradients: B::Gradients,
+    found: Vec<Slope>,
+}
+
+impl<B: AutodiffBackend> Slopes<B> {
+    pub(crate) fn of(model: &impl Module<B>, name: Name, gradients: B::Gradients) -> Vec<Slope> {
+        let mut slopes = Self {
+            layout: Layout::new(name),
+            gradients,
+            found: Vec::new(),
+        };
+        model.visit(&mut slopes);
+
+        slopes.found
+    }
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Slopes<B> {
@@ -112,6 +151,42 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Slopes<B> {
         let shape = gradient.dims();
         let values = self.layout.to_pytorch(&shape, host(gradient.into_data()));
         self.found
-            .push(Slope::of((self.name)(&self.layout.path()), &values));
+            .push(Slope::of(self.layout.pytorch_name(), &values));
+    }
+}
+
+/// Reads the running means of norms.
+pub(crate) struct RunningMeans {
+    layout: Layout,
+    found: Vec<RunningMean>,
+}
+
+impl RunningMeans {
+    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<RunningMean> {
+        let mut means = Self {
+            layout: Layout::new(name),
+            found: Vec::new(),
+        };
+        model.visit(&mut means);
+
+        means.found
+    }
+}
+
+impl<B: Backend> ModuleVisitor<B> for RunningMeans {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.layout.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.layout.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let name = self.layout.pytorch_name();
+        if let Some(norm) = name.strip_suffix(".running_mean") {
+            let values = host(param.val().into_data());
+            self.found.push(RunningMean::of(norm.to_owned(), &values));
+        }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     error::ParityError,
     fill::Alteration,
     fixture::Fixture,
-    layout::Layout,
-    passes::{Filler, Slopes, Survey},
+    layout::Name,
+    passes::{Filler, RunningMeans, Slopes, Survey},
     wave::Wave,
 };
 
@@ -45,8 +45,7 @@ pub(crate) trait Subject<B: AutodiffBackend> {
     fn evaluate(&self, batch: &Batch, device: &B::Device) -> Result<Output, ParityError>;
 
     /// A forward and a backward pass in training mode.
-    fn train(&self, batch: &Batch, device: &B::Device)
-    -> Result<(Output, Vec<Slope>), ParityError>;
+    fn train(&self, batch: &Batch, device: &B::Device) -> Result<Step, ParityError>;
 }
 
 /// A tensor of a network as PyTorch describes it.
@@ -63,6 +62,23 @@ pub(crate) struct Output {
     pub(crate) loss: f64,
 }
 
+/// What a training step gives.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) output: Output,
+    pub(crate) slopes: Vec<Slope>,
+    pub(crate) running_means: Vec<RunningMean>,
+}
+
+/// What is compared of the running mean of a norm.
+#[derive(Debug)]
+pub(crate) struct RunningMean {
+    /// The name of the norm.
+    pub(crate) name: String,
+    pub(crate) l2: f64,
+    pub(crate) first: f64,
+}
+
 /// What is compared of a parameter's gradient, in PyTorch's layout.
 #[derive(Debug)]
 pub(crate) struct Slope {
@@ -75,12 +91,12 @@ pub(crate) struct Slope {
 /// A network, and the names that PyTorch gives to its parameters.
 pub(crate) struct Named<M> {
     model: M,
-    name: fn(&str) -> String,
+    name: Name,
 }
 
 impl<M> Named<M> {
     /// `name` gives PyTorch's name to the parameter at a path.
-    pub(crate) fn new(model: M, name: fn(&str) -> String) -> Self {
+    pub(crate) fn new(model: M, name: Name) -> Self {
         Self { model, name }
     }
 }
@@ -108,14 +124,7 @@ where
     M::InnerModule: Network<B::InnerBackend>,
 {
     fn tensors(&self) -> Vec<Described> {
-        let mut survey = Survey {
-            layout: Layout::default(),
-            name: self.name,
-            found: Vec::new(),
-        };
-        self.model.visit(&mut survey);
-
-        survey.found
+        Survey::of(&self.model, self.name)
     }
 
     fn fill(
@@ -123,16 +132,10 @@ where
         fixture: &Fixture,
         alteration: Option<Alteration>,
     ) -> Result<(), ParityError> {
-        let mut filler = Filler {
-            layout: Layout::default(),
-            name: self.name,
-            fixture,
-            alteration,
-            error: None,
-        };
+        let mut filler = Filler::new(self.name, fixture, alteration);
         self.model = self.model.clone().map(&mut filler);
 
-        filler.error.map_or(Ok(()), Err)
+        filler.result()
     }
 
     fn evaluate(&self, batch: &Batch, device: &B::Device) -> Result<Output, ParityError> {
@@ -142,22 +145,18 @@ where
         Ok(Output::read(logits, loss))
     }
 
-    fn train(
-        &self,
-        batch: &Batch,
-        device: &B::Device,
-    ) -> Result<(Output, Vec<Slope>), ParityError> {
+    fn train(&self, batch: &Batch, device: &B::Device) -> Result<Step, ParityError> {
         let logits = self.model.logits(batch.signal(device)?)?;
         let loss = mean_loss(logits.clone(), batch.targets(device));
-        let mut slopes = Slopes::<B> {
-            layout: Layout::default(),
-            name: self.name,
-            gradients: loss.backward(),
-            found: Vec::new(),
-        };
-        self.model.visit(&mut slopes);
+        let slopes = Slopes::of(&self.model, self.name, loss.backward());
+        // Burn brings running statistics up to date when the mode changes.
+        let running_means = RunningMeans::of(&self.model.valid(), self.name);
 
-        Ok((Output::read(logits, loss), slopes.found))
+        Ok(Step {
+            output: Output::read(logits, loss),
+            slopes,
+            running_means,
+        })
     }
 }
 
@@ -199,6 +198,19 @@ impl Slope {
             l2: squares.sqrt(),
             dot_with_wave,
             first4: values.iter().take(4).copied().collect(),
+        }
+    }
+}
+
+impl RunningMean {
+    /// Of the values of the norm of this name.
+    pub(crate) fn of(name: String, values: &[f64]) -> Self {
+        let squares: f64 = values.iter().map(|value| value * value).sum();
+
+        Self {
+            name,
+            l2: squares.sqrt(),
+            first: values[0],
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     batch::Signal,
     construction::Construction,
     error::ParityError,
+    layout::Name,
     subject::{Named, Network, Subject},
 };
 
@@ -56,7 +57,7 @@ pub(super) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let (config, name): (_, fn(&str) -> String) = match construction.source() {
+    let (config, name): (_, Name) = match construction.source() {
         ("cifar100/models/deit_cifar.py", "DeiT32Tiny") => {
             (Some(DeitConfig::cifar_tiny(100)), authors_name)
         }
