@@ -45,7 +45,6 @@ impl<B: Backend> Writer<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::backend::Backend as _;
     use mac_burn_examples::backend::Selected;
     use mac_burn_models::GptConfig;
 

@@ -26,6 +26,7 @@ use exemption::Exemption;
 use momentum_bytes::momentum_bytes;
 use second_optimizer::{SecondOptimizer, uncovered};
 use std::any::type_name;
+use std::collections::HashSet;
 
 /// Burn's adaptor around [`MacOptimizer`].
 type Adaptor<M, B> = OptimizerAdaptor<MacOptimizer<<B as AutodiffBackend>::InnerBackend>, M, B>;
@@ -186,10 +187,11 @@ where
             let uncovered = uncovered(&survey, &self.preconditioner);
             second.take(&module, &mut grads, &uncovered, self.guard)
         });
-        let mut grads = self.preconditioner.run(&survey, grads, devices, self.guard);
+        let mut marked = HashSet::new();
+        let marks = self.guard.then_some(&mut marked);
+        let mut grads = self.preconditioner.run(&survey, grads, devices, marks);
         if self.guard {
-            let marked = |id| self.preconditioner.marks(id);
-            gradients::fill_broken(&module, &mut grads, f32::NAN, marked);
+            gradients::fill_broken(&module, &mut grads, f32::NAN, |id| marked.contains(&id));
         }
         let exempt = gradients::take(&module, &mut grads, &self.exemption.of(&survey));
 

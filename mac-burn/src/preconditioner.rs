@@ -132,21 +132,24 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         module: &M,
         grads: GradientsParams,
     ) -> GradientsParams {
-        self.run(&Survey::of(module), grads, Devices::Own, false)
+        self.run(&Survey::of(module), grads, Devices::Own, None)
     }
 
+    /// With `marked`, the guard is on: a gradient of a layer preconditioned by its mean activation is NaN
+    /// throughout if anything in the layer's gradients is not finite, and `marked` gets the parameters
+    /// that this holds for.
     pub(crate) fn run(
         &mut self,
         survey: &Survey<B>,
         mut grads: GradientsParams,
         devices: Devices,
-        guard: bool,
+        mut marked: Option<&mut HashSet<ParamId>>,
     ) -> GradientsParams {
         self.settle(survey)
             .unwrap_or_else(|error| panic!("{error}"));
         if survey.recorders.is_empty() {
             self.warn(Warning::NoRecorder, || {
-                "no recorded layer in the module: MAC steps as momentum SGD; \
+                "no recorded layer in the module: MAC preconditions nothing; \
                  use MacLinear and MacConv2d in place of Linear and Conv2d"
                     .into()
             });
@@ -154,7 +157,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         for layer in self.find(survey, devices) {
             self.observe(&layer);
             self.schedule(&layer, survey, devices);
-            self.apply(&layer, guard, &mut grads);
+            self.apply(&layer, &mut grads, marked.as_deref_mut());
         }
         self.step += 1;
         grads
@@ -207,35 +210,30 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
     }
 
-    fn apply(&mut self, layer: &Found<B>, guard: bool, grads: &mut GradientsParams) {
+    fn apply(
+        &mut self,
+        layer: &Found<B>,
+        grads: &mut GradientsParams,
+        marked: Option<&mut HashSet<ParamId>>,
+    ) {
+        // At infinite damping every preconditioner is the identity, the dense one times 1/ρ too.
+        if layer.skipped || self.damping.is_infinite() {
+            return;
+        }
         let parameters = layer.parameters;
         match parameters.kind {
-            // At infinite damping every preconditioner is the identity, the dense one times 1/ρ too.
-            _ if layer.skipped || self.damping.is_infinite() => {}
             LayerKind::Linear => {
-                self.apply_as(
-                    parameters,
-                    guard,
-                    grads,
-                    DenseCurvature::linear,
-                    RankOne::linear,
-                );
+                let forms = (DenseCurvature::linear as _, RankOne::linear as _);
+                self.apply_as::<2>(parameters, grads, marked, forms);
             }
-            LayerKind::FusedAttention => self.apply_as(
-                parameters,
-                guard,
-                grads,
-                DenseCurvature::linear,
-                RankOne::fused_attention,
-            ),
+            LayerKind::FusedAttention => {
+                // A NaN among the values' columns does not spread to those of queries and keys.
+                let forms = (DenseCurvature::linear as _, RankOne::fused_attention as _);
+                self.apply_as::<2>(parameters, grads, None, forms);
+            }
             LayerKind::Conv2d { .. } => {
-                self.apply_as(
-                    parameters,
-                    guard,
-                    grads,
-                    DenseCurvature::conv2d,
-                    RankOne::conv2d,
-                );
+                let forms = (DenseCurvature::conv2d as _, RankOne::conv2d as _);
+                self.apply_as::<4>(parameters, grads, marked, forms);
             }
         }
     }
@@ -244,42 +242,35 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     fn apply_as<const D: usize>(
         &mut self,
         parameters: LayerParameters,
-        guard: bool,
         grads: &mut GradientsParams,
-        dense: DenseForm<B::InnerBackend, D>,
-        rank_one: RankOneForm<B::InnerBackend, D>,
+        marked: Option<&mut HashSet<ParamId>>,
+        (dense, rank_one): (
+            DenseForm<B::InnerBackend, D>,
+            RankOneForm<B::InnerBackend, D>,
+        ),
     ) {
         let Some(gradients) = take::<B::InnerBackend, D>(parameters, grads) else {
             return;
         };
-        let gradients = if let Some(curvature) = self.dense.get_mut(&parameters.weight) {
+        let (damping, weight) = (self.damping, parameters.weight);
+        let gradients = if let Some(curvature) = self.dense.get_mut(&weight) {
             dense(curvature, gradients)
-        } else {
-            let damping = self.damping;
-            let made = self
-                .layers
-                .get_mut(&parameters.weight)
-                .and_then(|curvature| curvature.preconditioner(damping, gradients.bias.is_some()));
-            match made {
-                Some(made) => {
-                    let made = made.moved_to(&gradients.weight.device());
-                    rank_one(made, gradients, guard)
-                }
-                None => gradients,
+        } else if let Some(made) = self
+            .layers
+            .get_mut(&weight)
+            .and_then(|curvature| curvature.preconditioner(damping, gradients.bias.is_some()))
+        {
+            let made = made.moved_to(&gradients.weight.device());
+            let gradients = rank_one(made, gradients, marked.is_some());
+            if let Some(marked) = marked {
+                marked.insert(weight);
+                marked.extend(parameters.bias.filter(|_| gradients.bias.is_some()));
             }
+            gradients
+        } else {
+            gradients
         };
         put(parameters, gradients, grads);
-    }
-
-    /// Whether the gradients of this parameter's layer are marked by [`run`](Self::run)'s guard. Those
-    /// of fused attention are marked in parts only.
-    pub(crate) fn marks(&self, parameter: ParamId) -> bool {
-        self.damping.is_finite()
-            && self.layers.values().any(|curvature| {
-                let LayerParameters { weight, bias, kind } = curvature.parameters;
-                let marked = curvature.mean().is_some() && kind != LayerKind::FusedAttention;
-                marked && (parameter == weight || Some(parameter) == bias)
-            })
     }
 
     fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
