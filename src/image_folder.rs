@@ -104,7 +104,10 @@ fn side(
             folder: folder.to_path_buf(),
             class: class.clone(),
         })?;
-        for file in list(&folder.join(class))?.into_iter().filter(is_image) {
+        for file in list(&folder.join(class))?
+            .into_iter()
+            .filter(|file| is_image(file))
+        {
             let pixels = pixels(&file, size)?;
             items.push(FolderItem { pixels, label });
         }
@@ -149,7 +152,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     Ok(paths)
 }
 
-fn is_image(file: &PathBuf) -> bool {
+fn is_image(file: &Path) -> bool {
     let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
     EXTENSIONS.iter().any(|known| extension == *known)
 }

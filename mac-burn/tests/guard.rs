@@ -151,3 +151,20 @@ fn without_the_guard_a_broken_gradient_breaks_its_layer() {
     let network = optim.step(0.05, network, grads);
     assert!(values(&network)[HIDDEN].iter().any(|value| value.is_nan()));
 }
+
+/// What a layer's statistics were good for does not decide who looks at its gradients.
+#[test]
+fn a_layer_that_is_skipped_after_a_resume_is_guarded_too() {
+    let mut optim = optimizer(true);
+    let network = train(Network::<B>::new(1), &mut optim, 0..3);
+    let config = MacConfig::new().with_skip_layers(vec!["hidden".into()]);
+    let mut optim = config
+        .with_guard_gradients(Some(true))
+        .init()
+        .load_record(optim.to_record());
+    let before = values(&network);
+    let mut grads = gradients(&network, images(3, 5));
+    break_gradient::<2>(&mut grads, network.hidden.weight.id, f32::NAN);
+    let network = optim.step(0.05, network, grads);
+    assert_eq!(values(&network)[HIDDEN], before[HIDDEN]);
+}

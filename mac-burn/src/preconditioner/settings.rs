@@ -15,7 +15,7 @@ use std::collections::HashMap;
 impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Changes the damping `ρ` from the next step on.
     ///
-    /// A layer with an [`InputCovariance`] is inverted again on the host, `O(size³)`.
+    /// A layer with an [`InputCovariance`](crate::InputCovariance) is inverted again on the host, `O(size³)`.
     ///
     /// # Errors
     ///
