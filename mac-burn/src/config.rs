@@ -97,14 +97,24 @@ impl MacConfig {
     }
 
     /// The authors' setting for DeiT and Swin on ImageNet, to be used with a learning rate of 0.5.
-    /// Norms, biases, class tokens and position embeddings have no weight decay.
+    /// Norms, biases, class tokens (`class_token`, `cls_token`) and position embeddings
+    /// (`position_embedding`, `pos_embed`) have no weight decay.
     pub fn vit_imagenet() -> Self {
         Self::new()
             .with_stat_decay(0.99)
             .with_damping(3.0)
             .with_weight_decay(1e-4)
             .with_tinv(5)
-            .with_no_decay(vec!["**.cls_token".into(), "**.pos_embed".into()])
+            .with_no_decay(
+                [
+                    "class_token",
+                    "cls_token",
+                    "position_embedding",
+                    "pos_embed",
+                ]
+                .map(|name| format!("**.{name}"))
+                .into(),
+            )
             .with_no_decay_norms_and_biases(true)
     }
 

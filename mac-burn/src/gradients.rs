@@ -1,5 +1,6 @@
 //! Passes over the gradients of a module, whose ranks only a visitor knows.
 
+use crate::record::statistics::at_least_f32;
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams};
@@ -86,7 +87,8 @@ impl<B: AutodiffBackend, F: Fn(ParamId) -> bool> ModuleVisitor<B> for Filler<'_,
             return;
         }
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            let broken = grad.clone().sum().is_finite().bool_not();
+            // A sum of finite numbers may be too large for half precision.
+            let broken = at_least_f32(grad.clone()).sum().is_finite().bool_not();
             let broken = broken.reshape([1; D]).expand(grad.shape());
             let grad = grad.mask_fill(broken, self.value);
             self.grads.register(param.id, grad);

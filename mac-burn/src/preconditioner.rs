@@ -113,6 +113,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ) -> Result<Self, MacError> {
         let parameters = covariance.parameters();
         let dense = DenseCurvature::new(parameters, covariance.measured()?, self.damping)?;
+        if let Some(waiting) = &mut self.loaded {
+            waiting.insert_dense(dense.to_record());
+        }
         self.dense.insert(parameters.weight, dense);
         Ok(self)
     }

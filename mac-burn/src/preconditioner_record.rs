@@ -62,6 +62,20 @@ impl MacPreconditionerRecord {
         })
     }
 
+    pub(crate) fn set_damping(&mut self, damping: f64) {
+        self.damping = damping;
+    }
+
+    pub(crate) fn set_stat_decay(&mut self, stat_decay: f64) {
+        self.stat_decay = stat_decay;
+    }
+
+    /// Takes the place of what the record has of the same layer.
+    pub(crate) fn insert_dense(&mut self, dense: DenseRecord) {
+        self.dense.retain(|known| known.weight() != dense.weight());
+        self.dense.push(dense);
+    }
+
     /// Finds the record's layers in a module.
     pub(crate) fn resolve<B: AutodiffBackend>(
         self,

@@ -194,10 +194,11 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
 
     fn covered_parameters(&self) -> usize {
         let covered = self.survey.parameters.iter().filter(|parameter| {
-            matches!(
-                self.coverage(parameter),
-                Coverage::MeanActivation | Coverage::InputCovariance
-            )
+            parameter.trained
+                && matches!(
+                    self.coverage(parameter),
+                    Coverage::MeanActivation | Coverage::InputCovariance
+                )
         });
         covered
             .map(|weight| {
@@ -205,6 +206,7 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
                     .recorded(weight.id)
                     .and_then(|parameters| parameters.bias);
                 let bias = bias.and_then(|bias| self.survey.parameter(bias));
+                let bias = bias.filter(|bias| bias.trained);
                 weight.num_elements() + bias.map_or(0, Parameter::num_elements)
             })
             .sum()

@@ -6,38 +6,15 @@ mod attention;
 mod support;
 
 use attention::*;
-use burn::backend::Autodiff;
 use burn::module::{Module, Param};
 use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::tensor::{Tensor, s};
-use burn_ndarray::NdArray;
 use mac_burn::{AttentionInput, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig};
 use support::{filled, random};
-
-type F64 = Autodiff<NdArray<f64>>;
 
 /// Sums in f64 in another order differ by rounding; a padded token that counts, or a dropped probability,
 /// shows at 1e-2.
 const ROUNDING: f64 = 1e-12;
-
-fn multi_head(quiet: bool) -> MacMultiHeadAttention<F64> {
-    let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
-        .with_dropout(0.0)
-        .with_quiet_softmax(quiet);
-    filled(config.init(&Default::default()), 1).into()
-}
-
-fn fused(causal: bool) -> MacSelfAttention<F64> {
-    let config = SelfAttentionConfig::new(SIZE, HEADS).with_causal(causal);
-    filled(config.init(&Default::default()), 2).into()
-}
-
-/// The means of query, key, value and output.
-fn means_of(layer: &MacMultiHeadAttention<F64>) -> [Vec<f64>; 4] {
-    let preconditioner = observed(layer);
-    [&layer.query, &layer.key, &layer.value, &layer.output]
-        .map(|linear| means(&preconditioner, &linear.weight))
-}
 
 /// `[v̄ ; Σ ᾱ]` through a value projection, weight `[size, outputs]`.
 fn projected(attended: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {

@@ -6,40 +6,14 @@ mod attention;
 mod support;
 
 use attention::*;
-use burn::backend::Autodiff;
 use burn::nn::LinearConfig;
-use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::tensor::{Tensor, s};
-use burn_ndarray::NdArray;
-use mac_burn::{
-    AttentionInput, MacLinear, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
-};
-use support::{filled, random};
-
-type F64 = Autodiff<NdArray<f64>>;
+use mac_burn::{AttentionInput, MacLinear, MacMultiHeadAttention};
+use support::random;
 
 /// Sums in f64 in another order differ by rounding. One probability, token or count more or less, or a
 /// mean over the wrong positions, shows at 1e-3.
 const ROUNDING: f64 = 1e-12;
-
-fn multi_head(quiet: bool) -> MacMultiHeadAttention<F64> {
-    let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
-        .with_dropout(0.0)
-        .with_quiet_softmax(quiet);
-    filled(config.init(&Default::default()), 1).into()
-}
-
-fn fused(causal: bool) -> MacSelfAttention<F64> {
-    let config = SelfAttentionConfig::new(SIZE, HEADS).with_causal(causal);
-    filled(config.init(&Default::default()), 2).into()
-}
-
-/// The means of query, key, value and output.
-fn means_of(layer: &MacMultiHeadAttention<F64>) -> [Vec<f64>; 4] {
-    let preconditioner = observed(layer);
-    [&layer.query, &layer.key, &layer.value, &layer.output]
-        .map(|linear| means(&preconditioner, &linear.weight))
-}
 
 /// Breaks when a projection records another mean than its input's, or counts a padded position.
 fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quiet: bool) {

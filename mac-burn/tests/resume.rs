@@ -2,13 +2,9 @@
 
 mod support;
 
-use burn::module::Module;
 use burn::optim::Optimizer;
-use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder as _};
 use mac_burn::{InputCovariance, Mac, MacConfig, MacError};
-use support::{B, Network, images, train, values};
-
-type Files = NamedMpkFileRecorder<FullPrecisionSettings>;
+use support::{B, Network, images, through_files, train, values};
 
 /// Recording every third step and refreshing every fourth, so that a resume falls between two
 /// recordings, between two refreshes, and on either.
@@ -27,24 +23,6 @@ fn optimizer(network: &Network<B>) -> Mac<Network<B>, B> {
     optim.expect("the covariance is regular")
 }
 
-/// Saves both to disk and loads them into a new model and a new optimizer.
-fn through_files(
-    network: Network<B>,
-    optim: Mac<Network<B>, B>,
-) -> (Network<B>, Mac<Network<B>, B>) {
-    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let (files, device) = (Files::new(), Default::default());
-    let (model, state) = (folder.path().join("model"), folder.path().join("optim"));
-    files
-        .record(network.into_record(), model.clone())
-        .expect("the model is saved");
-    Files::record(&files, optim.to_record(), state.clone()).expect("the optimizer is saved");
-    let network = Network::<B>::new(99);
-    let network = network.load_record(files.load(model, &device).expect("the model is loaded"));
-    let record = files.load(state, &device).expect("the optimizer is loaded");
-    (network, config().init().load_record(record))
-}
-
 #[test]
 fn it_is_bit_equal_at_every_step() {
     const STEPS: u64 = 10;
@@ -55,7 +33,7 @@ fn it_is_bit_equal_at_every_step() {
         let start = Network::<B>::new(7);
         let mut optim = optimizer(&start);
         let network = train(start, &mut optim, 0..stop);
-        let (network, mut optim) = through_files(network, optim);
+        let (network, mut optim) = through_files(network, optim, config().init());
         let network = train(network, &mut optim, stop..STEPS);
         assert_eq!(
             values(&network),
@@ -74,11 +52,37 @@ fn a_damping_set_between_steps_is_part_of_the_record() {
         optim.set_damping(0.25).expect("it is allowed");
         optim.set_stat_decay(0.5).expect("it is allowed");
         if interrupted {
-            (network, optim) = through_files(network, optim);
+            (network, optim) = through_files(network, optim, config().init());
         }
         values(&train(network, &mut optim, 2..6))
     };
     assert_eq!(run(true), run(false));
+}
+
+/// Breaks when what a record holds replaces what was set after it was loaded.
+#[test]
+fn what_is_set_before_the_first_resumed_step_holds() {
+    let run = |interrupted: bool, changed: bool| {
+        let start = Network::<B>::new(7);
+        let mut optim = optimizer(&start);
+        let mut network = train(start, &mut optim, 0..2);
+        if interrupted {
+            (network, optim) = through_files(network, optim, config().init());
+        }
+        if changed {
+            let mut covariance = InputCovariance::of(&network.conv);
+            covariance.update(images::<B>(200, 6));
+            optim.set_damping(0.25).expect("it is allowed");
+            optim.set_stat_decay(0.5).expect("it is allowed");
+            optim = optim
+                .with_input_covariance(&covariance)
+                .expect("the covariance is regular");
+            assert_eq!(optim.preconditioner().damping(), 0.25);
+        }
+        values(&train(network, &mut optim, 2..6))
+    };
+    assert_eq!(run(true, true), run(false, true));
+    assert_ne!(run(false, true), run(false, false));
 }
 
 #[test]
@@ -86,8 +90,8 @@ fn a_record_that_waits_for_its_model_is_saved_unchanged() {
     let start = Network::<B>::new(7);
     let mut optim = optimizer(&start);
     let network = train(start, &mut optim, 0..2);
-    let (loaded, waiting) = through_files(network.clone(), optim.clone());
-    let (loaded, mut waiting) = through_files(loaded, waiting);
+    let (loaded, waiting) = through_files(network.clone(), optim.clone(), config().init());
+    let (loaded, mut waiting) = through_files(loaded, waiting, config().init());
     let expected = values(&train(network, &mut optim, 2..4));
     assert_eq!(values(&train(loaded, &mut waiting, 2..4)), expected);
 }

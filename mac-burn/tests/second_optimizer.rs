@@ -1,53 +1,21 @@
 //! What a second optimizer steps, and that all else is as without it.
 
+#[path = "support/second_optimizer.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod second_optimizer;
 mod support;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamId};
 use burn::nn::{LinearConfig, Relu};
-use burn::optim::{
-    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer,
-};
-use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder as _};
+use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn::tensor::{Tensor, TensorData};
-use mac_burn::{InputCovariance, Mac, MacConfig, MacError, MacRecord};
+use mac_burn::{InputCovariance, MacError};
+use second_optimizer::*;
 use support::{B, Network, filled, gradients, images, train, values};
 
 type Inner = <B as AutodiffBackend>::InnerBackend;
-type Both = Mac<Network<B>, B, AdamW>;
-type Files = NamedMpkFileRecorder<FullPrecisionSettings>;
-
-const LR: f64 = 0.05;
-const STEPS: u64 = 6;
-
-/// The places of trained parameters in the values of the network: weight and bias of `conv`, gamma and
-/// beta of `norm`, the weight of `hidden`, weight and bias of `output`. Running statistics are at 4
-/// and 5.
-const TRAINED: [usize; 7] = [0, 1, 2, 3, 6, 7, 8];
-const NORM: [usize; 2] = [2, 3];
-const GAMMA: usize = 2;
-const HIDDEN: usize = 6;
-
-/// With settings that AdamW does not share, so that they show where they do not belong.
-fn config() -> MacConfig {
-    MacConfig::new()
-        .with_tcov(2)
-        .with_tinv(3)
-        .with_weight_decay(0.5)
-        .with_no_decay_norms_and_biases(true)
-}
-
-fn adamw() -> AdamWConfig {
-    AdamWConfig::new().with_weight_decay(0.1)
-}
-
-fn both(config: MacConfig, lr_factor: f64) -> Both {
-    config
-        .init()
-        .with_second_optimizer(adamw().init(), lr_factor)
-        .expect("the factor is allowed")
-}
 
 /// Takes steps with gradients that do not depend on them, so that what an optimizer does to one
 /// parameter does not reach the others: they are those of a network that stays as it is.
@@ -67,19 +35,6 @@ fn steps<O: Optimizer<Network<B>, B>>(
 
 fn stepped<O: Optimizer<Network<B>, B>>(mut optim: O, lr: impl Fn(u64) -> f64) -> Vec<Vec<f64>> {
     steps(&mut optim, Network::new(3), lr, |_, _, grads| grads)
-}
-
-/// Which of the trained parameters are bitwise the same.
-fn same(left: &[Vec<f64>], right: &[Vec<f64>]) -> Vec<usize> {
-    let same = TRAINED
-        .iter()
-        .filter(|index| left[**index] == right[**index]);
-    same.copied().collect()
-}
-
-fn all_but(places: &[usize]) -> Vec<usize> {
-    let rest = TRAINED.iter().filter(|index| !places.contains(index));
-    rest.copied().collect()
 }
 
 /// Two layers without recorders.
@@ -203,127 +158,6 @@ fn a_factor_that_is_not_allowed_is_named_and_changes_nothing() {
     assert_eq!(
         mac.set_second_lr_factor(1.0),
         Err(MacError::NoSecondOptimizer)
-    );
-}
-
-/// Saves both to disk and loads them into a new model and a new optimizer.
-fn through_files(network: Network<B>, optim: Both) -> (Network<B>, Both) {
-    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let (files, device) = (Files::new(), Default::default());
-    let (model, state) = (folder.path().join("model"), folder.path().join("optim"));
-    files
-        .record(network.into_record(), model.clone())
-        .expect("the model is saved");
-    Files::record(&files, optim.to_record(), state.clone()).expect("the optimizer is saved");
-    let network = Network::<B>::new(99);
-    let network = network.load_record(files.load(model, &device).expect("the model is loaded"));
-    let record = files.load(state, &device).expect("the optimizer is loaded");
-    (network, both(config(), 0.5).load_record(record))
-}
-
-/// Breaks when a moment, the step count of AdamW or the factor is not in the record.
-#[test]
-fn a_resumed_run_is_bit_equal_at_every_step() {
-    let start = || {
-        let mut optim = both(config(), 0.5);
-        optim.set_second_lr_factor(0.2).expect("it is allowed");
-        (Network::<B>::new(7), optim)
-    };
-    let (network, mut optim) = start();
-    let expected = values(&train(network, &mut optim, 0..STEPS));
-    for stop in 0..STEPS {
-        let (network, mut optim) = start();
-        let network = train(network, &mut optim, 0..stop);
-        let (network, mut optim) = through_files(network, optim);
-        let found = values(&train(network, &mut optim, stop..STEPS));
-        assert_eq!(found, expected, "resumed at step {stop}");
-    }
-}
-
-/// Writes a record to disk and reads it as that of an optimizer of another type.
-fn reread<From, To>(record: From) -> To
-where
-    From: burn::record::Record<B>,
-    To: burn::record::Record<B>,
-{
-    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let file = folder.path().join("optim");
-    let files = Files::new();
-    Files::record(&files, record, file.clone()).expect("the optimizer is saved");
-    files
-        .load(file, &Default::default())
-        .expect("it is a record of MAC")
-}
-
-type RecordWith = MacRecord<Network<B>, B, AdamW>;
-type RecordWithout = MacRecord<Network<B>, B>;
-
-#[test]
-fn a_record_with_a_second_optimizer_is_refused_by_a_mac_without() {
-    for steps in [0, 2] {
-        let mut optim = both(config(), 0.5);
-        let network = train(Network::<B>::new(7), &mut optim, 0..steps);
-        let record: RecordWithout = reread::<RecordWith, _>(optim.to_record());
-        let refused = config().init().try_load_record(record, &network);
-        assert_eq!(refused.err(), Some(MacError::RecordWithSecondOptimizer));
-    }
-}
-
-#[test]
-fn a_record_without_a_second_optimizer_is_refused_by_a_mac_with_one() {
-    let mut optim = config().init();
-    let network = train(Network::<B>::new(7), &mut optim, 0..2);
-    let record: RecordWith = reread::<RecordWithout, _>(optim.to_record());
-    let refused = both(config(), 0.5).try_load_record(record, &network);
-    assert_eq!(refused.err(), Some(MacError::RecordWithoutSecondOptimizer));
-}
-
-/// Breaks when what was loaded is lost where a second optimizer is added.
-#[test]
-fn a_second_optimizer_may_be_added_to_a_loaded_run() {
-    let start = Network::<B>::new(7);
-    let still = start.clone();
-    let mut mac = config().init();
-    let network = train(start, &mut mac, 0..2);
-    let loaded = config().init().try_load_record(mac.to_record(), &network);
-    let mut both = loaded
-        .expect("it is the record of the network")
-        .with_second_optimizer(adamw().init(), 0.5)
-        .expect("the factor is allowed");
-
-    let grads = || gradients(&still, images(2, 5));
-    let by_mac = values(&mac.step(LR, network.clone(), grads()));
-    let by_both = values(&both.step(LR, network.clone(), grads()));
-    let by_adamw = values(&adamw().init().step(LR * 0.5, network, grads()));
-    assert_eq!(same(&by_both, &by_mac), all_but(&NORM));
-    assert_eq!(same(&by_both, &by_adamw), NORM);
-}
-
-#[test]
-#[should_panic(expected = "the optimizer record has the state of a second optimizer")]
-fn loading_a_record_with_a_second_optimizer_without_one_panics() {
-    let record = reread::<RecordWith, RecordWithout>(both(config(), 0.5).to_record());
-    config().init::<B, Network<B>>().load_record(record);
-}
-
-#[test]
-#[should_panic(expected = "the optimizer record has no state of a second optimizer")]
-fn loading_a_record_without_a_second_optimizer_into_one_panics() {
-    let record = reread::<RecordWithout, RecordWith>(config().init::<B, Network<B>>().to_record());
-    both(config(), 0.5).load_record(record);
-}
-
-#[test]
-fn the_second_optimizers_record_of_another_model_is_refused() {
-    let config = config().with_skip_layers(vec!["**".into()]);
-    let mut optim = both(config.clone(), 0.5);
-    train(Network::<B>::new(7), &mut optim, 0..1);
-    let other = Network::<B>::new(7);
-    let refused = both(config, 0.5).try_load_record(optim.to_record(), &other);
-    let error = refused.err().expect("the ids of another model are others");
-    assert!(
-        matches!(&error, MacError::RecordOfAnotherModel { problem } if problem.contains("second optimizer")),
-        "{error}"
     );
 }
 

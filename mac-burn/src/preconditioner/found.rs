@@ -23,7 +23,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         for found in &survey.recorders {
             let known = found
                 .parameters
-                .and_then(|parameters| Some((parameters, survey.parameter(parameters.weight)?)));
+                .and_then(|parameters| Some((parameters, survey.parameter(parameters.weight)?)))
+                // A frozen layer has neither gradients nor statistics.
+                .filter(|(_, weight)| weight.trained);
             let Some((parameters, weight)) = known else {
                 continue;
             };

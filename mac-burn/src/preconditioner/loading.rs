@@ -16,7 +16,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
     }
 
-    /// Continues from a record. Damping and stat_decay are the record's.
+    /// Continues from a record. Damping, stat_decay and input covariances are the record's; what is set
+    /// after this replaces them.
     ///
     /// Whether the record belongs to the model is found out at the next call of
     /// [`precondition`](Self::precondition); [`try_load_record`](Self::try_load_record) tells at

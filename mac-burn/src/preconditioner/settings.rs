@@ -29,6 +29,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             .try_for_each(|curvature| curvature.set_damping(damping))?;
         self.dense = dense;
         self.damping = damping;
+        if let Some(waiting) = &mut self.loaded {
+            waiting.set_damping(damping);
+        }
         Ok(())
     }
 
@@ -40,6 +43,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     pub fn set_stat_decay(&mut self, stat_decay: f64) -> Result<(), MacError> {
         check_stat_decay(stat_decay)?;
         self.stat_decay = stat_decay;
+        if let Some(waiting) = &mut self.loaded {
+            waiting.set_stat_decay(stat_decay);
+        }
         Ok(())
     }
 

@@ -1,13 +1,21 @@
 //! Attention and its statistics by their definitions, in loops over `f64` on the host, and the masks and
 //! helpers that the tests of attention share.
 
-use super::support::random;
+use super::support::{filled, random};
+use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Param};
 use burn::nn::Linear;
+use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Tensor, TensorData};
-use mac_burn::{AttentionInput, MacConfig, MacPreconditioner};
+use burn_ndarray::NdArray;
+use mac_burn::{
+    AttentionInput, MacConfig, MacMultiHeadAttention, MacPreconditioner, MacSelfAttention,
+    SelfAttentionConfig,
+};
+
+pub type F64 = Autodiff<NdArray<f64>>;
 
 /// Whether a position of a sample is padded.
 pub type Padded = fn(usize, usize) -> bool;
@@ -297,4 +305,25 @@ fn softmax(scores: &[f64], quiet: bool) -> Vec<f64> {
     let parts: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
     let total = parts.iter().sum::<f64>() + if quiet { (-largest).exp() } else { 0.0 };
     parts.into_iter().map(|part| part / total).collect()
+}
+
+/// With values that are the same at every call.
+pub fn multi_head(quiet: bool) -> MacMultiHeadAttention<F64> {
+    let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
+        .with_dropout(0.0)
+        .with_quiet_softmax(quiet);
+    filled(config.init(&Default::default()), 1).into()
+}
+
+/// With values that are the same at every call.
+pub fn fused(causal: bool) -> MacSelfAttention<F64> {
+    let config = SelfAttentionConfig::new(SIZE, HEADS).with_causal(causal);
+    filled(config.init(&Default::default()), 2).into()
+}
+
+/// The means of query, key, value and output.
+pub fn means_of(layer: &MacMultiHeadAttention<F64>) -> [Vec<f64>; 4] {
+    let preconditioner = observed(layer);
+    [&layer.query, &layer.key, &layer.value, &layer.output]
+        .map(|linear| means(&preconditioner, &linear.weight))
 }

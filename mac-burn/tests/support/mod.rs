@@ -11,6 +11,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig2d, Relu};
 use burn::optim::{GradientsParams, Optimizer};
+use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ndarray::NdArray;
@@ -141,4 +142,24 @@ pub fn difference(left: &[Vec<f64>], right: &[Vec<f64>]) -> f64 {
     pairs
         .map(|(left, right)| (left - right).abs())
         .fold(0.0, f64::max)
+}
+
+/// Saves both to disk and loads them into a new model and a new optimizer.
+pub fn through_files<O: Optimizer<Network<B>, B>>(
+    network: Network<B>,
+    optim: O,
+    new: O,
+) -> (Network<B>, O) {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let files = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+    let (model, state) = (folder.path().join("model"), folder.path().join("optim"));
+    Recorder::<B>::record(&files, network.into_record(), model.clone())
+        .expect("the model is saved");
+    Recorder::<B>::record(&files, optim.to_record(), state.clone())
+        .expect("the optimizer is saved");
+    let device = Default::default();
+    let record = Recorder::<B>::load(&files, model, &device).expect("the model is loaded");
+    let network = Network::<B>::new(99).load_record(record);
+    let record = Recorder::<B>::load(&files, state, &device).expect("the optimizer is loaded");
+    (network, new.load_record(record))
 }
