@@ -2,9 +2,12 @@
 
 mod support;
 
+use burn::backend::Autodiff;
+use burn::module::Param;
+use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use mac_burn::{Mac, MacConfig};
 use support::{B, Network, gradients, images, train, values};
 
@@ -167,4 +170,20 @@ fn a_layer_that_is_skipped_after_a_resume_is_guarded_too() {
     break_gradient::<2>(&mut grads, network.hidden.weight.id, f32::NAN);
     let network = optim.step(0.05, network, grads);
     assert_eq!(values(&network)[HIDDEN], before[HIDDEN]);
+}
+
+/// Breaks when gradients are added up in half precision, where a sum above 65504 is infinite.
+#[test]
+fn a_large_sum_in_half_precision_is_no_broken_gradient() {
+    type Half = Autodiff<burn_flex::Flex>;
+    let device = Default::default();
+    let ones = Tensor::<burn_flex::Flex, 2>::ones([300, 300], (&device, DType::F16));
+    let mut layer: Linear<Half> = LinearConfig::new(300, 300).with_bias(false).init(&device);
+    layer.weight = Param::from_tensor(Tensor::from_inner(ones.clone()));
+    let mut grads = GradientsParams::new();
+    grads.register(layer.weight.id, ones);
+    let mut optim = MacConfig::new().with_guard_gradients(Some(true)).init();
+    let layer = optim.step(0.5, layer, grads);
+    let values = layer.weight.val().into_data();
+    assert!(values.iter::<f64>().all(|value| value == 0.5));
 }
