@@ -57,7 +57,7 @@ pub enum FolderError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A class occurs in one side of the split only.
+    /// A class is to be validated that is not trained.
     #[error("{folder} has the class `{class}`, which train does not have")]
     UnknownClass {
         /// The folder.

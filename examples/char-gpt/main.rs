@@ -31,7 +31,7 @@ use mac_burn_examples::training::{LearningRates, Monitor, Run};
 use args::Args;
 use writer::Writer;
 
-/// The best of the grid that `cargo bench --bench learning` compares.
+/// Where the command line gives none; `cargo bench --bench learning` compares others.
 const RATES: LearningRates = LearningRates {
     mac: 0.1,
     sgd: 0.3,

@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
-use mac_burn::{SelfAttention, SelfAttentionConfig};
+use mac_burn::{MacConfig, SelfAttention, SelfAttentionConfig};
 
 use super::*;
 use crate::testing::{
@@ -222,4 +223,27 @@ fn branches_are_dropped_at_a_rate_that_grows_linearly() {
 fn an_image_that_is_no_grid_of_patches_is_refused() {
     let config = DeitConfig::tiny().with_image_size([224, 30]);
     config.init::<TestBackend>(&Default::default());
+}
+
+/// Breaks when the setting's patterns do not name what these parameters are called here.
+#[test]
+fn the_authors_setting_decays_neither_class_token_nor_positions() {
+    let deit = config().init::<TrainBackend>(&Default::default());
+    let images = Tensor::zeros([1, 2, IMAGE[0], IMAGE[1]], &Default::default());
+    let loss = deit.forward(images).sum() * 0.0;
+    // Parameters are made when they are first used; a clone before that makes its own.
+    let before = deit.clone();
+    let grads = GradientsParams::from_grads(loss.backward(), &deit);
+    let after = MacConfig::vit_imagenet().init().step(0.5, deit, grads);
+
+    let same = |left: Tensor<TrainBackend, 3>, right: Tensor<TrainBackend, 3>| {
+        left.into_data() == right.into_data()
+    };
+    assert!(same(before.class_token.val(), after.class_token.val()));
+    assert!(same(
+        before.position_embedding.val(),
+        after.position_embedding.val()
+    ));
+    let head = [before, after].map(|deit| deit.head.weight.val().into_data());
+    assert_ne!(head[0], head[1]);
 }
