@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use env_logger::Env;
 use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::{HAMLET, TextModel};
@@ -40,7 +40,7 @@ const RATES: LearningRates = LearningRates {
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
-    exit::explained(run(&Args::parse()))
+    exit::explained(run(&Args::read()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -23,6 +23,7 @@ use burn::tensor::backend::Backend;
 use env_logger::Env;
 use mac_burn::InputCovariance;
 use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::digits::{self, DigitsDataset};
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;

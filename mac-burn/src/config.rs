@@ -79,7 +79,8 @@ pub struct MacConfig {
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step.
     /// The default, `None`, is yes where the backend fuses element-wise operations into the update,
     /// and no elsewhere: on flex it makes a step of a large weight about three times as long. A
-    /// [second optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros.
+    /// [second optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros into its
+    /// averages; the parameter keeps its value all the same.
     pub guard_gradients: Option<bool>,
 }
 
@@ -188,8 +189,15 @@ impl MacConfig {
         MacPreconditioner::new(self)
     }
 
-    /// The step after preconditioning: momentum, Nesterov and weight decay of one tensor.
+    /// The step after preconditioning, for gradients that are preconditioned elsewhere: momentum,
+    /// Nesterov and weight decay of one tensor. Its guard sees only gradients marked as
+    /// [`MacOptimizer`] says.
+    ///
+    /// # Panics
+    ///
+    /// If [`validate`](Self::validate) returns an error, with its text.
     pub fn optimizer<B: Backend>(&self) -> MacOptimizer<B> {
+        self.validate().unwrap_or_else(|error| panic!("{error}"));
         MacOptimizer::new(self)
     }
 }

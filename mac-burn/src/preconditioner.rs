@@ -9,7 +9,7 @@ use crate::patterns::PathPatterns;
 use crate::preconditioner_record::MacPreconditionerRecord;
 use crate::rank_one::{LayerGradients, RankOne};
 use crate::record::layer::{LayerKind, LayerParameters};
-use crate::survey::Survey;
+use crate::survey::{Parameter, Survey};
 use crate::{InputCovariance, MacConfig, MacError};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
@@ -82,6 +82,7 @@ pub(crate) enum Devices {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Warning {
     NoRecorder,
+    UnusedPatterns,
     NothingRecorded(ParamId),
 }
 
@@ -156,6 +157,12 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                  use MacLinear and MacConv2d in place of Linear and Conv2d"
                     .into()
             });
+        }
+        if self.warned.insert(Warning::UnusedPatterns) {
+            let layers = survey.parameters.iter().map(Parameter::layer_path);
+            for pattern in self.skip_layers.unused(layers) {
+                log::warn!("`skip_layers` has \"{pattern}\", which names no layer of the module");
+            }
         }
         for layer in self.find(survey, devices) {
             self.observe(&layer);

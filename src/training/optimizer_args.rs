@@ -6,11 +6,11 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
-use clap::builder::RangedU64ValueParser;
 use mac_burn::{InputCovariance, MacConfig, Report};
 
 use super::WithOptimizer;
-use crate::interval::number_in;
+use crate::command_line::MAC_HEADING;
+use crate::interval::{at_least_one, number_in};
 use crate::optimizer_choice::OptimizerChoice;
 
 /// The optimizer, as a command line describes it.
@@ -65,8 +65,6 @@ pub struct OptimizerArgs {
     pub no_input_covariance: bool,
 }
 
-const MAC_HEADING: &str = "Options of MAC";
-
 /// The learning rate of each optimizer, where the command line gives none.
 #[derive(Clone, Copy, Debug)]
 pub struct LearningRates {
@@ -76,10 +74,6 @@ pub struct LearningRates {
     pub sgd: f64,
     /// AdamW's.
     pub adamw: f64,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 impl OptimizerArgs {

@@ -1,6 +1,6 @@
 use super::collector;
 use super::layer::LayerParameters;
-use super::statistics::{Conv2dGeometry, patch_sums, token_sums, untracked};
+use super::statistics::{Conv2dGeometry, Incidence, patch_sums, token_sums, untracked};
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -76,6 +76,8 @@ struct State<B: Backend> {
     parameters: Option<LayerParameters>,
     active: bool,
     devices: Vec<DeviceSums<B>>,
+    /// What a convolution's sums are made with.
+    incidence: Option<Incidence<B>>,
 }
 
 struct DeviceSums<B: Backend> {
@@ -98,6 +100,7 @@ impl<B: Backend> Recorder<B> {
                 parameters: None,
                 active: true,
                 devices: Vec::new(),
+                incidence: None,
             })),
         }
     }
@@ -108,6 +111,10 @@ impl<B: Backend> Recorder<B> {
     ///
     /// - weight: `[size_input, size_output]`
     /// - input: `[.., size_input]`; the mean is over all leading dimensions
+    ///
+    /// # Panics
+    ///
+    /// If it has recorded inputs of another size on this device since the last step.
     pub fn record_linear<const D: usize>(
         &self,
         weight: &Param<Tensor<B, 2>>,
@@ -126,9 +133,16 @@ impl<B: Backend> Recorder<B> {
     ///
     /// - input: `[batch, channels_in, height, width]`; the mean is over the batch and the output
     ///   positions of the patches that the kernel sees
+    ///
+    /// # Panics
+    ///
+    /// If the input has another number of channels than the layer takes.
     pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
         if self.wants(&input.device()) && layer.weight.is_require_grad() {
-            let sums = patch_sums(untracked(input), &Conv2dGeometry::from(layer));
+            let geometry = Conv2dGeometry::from(layer);
+            let mut incidence = self.state().incidence.take();
+            let sums = patch_sums(untracked(input), &geometry, &mut incidence);
+            self.state().incidence = incidence;
             self.add(LayerParameters::conv2d(layer), sums);
         }
     }
