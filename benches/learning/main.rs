@@ -118,7 +118,10 @@ where
         table::Row {
             optimizer,
             lr,
-            outcomes: options.seeds().map(|seed| run(optimizer, lr, seed)).collect(),
+            outcomes: options
+                .seeds()
+                .map(|seed| run(optimizer, lr, seed))
+                .collect(),
         }
     });
     let standings = table::Standings(rows.collect());
