@@ -154,7 +154,8 @@ impl<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>> Training<B, N, O> {
             cells: vec![name.into(), elements.to_string(), bytes.to_string()],
             work: Box::new(move || {
                 let network = slot.take().expect("a step gives the network back");
-                network.forward_random(batch, &device);
+                // The graph of a forward pass is kept until a backward pass takes it.
+                let _ = network.forward_random(batch, &device).sum().backward();
                 let gradients = gradients.copy(&network);
                 let step = || optimizer.step(LEARNING_RATE, network, gradients);
                 let (time, network) = timed::<B, _>(&device, step);

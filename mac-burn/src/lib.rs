@@ -84,7 +84,7 @@ pub use record::{
     AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
     MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
     MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
-    SelfAttentionConfig,
+    SelfAttentionConfig, unrecorded,
 };
 pub use report::{Coverage, LayerReport, Report};
 pub use second_optimizer_report::SecondOptimizerReport;

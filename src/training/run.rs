@@ -66,11 +66,12 @@ impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
     where
         T: Task<B>,
     {
-        let covariance = self.task.input_covariance(&model);
+        // A run that continues has it in the optimizer's record.
+        let covariance = (!self.args.resume).then(|| self.task.input_covariance(&model));
         let lr = self.optimizer.lr(self.rates);
         self.optimizer.train(
             lr,
-            covariance,
+            covariance.flatten(),
             Started {
                 run: self,
                 model,

@@ -1,6 +1,7 @@
 use super::collector;
 use super::layer::LayerParameters;
 use super::statistics::{Conv2dGeometry, Incidence, patch_sums, token_sums, untracked};
+use super::unrecorded::mapped;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -69,7 +70,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 #[derive(Clone)]
 pub struct Recorder<B: Backend> {
-    state: Arc<Mutex<State<B>>>,
+    /// None in a recorder that is [off](crate::unrecorded).
+    state: Option<Arc<Mutex<State<B>>>>,
 }
 
 struct State<B: Backend> {
@@ -95,14 +97,24 @@ impl<B: Backend> Default for Recorder<B> {
 impl<B: Backend> Recorder<B> {
     /// A recorder that has seen nothing and records the next forward pass.
     pub fn new() -> Self {
+        let state = State {
+            parameters: None,
+            active: true,
+            devices: Vec::new(),
+            incidence: None,
+        };
         Self {
-            state: Arc::new(Mutex::new(State {
-                parameters: None,
-                active: true,
-                devices: Vec::new(),
-                incidence: None,
-            })),
+            state: Some(Arc::new(Mutex::new(state))),
         }
+    }
+
+    /// A recorder that never records and reports itself to nobody.
+    pub(super) fn off() -> Self {
+        Self { state: None }
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.state.is_none()
     }
 
     /// Records the input of a linear map `input · weight (+ bias)`.
@@ -140,25 +152,25 @@ impl<B: Backend> Recorder<B> {
     pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
         if self.wants(&input.device()) && layer.weight.is_require_grad() {
             let geometry = Conv2dGeometry::from(layer);
-            let mut incidence = self.state().incidence.take();
+            let mut incidence = self.state().and_then(|mut state| state.incidence.take());
             let sums = patch_sums(untracked(input), &geometry, &mut incidence);
-            self.state().incidence = incidence;
+            if let Some(mut state) = self.state() {
+                state.incidence = incidence;
+            }
             self.add(LayerParameters::conv2d(layer), sums);
         }
     }
 
     /// Takes the sums of one device, leaving none there.
     pub(crate) fn take(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
-        self.state()
-            .devices
-            .iter_mut()
-            .find(|found| found.device == *device)
-            .and_then(|found| found.sums.take())
+        let mut state = self.state()?;
+        let mut devices = state.devices.iter_mut();
+        devices.find(|found| found.device == *device)?.sums.take()
     }
 
     /// Takes the sums of all devices, merged on `device`, leaving none.
     pub(crate) fn take_all(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
-        self.state()
+        self.state()?
             .devices
             .iter_mut()
             .filter_map(|found| found.sums.take())
@@ -168,33 +180,38 @@ impl<B: Backend> Recorder<B> {
 
     /// Decides whether the next forward passes on `device` record.
     pub(crate) fn set_active(&self, device: &B::Device, active: bool) {
-        self.state().on(device).active = active;
+        if let Some(mut state) = self.state() {
+            state.on(device).active = active;
+        }
     }
 
     /// Decides whether the next forward passes record, on all devices.
     pub(crate) fn set_active_everywhere(&self, active: bool) {
-        let mut state = self.state();
-        state.active = active;
-        state
-            .devices
-            .iter_mut()
-            .for_each(|found| found.active = active);
+        if let Some(mut state) = self.state() {
+            state.active = active;
+            state
+                .devices
+                .iter_mut()
+                .for_each(|found| found.active = active);
+        }
     }
 
     /// Whether a forward pass on this device is to be recorded.
     pub(crate) fn wants(&self, device: &B::Device) -> bool {
-        B::ad_enabled(device) && {
-            let state = self.state();
-            state
-                .devices
-                .iter()
-                .find(|found| found.device == *device)
-                .map_or(state.active, |found| found.active)
-        }
+        !self.is_off()
+            && B::ad_enabled(device)
+            && self.state().is_some_and(|state| {
+                let mut devices = state.devices.iter();
+                devices
+                    .find(|found| found.device == *device)
+                    .map_or(state.active, |found| found.active)
+            })
     }
 
     pub(super) fn add(&self, parameters: LayerParameters, sums: Tensor<B, 2>) {
-        let mut state = self.state();
+        let Some(mut state) = self.state() else {
+            return;
+        };
         state.parameters = Some(parameters);
         let slot = state.on(&sums.device());
         slot.sums = Some(match slot.sums.take() {
@@ -203,9 +220,10 @@ impl<B: Backend> Recorder<B> {
         });
     }
 
-    fn state(&self) -> MutexGuard<'_, State<B>> {
+    fn state(&self) -> Option<MutexGuard<'_, State<B>>> {
         // A panic while the lock is held leaves sums that are whole: each is replaced in one move.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.as_ref()?;
+        Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -229,7 +247,9 @@ impl<B: Backend> State<B> {
 
 impl<B: Backend> fmt::Debug for Recorder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        let Some(state) = self.state() else {
+            return f.write_str("Recorder(off)");
+        };
         f.debug_struct("Recorder")
             .field("parameters", &state.parameters)
             .field("devices", &state.devices.len())
@@ -253,12 +273,12 @@ impl<B: Backend> Module<B> for Recorder<B> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        let parameters = self.state().parameters;
+        let parameters = self.state().and_then(|state| state.parameters);
         collector::report(self, parameters);
     }
 
     fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
-        self
+        mapped(self)
     }
 
     fn load_record(self, _record: Self::Record) -> Self {
@@ -274,11 +294,17 @@ impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
     type InnerModule = Recorder<B::InnerBackend>;
 
     fn valid(&self) -> Self::InnerModule {
-        Recorder::new()
+        match self.is_off() {
+            true => Recorder::off(),
+            false => Recorder::new(),
+        }
     }
 
-    fn from_inner(_module: Self::InnerModule) -> Self {
-        Recorder::new()
+    fn from_inner(module: Self::InnerModule) -> Self {
+        match module.is_off() {
+            true => Self::off(),
+            false => Self::new(),
+        }
     }
 }
 
