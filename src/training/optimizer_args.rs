@@ -25,7 +25,7 @@ pub struct OptimizerArgs {
     pub lr: Option<f64>,
 
     /// Steps in which the learning rate rises
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 200)]
     pub warmup: usize,
 
     /// Momentum, in [0, 1); the first of AdamW's two
@@ -37,12 +37,12 @@ pub struct OptimizerArgs {
     pub weight_decay: Option<f64>,
 
     /// Damping of MAC, in (0, inf]
-    #[arg(long, allow_hyphen_values = true, default_value_t = 1.0, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.1, help_heading = MAC_HEADING,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
     pub damping: f64,
 
     /// Decay of the moving average of the mean activations, in [0, 1)
-    #[arg(long, allow_hyphen_values = true, default_value_t = 0.95, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.8, help_heading = MAC_HEADING,
           value_parser = number_in(0.0..1.0))]
     pub stat_decay: f64,
 
@@ -56,7 +56,7 @@ pub struct OptimizerArgs {
 
     /// Learning rate of AdamW for the parameters that MAC does not cover, in [0, 1]; at 0 they take MAC's own step, as in
     /// the authors' code for images
-    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-3, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-2, help_heading = MAC_HEADING,
           value_parser = number_in(0.0..=1.0))]
     pub second_lr: f64,
 
