@@ -17,6 +17,11 @@ mod ratio;
 
 pub(crate) use backends::{OnBackend, on_backends};
 pub(crate) use comparison::{Comparison, Contender};
+#[allow(
+    unused_imports,
+    reason = "only benchmarks without `on_backends` print it themselves"
+)]
+pub(crate) use machine::describe_machine;
 pub(crate) use options::Options;
 
 use burn::tensor::backend::Backend;

@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "| layer | SGD | AdamW | MAC | MAC, refreshed | MAC, guarded |\n|---|---|---|---|---|---|"
     );
     let linear: MacLinear<B> = LinearConfig::new(64, 256).init(&device).into();
-    let images = Tensor::random([8, 64], Distribution::Default, &device);
+    let images: Tensor<B, 2> = Tensor::random([8, 64], Distribution::Default, &device);
     case("linear", &options, &log, linear, |layer| {
         layer.forward(images.clone()).sum()
     })?;
@@ -135,10 +135,10 @@ fn step<M: AutodiffModule<B>, O: Optimizer<M, B>>(
     let mut kernels = Vec::new();
     for _ in 0..=WARM_UP {
         let grads = GradientsParams::from_grads(loss(&layer).backward(), &layer);
-        Wgpu::sync(&device)?;
+        <Wgpu as Backend>::sync(&device)?;
         log.drain()?;
         layer = optimizer.step(1e-3, layer, grads);
-        Wgpu::sync(&device)?;
+        <Wgpu as Backend>::sync(&device)?;
         kernels = log.drain()?;
     }
     Ok(kernels)
