@@ -1,4 +1,4 @@
-use std::f64::consts::{FRAC_1_SQRT_3, SQRT_2};
+use std::f64::consts::SQRT_2;
 
 use burn::config::Config;
 use burn::module::Initializer;
@@ -73,9 +73,9 @@ pub(super) const NORMAL_BY_FAN_IN: Initializer = Initializer::KaimingNormal {
     fan_out_only: false,
 };
 
-/// PyTorch's own default and Burn's, in ±1/√fan-in.
+/// PyTorch's own default and Burn's, in ±1/√fan-in: the gain is 1/√3.
 pub(super) const UNIFORM_BY_FAN_IN: Initializer = Initializer::KaimingUniform {
-    gain: FRAC_1_SQRT_3,
+    gain: 0.577_350_269_189_625_8,
     fan_out_only: false,
 };
 

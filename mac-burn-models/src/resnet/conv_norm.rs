@@ -1,9 +1,10 @@
 use burn::module::{Initializer, Module};
-use burn::nn::conv::Conv2dConfig;
-use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacConv2d;
+
+use super::conv::conv;
 
 /// A convolution and the batch norm after it, whose shift stands in for the convolution's bias.
 ///
@@ -25,17 +26,8 @@ impl<B: Backend> ConvNorm<B> {
         initializer: &Initializer,
         device: &B::Device,
     ) -> Self {
-        let padding = kernel_size / 2;
-        let conv = Conv2dConfig::new(channels, [kernel_size; 2])
-            .with_stride([stride; 2])
-            .with_padding(PaddingConfig2d::Explicit(
-                padding, padding, padding, padding,
-            ))
-            .with_bias(false)
-            .with_initializer(initializer.clone())
-            .init(device);
         Self {
-            conv: conv.into(),
+            conv: conv(channels, kernel_size, stride, initializer, device),
             norm: BatchNormConfig::new(channels[1]).init(device),
         }
     }

@@ -3,6 +3,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
+use super::conv::mean_over_positions;
 use super::{Stage, Stem};
 
 /// The residual network: a stem, stages of blocks, the mean over all positions, and a linear layer.
@@ -34,7 +35,6 @@ impl<B: Backend> ResNet<B> {
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = self.stem.forward(images);
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
-        let positions = x.flatten::<3>(2, 3);
-        self.head.forward(positions.mean_dim(2).flatten(1, 2))
+        self.head.forward(mean_over_positions(x))
     }
 }
