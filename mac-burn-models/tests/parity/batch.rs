@@ -57,6 +57,19 @@ impl Batch {
         }
     }
 
+    /// How many values each channel of the images has in the batch when of so many rows and columns one is taken.
+    pub(crate) fn values_per_channel(&self, stride: usize) -> usize {
+        let shape = self.input.shape.iter().enumerate();
+
+        shape
+            .map(|(dim, size)| match dim {
+                0 => *size,
+                1 => 1,
+                _ => size.div_ceil(stride),
+            })
+            .product()
+    }
+
     /// The targets on a backend, `[rows]`.
     pub(crate) fn targets<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1, Int> {
         Tensor::from_data(self.targets.clone(), device)

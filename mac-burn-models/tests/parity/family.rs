@@ -2,6 +2,7 @@
 
 mod deit;
 mod gpt;
+mod resnet;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
@@ -23,7 +24,7 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 2] = [deit::build, gpt::build];
+    let families: [Build<B>; 3] = [deit::build, gpt::build, resnet::build];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));
@@ -31,4 +32,13 @@ pub(crate) fn build<B: AutodiffBackend>(
     }
 
     Ok(None)
+}
+
+/// Of a file of the authors' networks for CIFAR: the number of classes that these have by default, and its name.
+fn cifar(file: &str) -> Option<(usize, &str)> {
+    match file.split_once("/models/")? {
+        ("cifar10", file) => Some((10, file)),
+        ("cifar100", file) => Some((100, file)),
+        _ => None,
+    }
 }

@@ -117,10 +117,9 @@ pub(crate) struct Gradient {
 pub(crate) struct RunningStatistics {
     pub(crate) name: String,
     pub(crate) l2_running_mean: f64,
-    /// Not compared: Burn averages the variance of the batch, PyTorch its unbiased estimate.
-    _l2_running_var: f64,
+    pub(crate) l2_running_var: f64,
     pub(crate) running_mean_0: f64,
-    _running_var_0: f64,
+    pub(crate) running_var_0: f64,
 }
 
 #[derive(Debug, Deserialize)]
