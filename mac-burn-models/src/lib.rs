@@ -7,12 +7,14 @@ pub mod deit;
 pub mod gpt;
 pub mod lenet;
 pub mod mlp;
+pub mod swin;
 pub mod transformer;
 
 pub use deit::{Deit, DeitConfig};
 pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
+pub use swin::{Swin, SwinConfig, SwinStageConfig};
 
 #[cfg(test)]
 mod testing;

@@ -10,8 +10,8 @@ use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
-use burn::tensor::{Tensor, TensorData};
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 use burn_ndarray::NdArray;
 use burn_store::ModuleSnapshot;
 use mac_burn::{
@@ -106,8 +106,11 @@ fn a_bias_can_be_a_mask() {
     };
     let tokens: Tensor<B, 3> = random([2 * BATCH, KEYS, SIZE], 2);
     let alternate: Masked = |sample, query, key| sample == 1 && key > query;
-    let expected = [causal.forward(tokens.clone(), None), plain.forward(tokens.clone(), None)]
-        .map(|output| output.to_data());
+    let expected = [
+        causal.forward(tokens.clone(), None),
+        plain.forward(tokens.clone(), None),
+    ]
+    .map(|output| output.to_data());
     for (biases, masked, sample) in [(1, CAUSAL, 0), (2, alternate, 0), (2, alternate, 1)] {
         let bias = score_bias(biases, masked);
         let found = plain.forward_biased(tokens.clone(), bias.clone(), None);

@@ -1,12 +1,18 @@
 //! The families of networks that are covered.
 
 mod deit;
+mod extent;
 mod gpt;
+mod lenet;
+mod swin;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
 pub(crate) use gpt::gpt;
+pub(crate) use swin::swin;
+
+use extent::Extent;
 
 use crate::{construction::Construction, error::ParityError, subject::Subject};
 
@@ -23,7 +29,7 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 2] = [deit::build, gpt::build];
+    let families: [Build<B>; 4] = [deit::build, gpt::build, lenet::build, swin::build];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));
