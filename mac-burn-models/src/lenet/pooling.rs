@@ -41,7 +41,11 @@ mod tests {
         let map = [[[[1.0, 2.0, 5.0], [3.0, 6.0, 7.0]]]];
         let pooled = |pooling: LeNetPooling| {
             let map = Tensor::<TestBackend, 4>::from_data(map, &Default::default());
-            pooling.forward(map).into_data().iter::<f32>().collect::<Vec<_>>()
+            pooling
+                .forward(map)
+                .into_data()
+                .iter::<f32>()
+                .collect::<Vec<_>>()
         };
 
         assert_eq!(pooled(LeNetPooling::Max), [6.0]);

@@ -55,11 +55,8 @@ impl<B: Backend> PlainLeNet<B> {
 
 #[test]
 fn the_constructors_have_the_documented_numbers_of_parameters() {
-    let parameters = |config: LeNetConfig| {
-        config
-            .init::<TestBackend>(&Default::default())
-            .num_params()
-    };
+    let parameters =
+        |config: LeNetConfig| config.init::<TestBackend>(&Default::default()).num_params();
 
     assert_eq!(parameters(LeNetConfig::new([8, 8])), 31_294);
     assert_eq!(parameters(LeNetConfig::new([28, 28])), 204_094);

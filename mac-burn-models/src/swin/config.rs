@@ -154,7 +154,9 @@ impl SwinConfig {
         };
         match blocks(&self.stages) {
             0 | 1 => 0.0,
-            all => self.drop_path * (blocks(&self.stages[..stage]) + block) as f64 / (all - 1) as f64,
+            all => {
+                self.drop_path * (blocks(&self.stages[..stage]) + block) as f64 / (all - 1) as f64
+            }
         }
     }
 }

@@ -33,7 +33,10 @@ impl<B: Backend> Swin<B> {
     /// - output: `[batch_size, num_classes]`
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let map = self.patch_embedding.forward(images);
-        let map = self.stages.iter().fold(map, |map, stage| stage.forward(map));
+        let map = self
+            .stages
+            .iter()
+            .fold(map, |map, stage| stage.forward(map));
         let [batch_size, height, width, d_model] = map.dims();
         let tokens = self
             .norm

@@ -91,6 +91,9 @@ mod tests {
         let expected = [2.0, 1.0, 3.0, 2.0, 20.0, 10.0, 30.0, 20.0];
         let found = bias.forward();
         assert_eq!(found.dims(), [2, 2, 2]);
-        assert_eq!(found.into_data().iter::<f32>().collect::<Vec<_>>(), expected);
+        assert_eq!(
+            found.into_data().iter::<f32>().collect::<Vec<_>>(),
+            expected
+        );
     }
 }

@@ -20,9 +20,8 @@ impl<B: Backend> SwinStage<B> {
         let stage = &config.stages[index];
         let before = index.checked_sub(1).map(|before| &config.stages[before]);
         Self {
-            merging: before.map(|before| {
-                PatchMerging::new(config, [before.d_model, stage.d_model], device)
-            }),
+            merging: before
+                .map(|before| PatchMerging::new(config, [before.d_model, stage.d_model], device)),
             blocks: (0..stage.n_layers)
                 .map(|block| SwinBlock::new(config, [index, block], device))
                 .collect(),
@@ -39,6 +38,8 @@ impl<B: Backend> SwinStage<B> {
             Some(merging) => merging.forward(map),
             None => map,
         };
-        self.blocks.iter().fold(map, |map, block| block.forward(map))
+        self.blocks
+            .iter()
+            .fold(map, |map, block| block.forward(map))
     }
 }

@@ -149,18 +149,21 @@ impl Windows {
 /// # Shapes
 /// - map and output: `[batch_size, height, width, channels]`
 pub(super) fn padded<B: Backend>(map: Tensor<B, 4>, multiples: [usize; 2]) -> Tensor<B, 4> {
-    [1, 2].into_iter().zip(multiples).fold(map, |map, (axis, multiple)| {
-        let mut missing = map.dims();
-        missing[axis] = missing[axis].next_multiple_of(multiple) - missing[axis];
-        match missing[axis] {
-            0 => map,
-            // Burn's `pad` takes the device's default float type.
-            _ => {
-                let zeros = Tensor::zeros(missing, (&map.device(), map.dtype()));
-                Tensor::cat(vec![map, zeros], axis)
+    [1, 2]
+        .into_iter()
+        .zip(multiples)
+        .fold(map, |map, (axis, multiple)| {
+            let mut missing = map.dims();
+            missing[axis] = missing[axis].next_multiple_of(multiple) - missing[axis];
+            match missing[axis] {
+                0 => map,
+                // Burn's `pad` takes the device's default float type.
+                _ => {
+                    let zeros = Tensor::zeros(missing, (&map.device(), map.dtype()));
+                    Tensor::cat(vec![map, zeros], axis)
+                }
             }
-        }
-    })
+        })
 }
 
 /// Moves the first rows and columns of a map to its end; Burn's and PyTorch's `roll` turn different ways.
@@ -239,7 +242,10 @@ mod tests {
                 for windows in [Windows::new(window), Windows::shifted(window)] {
                     for windows in [windows, windows.fitted(size)] {
                         let cut = windows.partition(map(size));
-                        assert_eq!(cut.dims()[0], 2 * windows.grid(size).iter().product::<usize>());
+                        assert_eq!(
+                            cut.dims()[0],
+                            2 * windows.grid(size).iter().product::<usize>()
+                        );
                         let whole = windows.reverse(cut, size);
                         assert_eq!(whole.into_data(), map(size).into_data(), "{windows:?}");
                     }
