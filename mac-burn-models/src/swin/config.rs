@@ -24,7 +24,7 @@ const HEAD: usize = 32;
 /// | [`large`](Self::large) | 192, 384, 768, 1536 | 2, 2, 18, 2 | 196 532 476 |
 ///
 /// `SwinConfig::base().with_image_size([384, 384]).with_window_size([12, 12])`, the paper's network for larger images, has
-/// 87 904 204.
+/// 87 903 584.
 ///
 /// Linear weights and relative position biases start normal with a standard deviation of 0.02, biases at 0, norms at 1,
 /// and the patch embedding as any convolution of PyTorch and Burn.

@@ -59,8 +59,8 @@ fn layer(windows: Windows) -> WindowAttention<TrainBackend> {
     let config = SwinConfig::new(vec![SwinStageConfig::new(D_MODEL, 1, HEADS)]);
     let mut layer = WindowAttention::new(&config, 0, windows, &Default::default());
     // From 0.02 to 1, so that probabilities differ.
-    let larger = |param: Param<Tensor<TrainBackend, 2>>| param.map(|tensor| tensor * 50.0);
-    let bias = |param: Param<Tensor<TrainBackend, 1>>| param.map(|tensor| tensor + 0.5);
+    let larger = |param: Param<Tensor<TrainBackend, 2>>| changed(param, |weight| weight * 50.0);
+    let bias = |param: Param<Tensor<TrainBackend, 1>>| changed(param, |bias| bias + 0.5);
     let mut attention = layer.attention.into_inner();
     for linear in [&mut attention.qkv, &mut attention.output] {
         linear.weight = larger(linear.weight.clone());
@@ -69,6 +69,14 @@ fn layer(windows: Windows) -> WindowAttention<TrainBackend> {
     layer.attention = attention.into();
     layer.relative_position_bias.table = larger(layer.relative_position_bias.table);
     layer
+}
+
+/// A parameter with other values, which is trained as it was.
+fn changed<const D: usize>(
+    param: Param<Tensor<TrainBackend, D>>,
+    change: impl FnOnce(Tensor<TrainBackend, D>) -> Tensor<TrainBackend, D>,
+) -> Param<Tensor<TrainBackend, D>> {
+    param.map(|tensor| change(tensor).detach().require_grad())
 }
 
 /// Which third of an axis timm gives a number of its own.
