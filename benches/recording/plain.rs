@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
-use burn::nn::pool::MaxPool2d;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
@@ -49,7 +49,7 @@ impl<B: Backend> From<LeNet<B>> for PlainLeNet<B> {
         Self {
             conv1: lenet.conv1.into_inner(),
             conv2: lenet.conv2.into_inner(),
-            pool: lenet.pool,
+            pool: MaxPool2dConfig::new([2, 2]).init(),
             fc1: lenet.fc1.into_inner(),
             fc2: lenet.fc2.into_inner(),
             head: lenet.head.into_inner(),

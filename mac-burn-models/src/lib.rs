@@ -8,6 +8,7 @@ pub mod gpt;
 pub mod lenet;
 pub mod mlp;
 pub mod resnet;
+pub mod swin;
 pub mod transformer;
 
 pub use deit::{Deit, DeitConfig};
@@ -15,6 +16,7 @@ pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{ResNet, ResNetConfig};
+pub use swin::{Swin, SwinConfig, SwinStageConfig};
 
 #[cfg(test)]
 mod testing;

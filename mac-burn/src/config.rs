@@ -98,8 +98,9 @@ impl MacConfig {
     }
 
     /// The authors' setting for DeiT and Swin on ImageNet, to be used with a learning rate of 0.5.
-    /// Norms, biases, class tokens (`class_token`, `cls_token`) and position embeddings
-    /// (`position_embedding`, `pos_embed`) have no weight decay.
+    /// Norms, biases, class tokens (`class_token`, `cls_token`), position embeddings
+    /// (`position_embedding`, `pos_embed`) and relative position biases (`relative_position_bias`,
+    /// `relative_position_bias_table`) have no weight decay.
     pub fn vit_imagenet() -> Self {
         Self::new()
             .with_stat_decay(0.99)
@@ -112,6 +113,8 @@ impl MacConfig {
                     "cls_token",
                     "position_embedding",
                     "pos_embed",
+                    "relative_position_bias",
+                    "relative_position_bias_table",
                 ]
                 .map(|name| format!("**.{name}"))
                 .into(),

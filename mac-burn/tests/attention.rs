@@ -10,8 +10,8 @@ use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 use burn_ndarray::NdArray;
 use burn_store::ModuleSnapshot;
 use mac_burn::{
@@ -92,6 +92,60 @@ fn the_fused_forward_pass_is_bitwise_the_same() {
         let found = recorded.forward(tokens.clone(), mask());
         expected.to_data().assert_eq(&found.to_data(), true);
     }
+}
+
+/// Breaks when a bias is added to other scores than its own, or recording it changes the output. Masked
+/// scores end up below what a probability can show, whether a mask or a bias put them there.
+#[test]
+fn a_bias_can_be_a_mask() {
+    let plain = fused(1);
+    let recorded: MacSelfAttention<B> = plain.clone().into();
+    let causal = SelfAttention {
+        causal: true,
+        ..plain.clone()
+    };
+    let tokens: Tensor<B, 3> = random([2 * BATCH, KEYS, SIZE], 2);
+    let alternate: Masked = |sample, query, key| sample == 1 && key > query;
+    let expected = [
+        causal.forward(tokens.clone(), None),
+        plain.forward(tokens.clone(), None),
+    ]
+    .map(|output| output.to_data());
+    for (biases, masked, sample) in [(1, CAUSAL, 0), (2, alternate, 0), (2, alternate, 1)] {
+        let bias = score_bias(biases, masked);
+        let found = plain.forward_biased(tokens.clone(), bias.clone(), None);
+        let padded = Some(mask_pad([2 * BATCH, KEYS], LENGTHS));
+        let same = recorded.forward_biased(tokens.clone(), bias, padded);
+        found.to_data().assert_eq(&same.to_data(), true);
+        let expected = &expected[(biases - 1) * (1 - sample)];
+        let every = |data: &TensorData| -> Vec<f64> {
+            let values: Vec<f64> = data.iter().collect();
+            let samples = values.chunks(KEYS * SIZE).skip(sample).step_by(2);
+            samples.flatten().copied().collect()
+        };
+        assert_eq!(every(&found.into_data()), every(expected));
+    }
+}
+
+#[test]
+#[should_panic(expected = "the number of score biases must divide the batch, but they are 2 and 3")]
+fn biases_that_do_not_divide_the_batch_are_refused() {
+    let tokens: Tensor<B, 3> = random([3, KEYS, SIZE], 2);
+    fused(1).forward_biased(tokens, score_bias(2, CAUSAL), None);
+}
+
+/// Breaks when a head has another size than it was given.
+#[test]
+fn heads_may_have_a_size_of_their_own() {
+    let config = SelfAttentionConfig::new(SIZE, 3).with_d_head(Some(5));
+    let layer: MacSelfAttention<B> = config.init(&Default::default()).into();
+    let output = layer.forward(random([BATCH, KEYS, SIZE], 2), None);
+
+    assert_eq!(layer.qkv.weight.dims(), [SIZE, 3 * 15]);
+    assert_eq!(layer.output.weight.dims(), [15, SIZE]);
+    assert_eq!(output.dims(), [BATCH, KEYS, SIZE]);
+    let preconditioner = observed(&layer);
+    assert_eq!(means(&preconditioner, &layer.output.weight).len(), 16);
 }
 
 /// Breaks when decoding is recorded, or is another's than Burn's.

@@ -173,6 +173,7 @@ fn cross_attention_is_preconditioned_by_two_steps() {
             projected_values: values.through(&layer.value),
             values,
             masks,
+            attends_padded: false,
             quiet: true,
         };
         let means = [

@@ -8,7 +8,7 @@ mod support;
 use attention::*;
 use burn::nn::LinearConfig;
 use burn::tensor::{Tensor, s};
-use mac_burn::{AttentionInput, MacLinear, MacMultiHeadAttention};
+use mac_burn::{AttentionInput, MacLinear, MacMultiHeadAttention, MacSelfAttention};
 use support::random;
 
 /// Sums in f64 in another order differ by rounding. One probability, token or count more or less, or a
@@ -27,6 +27,7 @@ fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quie
         projected_values: values.through(&layer.value),
         values,
         masks,
+        attends_padded: false,
         quiet,
     };
     let case = format!("{masks:?}, quiet: {quiet}");
@@ -102,40 +103,77 @@ fn fused_attention_records_the_definition() {
                 tokens.clone(),
                 padded.map(|padded| mask_pad([BATCH, KEYS], padded)),
             );
-            let projected = |part: usize| {
-                let mut linear = layer.qkv.clone();
-                let columns = part * SIZE..(part + 1) * SIZE;
-                linear.weight = linear
-                    .weight
-                    .map(|weight| weight.slice(s![.., columns.clone()]));
-                linear.bias = linear
-                    .bias
-                    .map(|bias| bias.map(|bias| bias.slice(s![columns])));
-                Host::of(&tokens).through(&linear)
+            let masks = Masks {
+                keys: padded,
+                queries: padded,
+                attention: causal.then_some(CAUSAL),
             };
-            let oracle = Attention {
-                query: projected(0),
-                key: projected(1),
-                projected_values: projected(2),
-                values: Host::of(&tokens),
-                masks: Masks {
-                    keys: padded,
-                    queries: padded,
-                    attention: causal.then_some(CAUSAL),
-                },
-                quiet: false,
-            };
-            let preconditioner = observed(&layer);
             let case = format!("causal: {causal}, {padded:?}");
-            let mut expected = Host::of(&tokens).token_mean(padded);
-            expected.extend(oracle.attended_mean());
-            let found = means(&preconditioner, &layer.qkv.weight);
-            assert_close(&found, &expected, ROUNDING, &case);
-            let found = means(&preconditioner, &layer.output.weight);
-            let expected = oracle.context().token_mean(padded);
-            assert_close(&found, &expected, ROUNDING, &case);
+            check_fused(&layer, &tokens, (masks, false), &case);
         }
     }
+}
+
+/// Breaks when a bias is added to the scores of another sample, is not what the probabilities were made
+/// with, or takes uncounted tokens out of the attention; or when these count in a mean.
+#[test]
+fn biased_attention_records_the_definition() {
+    for (biases, attention) in [(1, CAUSAL), (BATCH, STRIPES)] {
+        for uncounted in [None, Some(LENGTHS), Some(HOLE)] {
+            let layer = fused(false);
+            let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 7);
+            layer.forward_biased(
+                tokens.clone(),
+                score_bias(biases, attention),
+                uncounted.map(|uncounted| mask_pad([BATCH, KEYS], uncounted)),
+            );
+            let masks = Masks {
+                keys: uncounted,
+                queries: uncounted,
+                attention: Some(attention),
+            };
+            let case = format!("{biases} biases, {uncounted:?}");
+            check_fused(&layer, &tokens, (masks, true), &case);
+        }
+    }
+}
+
+/// Compares the means of both projections with those of tokens under masks, whose padded keys may be
+/// attended to.
+fn check_fused(
+    layer: &MacSelfAttention<F64>,
+    tokens: &Tensor<F64, 3>,
+    (masks, attends_padded): (Masks, bool),
+    case: &str,
+) {
+    let projected = |part: usize| {
+        let mut linear = layer.qkv.clone();
+        let columns = part * SIZE..(part + 1) * SIZE;
+        linear.weight = linear
+            .weight
+            .map(|weight| weight.slice(s![.., columns.clone()]));
+        linear.bias = linear
+            .bias
+            .map(|bias| bias.map(|bias| bias.slice(s![columns])));
+        Host::of(tokens).through(&linear)
+    };
+    let oracle = Attention {
+        query: projected(0),
+        key: projected(1),
+        projected_values: projected(2),
+        values: Host::of(tokens),
+        masks,
+        attends_padded,
+        quiet: false,
+    };
+    let preconditioner = observed(layer);
+    let mut expected = Host::of(tokens).token_mean(masks.queries);
+    expected.extend(oracle.attended_mean());
+    let found = means(&preconditioner, &layer.qkv.weight);
+    assert_close(&found, &expected, ROUNDING, case);
+    let found = means(&preconditioner, &layer.output.weight);
+    let expected = oracle.context().token_mean(masks.queries);
+    assert_close(&found, &expected, ROUNDING, case);
 }
 
 /// The tokens with others in place of the padded ones.

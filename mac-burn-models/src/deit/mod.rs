@@ -7,11 +7,13 @@
 mod block;
 mod config;
 mod model;
+mod names;
 mod patch_embedding;
 
 pub use block::DeitBlock;
 pub use config::DeitConfig;
 pub use model::Deit;
+pub use names::{authors_name, timm_name};
 pub use patch_embedding::PatchEmbedding;
 
 #[cfg(test)]

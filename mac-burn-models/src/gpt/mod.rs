@@ -6,10 +6,12 @@
 mod block;
 mod config;
 mod model;
+mod names;
 
 pub use block::GptBlock;
 pub use config::GptConfig;
 pub use model::Gpt;
+pub use names::authors_name;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,19 @@
 //! The families of networks that are covered.
 
 mod deit;
+mod extent;
 mod gpt;
+mod lenet;
 mod resnet;
+mod swin;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
 pub(crate) use gpt::gpt;
+pub(crate) use swin::swin;
+
+use extent::Extent;
 
 use crate::{construction::Construction, error::ParityError, subject::Subject};
 
@@ -24,7 +30,13 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 3] = [deit::build, gpt::build, resnet::build];
+    let families: [Build<B>; 5] = [
+        deit::build,
+        gpt::build,
+        lenet::build,
+        resnet::build,
+        swin::build,
+    ];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));

@@ -1,10 +1,10 @@
 //! What is easily taken wrong in a port, each of which a comparison must notice.
 
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn_models::{DeitConfig, GptConfig};
+use mac_burn_models::{DeitConfig, GptConfig, SwinConfig};
 
 use crate::{
-    family::{deit, gpt},
+    family::{deit, gpt, swin},
     fill::Alteration,
     subject::Subject,
 };
@@ -72,6 +72,34 @@ pub(crate) fn of_deit<B: AutodiffBackend>() -> Vec<Mistake<B>> {
     ]
 }
 
+/// Mistakes in the network of `swin_tiny_224`.
+pub(crate) fn of_swin<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = SwinConfig::tiny();
+    let altered = |what, of, change| Mistake {
+        what,
+        network: swin(&right),
+        alteration: Some(Alteration { of, change }),
+    };
+
+    vec![
+        Mistake {
+            what: "the norms' ε of DeiT",
+            network: swin(&right.clone().with_norm_epsilon(1e-6)),
+            alteration: None,
+        },
+        altered(
+            "key minus query",
+            "relative_position_bias_table",
+            rows_backwards,
+        ),
+        altered(
+            "the 2×2 merged by rows",
+            "downsample.reduction.weight",
+            middle_quarters_exchanged,
+        ),
+    ]
+}
+
 /// Rows `[q; k; v]` in the order `[k; v; q]`.
 fn first_third_last(_shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
     let third = values.len() / 3;
@@ -99,5 +127,18 @@ fn transposed(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
 
 fn first_token_last(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
     values.rotate_left(shape[2]);
+    values
+}
+
+fn rows_backwards(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    values.chunks(shape[1]).rev().flatten().copied().collect()
+}
+
+/// Of each row the second and the third quarter, which belong to two tokens of four.
+fn middle_quarters_exchanged(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
+    let quarter = shape[1] / 4;
+    for row in values.chunks_mut(shape[1]) {
+        row[quarter..3 * quarter].rotate_left(quarter);
+    }
     values
 }

@@ -36,7 +36,7 @@ const MASKED: f64 = -1.0e4;
 pub struct SelfAttentionConfig {
     /// The size of a token.
     pub d_model: usize,
-    /// The number of heads; it divides the size of a token.
+    /// The number of heads; it divides the size of a token, or the size of a head is given.
     pub n_heads: usize,
     /// Whether the fused projection has a bias.
     #[config(default = true)]
@@ -50,6 +50,9 @@ pub struct SelfAttentionConfig {
     /// The dropout rate of the attention probabilities, in [0, 1].
     #[config(default = 0.0)]
     pub dropout: f64,
+    /// The size of a head, `d_model / n_heads` unless given.
+    #[config(default = "None")]
+    pub d_head: Option<usize>,
     /// How parameters are made.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
@@ -57,15 +60,15 @@ pub struct SelfAttentionConfig {
 
 /// Multi-head self-attention with one projection to queries, keys and values, as ViT and GPT have it
 /// ("Attention Is All You Need", arXiv:1706.03762): `softmax(q kᵀ / √d_head) v`, where `d_head` is
-/// `d_model / n_heads`.
+/// `d_model / n_heads` unless the configuration has another.
 ///
 /// Should be created with [`SelfAttentionConfig`].
 #[derive(Module, Debug)]
 pub struct SelfAttention<B: Backend> {
-    /// The projection to queries, keys and values, `[d_model, 3 · d_model]`: in this order, and within
-    /// each head by head.
+    /// The projection to queries, keys and values, `[d_model, 3 · n_heads · d_head]`: in this order, and
+    /// within each head by head.
     pub qkv: Linear<B>,
-    /// The projection of the heads' outputs, `[d_model, d_model]`.
+    /// The projection of the heads' outputs, `[n_heads · d_head, d_model]`.
     pub output: Linear<B>,
     /// Drops attention probabilities.
     pub dropout: Dropout,
@@ -80,27 +83,33 @@ impl SelfAttentionConfig {
     ///
     /// # Panics
     ///
-    /// If the number of heads does not divide the size of a token, or `dropout` is outside [0, 1].
+    /// If the number of heads does not divide the size of a token and the size of a head is not given, or
+    /// `dropout` is outside [0, 1].
     pub fn init<B: Backend>(&self, device: &B::Device) -> SelfAttention<B> {
+        let size = self.n_heads * self.d_head.unwrap_or_else(|| self.divided());
+        let linear = |size_input, size_output, bias| {
+            LinearConfig::new(size_input, size_output)
+                .with_bias(bias)
+                .with_initializer(self.initializer.clone())
+                .init(device)
+        };
+        SelfAttention {
+            qkv: linear(self.d_model, 3 * size, self.qkv_bias),
+            output: linear(size, self.d_model, self.output_bias),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            n_heads: self.n_heads,
+            causal: self.causal,
+        }
+    }
+
+    fn divided(&self) -> usize {
         assert!(
             self.n_heads > 0 && self.d_model.is_multiple_of(self.n_heads),
             "n_heads must divide d_model, but they are {} and {}",
             self.n_heads,
             self.d_model
         );
-        let linear = |size_output, bias| {
-            LinearConfig::new(self.d_model, size_output)
-                .with_bias(bias)
-                .with_initializer(self.initializer.clone())
-                .init(device)
-        };
-        SelfAttention {
-            qkv: linear(3 * self.d_model, self.qkv_bias),
-            output: linear(self.d_model, self.output_bias),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            n_heads: self.n_heads,
-            causal: self.causal,
-        }
+        self.d_model / self.n_heads
     }
 }
 
@@ -117,64 +126,136 @@ impl<B: Backend> SelfAttention<B> {
         input: Tensor<B, 3>,
         mask_pad: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
-        self.forward_recorded(None, input, mask_pad)
+        self.masked(&[], input, mask_pad)
     }
 
-    fn forward_recorded(
+    /// Applies the layer with a bias on its scores, as window attention has it (Swin Transformer,
+    /// arXiv:2103.14030): `softmax(q kᵀ / √d_head + bias) v`.
+    ///
+    /// The bias repeats along the batch: of `n` biases, sample `i` has that at `i mod n`. So windows of one
+    /// image next to each other have each their own, whatever the number of images.
+    ///
+    /// `uncounted` changes nothing here: it is what the recorded layer takes, which this one can replace.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[batch, tokens, d_model]`
+    /// - bias: `[n, n_heads, tokens, tokens]`, where `n` divides the batch; 1 in place of a size is
+    ///   broadcast
+    /// - uncounted: `[batch, tokens]`
+    ///
+    /// # Panics
+    ///
+    /// If the number of biases does not divide the batch.
+    pub fn forward_biased(
         &self,
-        recorders: Option<&[Recorder<B>]>,
         input: Tensor<B, 3>,
-        mask_pad: Option<Tensor<B, 2, Bool>>,
+        bias: Tensor<B, 4>,
+        uncounted: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
-        let [batch, tokens, d_model] = input.dims();
-        let padded = mask_pad.as_ref();
+        self.biased(&[], input, bias, uncounted)
+    }
 
+    fn masked(
+        &self,
+        recorders: &[Recorder<B>],
+        input: Tensor<B, 3>,
+        padded: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
         let [query, key, value] = self.heads(input.clone());
-        let weights = self.weights(query, key, padded);
-        if let Some(recorders) = recorders {
-            recorders[0].record_fused(&self.qkv, &weights, &input, padded);
+        let mut scores = self.scores(query, key);
+        if let Some(mask) = padded.clone() {
+            let [batch, tokens] = mask.dims();
+            scores = scores.mask_fill(mask.reshape([batch, 1, 1, tokens]), MASKED);
         }
-        let context = weights.matmul(value);
-        let context = context.swap_dims(1, 2).reshape([batch, tokens, d_model]);
-        if let Some(recorders) = recorders {
-            recorders[1].record_tokens(&self.output, &context, padded);
-        }
-        self.output.forward(context)
+        let seen = Seen {
+            recorders,
+            input,
+            uncounted: padded,
+        };
+        self.attend(scores, value, seen)
+    }
+
+    fn biased(
+        &self,
+        recorders: &[Recorder<B>],
+        input: Tensor<B, 3>,
+        bias: Tensor<B, 4>,
+        uncounted: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        let [query, key, value] = self.heads(input.clone());
+        let scores = with_bias(self.scores(query, key), bias);
+        let seen = Seen {
+            recorders,
+            input,
+            uncounted,
+        };
+        self.attend(scores, value, seen)
     }
 
     /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.
     fn heads(&self, input: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-        let [batch, tokens, d_model] = input.dims();
         let all = self.qkv.forward(input);
+        let [batch, tokens, size] = all.dims();
+        let size = size / 3;
         [0, 1, 2].map(|part| {
             all.clone()
-                .narrow(2, part * d_model, d_model)
-                .reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
+                .narrow(2, part * size, size)
+                .reshape([batch, tokens, self.n_heads, size / self.n_heads])
                 .swap_dims(1, 2)
         })
     }
 
-    /// The attention probabilities, `[batch, heads, tokens, tokens]`.
-    fn weights(
-        &self,
-        query: Tensor<B, 4>,
-        key: Tensor<B, 4>,
-        padded: Option<&Tensor<B, 2, Bool>>,
-    ) -> Tensor<B, 4> {
-        let [batch, _, tokens, d_head] = query.dims();
+    /// `q kᵀ / √d_head`, masked if the layer is causal, `[batch, heads, tokens, tokens]`.
+    fn scores(&self, query: Tensor<B, 4>, key: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, tokens, d_head] = query.dims();
         // Not divided: the derivative of Burn 0.21's `div_scalar` rounds the scalar to `f32`.
         let scale = (d_head as f64).sqrt().recip();
-        let mut scores = query.matmul(key.transpose()).mul_scalar(scale);
-        if self.causal {
-            let mask = generate_autoregressive_mask::<B>(1, tokens, &scores.device());
-            scores = scores.mask_fill(mask.reshape([1, 1, tokens, tokens]), MASKED);
+        let scores = query.matmul(key.transpose()).mul_scalar(scale);
+        if !self.causal {
+            return scores;
         }
-        if let Some(mask) = padded {
-            let mask = mask.clone().reshape([batch, 1, 1, tokens]);
-            scores = scores.mask_fill(mask, MASKED);
-        }
-        self.dropout.forward(softmax(scores, 3))
+        let mask = generate_autoregressive_mask::<B>(1, tokens, &scores.device());
+        scores.mask_fill(mask.reshape([1, 1, tokens, tokens]), MASKED)
     }
+
+    /// Records what the projections see, and makes the output of scores and values.
+    fn attend(&self, scores: Tensor<B, 4>, value: Tensor<B, 4>, seen: Seen<'_, B>) -> Tensor<B, 3> {
+        let weights = self.dropout.forward(softmax(scores, 3));
+        let uncounted = seen.uncounted.as_ref();
+        if let [qkv, _] = seen.recorders {
+            qkv.record_fused(&self.qkv, &weights, &seen.input, uncounted);
+        }
+        let context = weights.matmul(value).swap_dims(1, 2);
+        let context = context.flatten::<3>(2, 3);
+        if let [_, output] = seen.recorders {
+            output.record_tokens(&self.output, &context, uncounted);
+        }
+        self.output.forward(context)
+    }
+}
+
+/// What recorders need of a forward pass: the tokens, and which of them count in no mean.
+struct Seen<'a, B: Backend> {
+    /// Those of `qkv` and `output`, or none.
+    recorders: &'a [Recorder<B>],
+    input: Tensor<B, 3>,
+    uncounted: Option<Tensor<B, 2, Bool>>,
+}
+
+/// Adds biases to the scores, again and again along the batch.
+fn with_bias<B: Backend>(scores: Tensor<B, 4>, bias: Tensor<B, 4>) -> Tensor<B, 4> {
+    let shape = scores.dims();
+    let [batch, heads, queries, keys] = shape;
+    let biases = bias.dims()[0];
+    assert!(
+        batch.is_multiple_of(biases),
+        "the number of score biases must divide the batch, but they are {biases} and {batch}"
+    );
+    scores
+        .reshape([batch / biases, biases, heads, queries, keys])
+        .add(bias.unsqueeze())
+        .reshape(shape)
 }
 
 impl<B: Backend> RecordedLayer<B> for SelfAttention<B> {
@@ -198,6 +279,30 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
         input: Tensor<B, 3>,
         mask_pad: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
-        self.forward_recorded(Some(self.recorders()), input, mask_pad)
+        self.masked(self.recorders(), input, mask_pad)
+    }
+
+    /// Records and applies the layer with a bias on its scores, see [`SelfAttention::forward_biased`].
+    ///
+    /// Uncounted tokens are attended to as others are, and count in no mean: such are those that fill up a
+    /// window. Use the bias to take them out of the attention as well.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[batch, tokens, d_model]`
+    /// - bias: `[n, n_heads, tokens, tokens]`, where `n` divides the batch; 1 in place of a size is
+    ///   broadcast
+    /// - uncounted: `[batch, tokens]`, true at tokens that count in no mean
+    ///
+    /// # Panics
+    ///
+    /// If the number of biases does not divide the batch.
+    pub fn forward_biased(
+        &self,
+        input: Tensor<B, 3>,
+        bias: Tensor<B, 4>,
+        uncounted: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        self.biased(self.recorders(), input, bias, uncounted)
     }
 }

@@ -109,6 +109,13 @@ pub fn inputs<B: Backend>(seed: u64) -> [Tensor<B, 3>; 3] {
     ]
 }
 
+/// Far below any score where `masked`, and 0 elsewhere, `[samples, 1, tokens, tokens]`.
+pub fn score_bias<B: Backend>(samples: usize, masked: Masked) -> Tensor<B, 4> {
+    let mask = mask_attn::<B>([samples, KEYS, KEYS], masked);
+    let bias = Tensor::zeros([samples, KEYS, KEYS], &Default::default());
+    bias.mask_fill(mask, -1e4).unsqueeze_dim(1)
+}
+
 /// A preconditioner that has seen what the recorders of `module` hold, and believes only that.
 pub fn observed<B: AutodiffBackend, M: AutodiffModule<B>>(module: &M) -> MacPreconditioner<B> {
     let config = MacConfig::new()
@@ -215,6 +222,8 @@ pub struct Attention {
     pub values: Host,
     pub projected_values: Host,
     pub masks: Masks,
+    /// Whether padded keys are attended to all the same.
+    pub attends_padded: bool,
     pub quiet: bool,
 }
 
@@ -234,6 +243,7 @@ impl Attention {
                 for q in 0..queries {
                     let scores = (0..keys).map(|k| {
                         let padded = self.masks.keys.is_some_and(|padded| padded(sample, k));
+                        let padded = padded && !self.attends_padded;
                         let masked = self.masks.attention;
                         if padded || masked.is_some_and(|masked| masked(sample, q, k)) {
                             return -1e4;

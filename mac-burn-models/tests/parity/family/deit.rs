@@ -4,10 +4,10 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
-use mac_burn_models::{Deit, DeitConfig};
+use mac_burn_models::deit::{Deit, DeitConfig, authors_name, timm_name};
 use serde::Deserialize;
 
-use super::Built;
+use super::{Built, Extent};
 use crate::{
     batch::Signal,
     construction::Construction,
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Arguments {
-    img_size: Option<ImageSize>,
+    img_size: Option<Extent>,
     patch_size: Option<usize>,
     in_chans: Option<usize>,
     num_classes: Option<usize>,
@@ -34,13 +34,6 @@ struct Arguments {
     proj_drop_rate: f64,
     attn_drop_rate: f64,
     drop_path_rate: f64,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(untagged)]
-enum ImageSize {
-    Square(usize),
-    Rectangle([usize; 2]),
 }
 
 impl<B: Backend> Network<B> for Deit<B> {
@@ -116,11 +109,8 @@ fn configured(
     set(&mut config.n_heads, arguments.num_heads);
     config.mlp_ratio = arguments.mlp_ratio.unwrap_or(config.mlp_ratio);
     config.qkv_bias = arguments.qkv_bias.unwrap_or(config.qkv_bias);
-    config.image_size = match arguments.img_size {
-        None => config.image_size,
-        Some(ImageSize::Square(size)) => [size; 2],
-        Some(ImageSize::Rectangle(size)) => size,
-    };
+    let image_size = arguments.img_size.map(Extent::pair);
+    config.image_size = image_size.unwrap_or(config.image_size);
 
     Ok(config)
 }
@@ -140,23 +130,4 @@ impl Arguments {
             false => Err(construction.unsupported("drops at random")),
         }
     }
-}
-
-fn authors_name(path: &str) -> String {
-    format!("deit.{}", timm_name(path))
-}
-
-fn timm_name(path: &str) -> String {
-    let names = path.split('.').map(|name| match name {
-        "class_token" => "cls_token",
-        "position_embedding" => "pos_embed",
-        "patch_embedding" => "patch_embed",
-        "projection" | "output" => "proj",
-        "attention" => "attn",
-        "gamma" => "weight",
-        "beta" => "bias",
-        other => other,
-    });
-
-    names.collect::<Vec<_>>().join(".")
 }

@@ -4,7 +4,7 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
-use mac_burn_models::{Gpt, GptConfig};
+use mac_burn_models::gpt::{Gpt, GptConfig, authors_name};
 use serde::Deserialize;
 
 use super::Built;
@@ -59,7 +59,8 @@ pub(super) fn build<B: AutodiffBackend>(
     match construction.source() {
         ("nanogpt/model.py", "GPT") => {
             let config = configuration(construction)?;
-            Ok(Some(Box::new(Named::new(config.init::<B>(device), name))))
+            let network = Named::new(config.init::<B>(device), authors_name);
+            Ok(Some(Box::new(network)))
         }
         _ => Ok(None),
     }
@@ -67,7 +68,10 @@ pub(super) fn build<B: AutodiffBackend>(
 
 /// A network of a configuration.
 pub(crate) fn gpt<B: AutodiffBackend>(config: &GptConfig) -> Box<dyn Subject<B>> {
-    Box::new(Named::new(config.init::<B>(&Default::default()), name))
+    Box::new(Named::new(
+        config.init::<B>(&Default::default()),
+        authors_name,
+    ))
 }
 
 fn configuration(construction: &Construction) -> Result<GptConfig, ParityError> {
@@ -82,25 +86,4 @@ fn configuration(construction: &Construction) -> Result<GptConfig, ParityError> 
         .with_n_heads(arguments.n_head)
         .with_d_model(arguments.n_embd)
         .with_bias(arguments.bias))
-}
-
-/// The name in PyTorch of the parameter at a path.
-fn name(path: &str) -> String {
-    let names = path.split('.').map(|name| match name {
-        "token_embedding" => "wte",
-        "position_embedding" => "wpe",
-        "blocks" => "h",
-        "norm1" => "ln_1",
-        "norm2" => "ln_2",
-        "norm" => "ln_f",
-        "attention" => "attn",
-        "qkv" => "c_attn",
-        "output" | "fc2" => "c_proj",
-        "fc1" => "c_fc",
-        "gamma" => "weight",
-        "beta" => "bias",
-        other => other,
-    });
-
-    format!("transformer.{}", names.collect::<Vec<_>>().join("."))
 }

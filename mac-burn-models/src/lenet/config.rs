@@ -1,0 +1,139 @@
+use burn::config::Config;
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::{LinearConfig, PaddingConfig2d};
+use burn::tensor::backend::Backend;
+
+use super::{LeNet, LeNetActivation, LeNetPooling};
+
+/// Configuration of a [`LeNet`].
+///
+/// The defaults are today's parts: rectifiers, max pooling, a plain linear output, and padded kernels of 3×3, so that
+/// images of 8×8 are not too small. The parameters of defaults and constructors:
+///
+/// | | images | activation | pooling | parameters |
+/// |---|---|---|---|---|
+/// | [`new`](Self::new)`([8, 8])` | 1×8×8 | rectifier | max | 31 294 |
+/// | [`new`](Self::new)`([28, 28])` | 1×28×28 | rectifier | max | 204 094 |
+/// | [`lenet5`](Self::lenet5) | 1×32×32 | tanh | average | 61 706 |
+/// | [`mac_lenet5`](Self::mac_lenet5) | 3×32×32 | rectifier | max | 62 006 |
+#[derive(Config, Debug)]
+pub struct LeNetConfig {
+    /// Height and width of the images, so large that something is left after both poolings: with padded convolutions 4
+    /// or more.
+    pub image_size: [usize; 2],
+    /// Channels of the images.
+    #[config(default = 1)]
+    pub image_channels: usize,
+    /// Number of classes.
+    #[config(default = 10)]
+    pub num_classes: usize,
+    /// Channels of the two convolutions.
+    #[config(default = "[16, 32]")]
+    pub channels: [usize; 2],
+    /// Height and width of the kernels.
+    #[config(default = 3)]
+    pub kernel_size: usize,
+    /// Whether the convolutions pad to keep the size of the image.
+    #[config(default = true)]
+    pub padded: bool,
+    /// Sizes of the two hidden linear layers.
+    #[config(default = "[120, 84]")]
+    pub hidden: [usize; 2],
+    /// The function after each layer but the last.
+    #[config(default = "LeNetActivation::Relu")]
+    pub activation: LeNetActivation,
+    /// What follows each convolution and its activation.
+    #[config(default = "LeNetPooling::Max")]
+    pub pooling: LeNetPooling,
+}
+
+impl LeNetConfig {
+    /// LeNet-5 for gray images of 32×32, as it is commonly built: kernels of 5×5 without padding, tanh and average
+    /// pooling.
+    ///
+    /// The paper's has in addition weights of its poolings, a second convolution that does not see all channels, and an
+    /// output that measures distances; its tanh is scaled.
+    pub fn lenet5() -> Self {
+        Self::new([32, 32])
+            .with_channels([6, 16])
+            .with_kernel_size(5)
+            .with_padded(false)
+            .with_activation(LeNetActivation::Tanh)
+            .with_pooling(LeNetPooling::Average)
+    }
+
+    /// The LeNet-5 that the authors of MAC study, with their configuration's rectifiers and max pooling, for colour
+    /// images of 32×32.
+    pub fn mac_lenet5() -> Self {
+        Self::lenet5()
+            .with_image_channels(3)
+            .with_activation(LeNetActivation::Relu)
+            .with_pooling(LeNetPooling::Max)
+    }
+
+    /// Sets height and width of the images, for a constructor that chose them.
+    pub fn with_image_size(mut self, image_size: [usize; 2]) -> Self {
+        self.image_size = image_size;
+        self
+    }
+
+    /// Initializes a new [`LeNet`].
+    ///
+    /// # Panics
+    /// If the images are so small that nothing would be left of them after two poolings.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> LeNet<B> {
+        let [height, width] = self.image_size.map(|size| self.pooled(self.pooled(size)));
+        assert!(
+            height > 0 && width > 0,
+            "LeNet halves the image twice: image_size must be at least {:?}, and is {:?}",
+            [self.smallest(); 2],
+            self.image_size
+        );
+        let [channels1, channels2] = self.channels;
+        let [hidden1, hidden2] = self.hidden;
+
+        LeNet {
+            conv1: self
+                .convolution([self.image_channels, channels1])
+                .init(device)
+                .into(),
+            conv2: self.convolution([channels1, channels2]).init(device).into(),
+            pooling: self.pooling,
+            activation: self.activation,
+            fc1: LinearConfig::new(channels2 * height * width, hidden1)
+                .init(device)
+                .into(),
+            fc2: LinearConfig::new(hidden1, hidden2).init(device).into(),
+            head: LinearConfig::new(hidden2, self.num_classes)
+                .init(device)
+                .into(),
+        }
+    }
+
+    pub(super) fn convolution(&self, channels: [usize; 2]) -> Conv2dConfig {
+        let padding = match self.padded {
+            true => PaddingConfig2d::Same,
+            false => PaddingConfig2d::Valid,
+        };
+        Conv2dConfig::new(channels, [self.kernel_size; 2]).with_padding(padding)
+    }
+
+    /// What a convolution and a pooling leave of a height or width.
+    fn pooled(&self, size: usize) -> usize {
+        size.saturating_sub(self.lost()) / LeNetPooling::SIZE
+    }
+
+    /// The least height and width of which something is left.
+    fn smallest(&self) -> usize {
+        let before = |size: usize| LeNetPooling::SIZE * size + self.lost();
+        before(before(1))
+    }
+
+    /// What a convolution takes off a height or width.
+    fn lost(&self) -> usize {
+        match self.padded {
+            true => 0,
+            false => self.kernel_size - 1,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The network against the same one of plain layers.
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Distribution, Tensor};
+
+use super::*;
+use crate::testing::{TestBackend, through_a_file};
+
+/// The same network of plain layers.
+#[derive(Module, Debug)]
+struct PlainLeNet<B: Backend> {
+    conv1: Conv2d<B>,
+    conv2: Conv2d<B>,
+    pool: MaxPool2d,
+    fc1: Linear<B>,
+    fc2: Linear<B>,
+    head: Linear<B>,
+}
+
+impl<B: Backend> PlainLeNet<B> {
+    fn init(config: &LeNetConfig, device: &B::Device) -> Self {
+        let [channels1, channels2] = config.channels;
+        let [hidden1, hidden2] = config.hidden;
+        let flat = channels2
+            * config
+                .image_size
+                .map(|size| size / 4)
+                .iter()
+                .product::<usize>();
+        Self {
+            conv1: config
+                .convolution([config.image_channels, channels1])
+                .init(device),
+            conv2: config.convolution([channels1, channels2]).init(device),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            fc1: LinearConfig::new(flat, hidden1).init(device),
+            fc2: LinearConfig::new(hidden1, hidden2).init(device),
+            head: LinearConfig::new(hidden2, config.num_classes).init(device),
+        }
+    }
+
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let x = self.pool.forward(relu(self.conv1.forward(images)));
+        let x = self.pool.forward(relu(self.conv2.forward(x)));
+        let x = relu(self.fc1.forward(x.flatten(1, 3)));
+        let x = relu(self.fc2.forward(x));
+        self.head.forward(x)
+    }
+}
+
+#[test]
+fn the_constructors_have_the_documented_numbers_of_parameters() {
+    let parameters =
+        |config: LeNetConfig| config.init::<TestBackend>(&Default::default()).num_params();
+
+    assert_eq!(parameters(LeNetConfig::new([8, 8])), 31_294);
+    assert_eq!(parameters(LeNetConfig::new([28, 28])), 204_094);
+    assert_eq!(parameters(LeNetConfig::lenet5()), 61_706);
+    assert_eq!(parameters(LeNetConfig::mac_lenet5()), 62_006);
+}
+
+/// Breaks when the size that is left of an image is not what the convolutions and poolings leave.
+#[test]
+fn images_of_any_size_are_taken_with_and_without_padding() {
+    for padded in [true, false] {
+        for size in [[16, 17], [18, 19], [21, 20]] {
+            let config = LeNetConfig::lenet5()
+                .with_padded(padded)
+                .with_image_size(size);
+            let network = config.init::<TestBackend>(&Default::default());
+            let images = Tensor::zeros([2, 1, size[0], size[1]], &Default::default());
+            assert_eq!(network.forward(images).dims(), [2, 10]);
+        }
+    }
+}
+
+#[test]
+fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
+    let device = Default::default();
+    let config = LeNetConfig::new([12, 10])
+        .with_image_channels(3)
+        .with_num_classes(7)
+        .with_kernel_size(5);
+    let plain = PlainLeNet::<TestBackend>::init(&config, &device);
+    let images = Tensor::random([2, 3, 12, 10], Distribution::Default, &device);
+    let expected = plain.forward(images.clone());
+
+    let recorded: LeNet<TestBackend> = through_a_file(plain, config.init(&device));
+    let logits = recorded.forward(images);
+
+    assert_eq!(logits.dims(), [2, 7]);
+    assert_eq!(logits.into_data(), expected.into_data());
+}
+
+#[test]
+#[should_panic(expected = "image_size must be at least [4, 4], and is [8, 3]")]
+fn an_image_of_which_nothing_is_left_is_refused() {
+    LeNetConfig::new([8, 3]).init::<TestBackend>(&Default::default());
+}
+
+#[test]
+#[should_panic(expected = "image_size must be at least [16, 16], and is [16, 15]")]
+fn without_padding_an_image_must_be_larger() {
+    let config = LeNetConfig::lenet5().with_image_size([16, 15]);
+    config.init::<TestBackend>(&Default::default());
+}

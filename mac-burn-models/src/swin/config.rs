@@ -1,0 +1,162 @@
+use burn::config::Config;
+use burn::nn::{DropoutConfig, LayerNormConfig};
+use burn::tensor::backend::Backend;
+
+use super::{Swin, SwinPatchEmbedding, SwinStage, SwinStageConfig};
+use crate::transformer::normal_linear;
+
+/// The standard deviation of linear weights and of the relative position biases. timm draws them from a normal
+/// distribution that it truncates at ±2, which is a hundred of these: no draw of it is ever truncated.
+pub(super) const STD: f64 = 0.02;
+
+/// The size of a head in all networks of the paper.
+const HEAD: usize = 32;
+
+/// Configuration of a [`Swin`].
+///
+/// The constructors are for images of 224×224, 1000 classes and windows of 7×7:
+///
+/// | | channels | blocks | parameters |
+/// |---|---|---|---|
+/// | [`tiny`](Self::tiny) | 96, 192, 384, 768 | 2, 2, 6, 2 | 28 288 354 |
+/// | [`small`](Self::small) | 96, 192, 384, 768 | 2, 2, 18, 2 | 49 606 258 |
+/// | [`base`](Self::base) | 128, 256, 512, 1024 | 2, 2, 18, 2 | 87 768 224 |
+/// | [`large`](Self::large) | 192, 384, 768, 1536 | 2, 2, 18, 2 | 196 532 476 |
+///
+/// `SwinConfig::base().with_image_size([384, 384]).with_window_size([12, 12])`, the paper's network for larger images, has
+/// 87 903 584.
+///
+/// Linear weights and relative position biases start normal with a standard deviation of 0.02, biases at 0, norms at 1,
+/// and the patch embedding as any convolution of PyTorch and Burn.
+#[derive(Config, Debug)]
+pub struct SwinConfig {
+    /// The stages, from the input to the output.
+    pub stages: Vec<SwinStageConfig>,
+    /// Height and width of the images that windows are chosen for: a window is never larger than its map. The network
+    /// takes images of other sizes too.
+    #[config(default = "[224, 224]")]
+    pub image_size: [usize; 2],
+    /// Channels of the images.
+    #[config(default = 3)]
+    pub image_channels: usize,
+    /// Height and width of the patches that become tokens. What is left of an image at the bottom and on the right is
+    /// not seen.
+    #[config(default = "[4, 4]")]
+    pub patch_size: [usize; 2],
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub num_classes: usize,
+    /// Whether windows keep their size and shift where the map is smaller, or as large.
+    #[config(default = false)]
+    pub always_partition: bool,
+    /// Whether the projection to queries, keys and values has a bias.
+    #[config(default = true)]
+    pub qkv_bias: bool,
+    /// The ε of the layer norms, ten times DeiT's.
+    #[config(default = 1e-5)]
+    pub norm_epsilon: f64,
+    /// The dropout rate of hidden values and outputs of the branches, in [0, 1].
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// The dropout rate of attention probabilities, in [0, 1].
+    #[config(default = 0.0)]
+    pub attention_dropout: f64,
+    /// The dropout rate of what the head sees, in [0, 1].
+    #[config(default = 0.0)]
+    pub head_dropout: f64,
+    /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block
+    /// of the first stage.
+    #[config(default = 0.0)]
+    pub drop_path: f64,
+}
+
+impl SwinConfig {
+    /// Swin-T for images of 224×224 and 1000 classes.
+    pub fn tiny() -> Self {
+        Self::of_the_paper(96, [2, 2, 6, 2])
+    }
+
+    /// Swin-S for images of 224×224 and 1000 classes.
+    pub fn small() -> Self {
+        Self::of_the_paper(96, [2, 2, 18, 2])
+    }
+
+    /// Swin-B for images of 224×224 and 1000 classes.
+    pub fn base() -> Self {
+        Self::of_the_paper(128, [2, 2, 18, 2])
+    }
+
+    /// Swin-L for images of 224×224 and 1000 classes.
+    pub fn large() -> Self {
+        Self::of_the_paper(192, [2, 2, 18, 2])
+    }
+
+    /// Gives the windows of all stages the same height and width.
+    pub fn with_window_size(mut self, size: [usize; 2]) -> Self {
+        for stage in &mut self.stages {
+            stage.window_size = size;
+        }
+        self
+    }
+
+    /// Initializes a new [`Swin`].
+    ///
+    /// # Panics
+    /// If there is no stage, an image or a window holds nothing, the number of heads does not divide the size of a token,
+    /// or a rate is out of its range.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Swin<B> {
+        let [Some(first), Some(last)] = [self.stages.first(), self.stages.last()] else {
+            panic!("a Swin Transformer has at least one stage");
+        };
+        Swin {
+            patch_embedding: SwinPatchEmbedding::new(self, first.d_model, device),
+            stages: (0..self.stages.len())
+                .map(|index| SwinStage::new(self, index, device))
+                .collect(),
+            norm: self.norm(last.d_model).init(device),
+            dropout: DropoutConfig::new(self.head_dropout).init(),
+            head: normal_linear([last.d_model, self.num_classes], true, STD, device).into(),
+        }
+    }
+
+    /// Twice the channels and heads from stage to stage.
+    fn of_the_paper(d_model: usize, n_layers: [usize; 4]) -> Self {
+        let stage = |index: usize| {
+            let d_model = d_model << index;
+            SwinStageConfig::new(d_model, n_layers[index], d_model / HEAD)
+        };
+        Self::new([0, 1, 2, 3].map(stage).into())
+    }
+
+    pub(super) fn norm(&self, size: usize) -> LayerNormConfig {
+        LayerNormConfig::new(size).with_epsilon(self.norm_epsilon)
+    }
+
+    /// Height and width of the map in a stage, in tokens.
+    pub(super) fn map_size(&self, stage: usize) -> [usize; 2] {
+        let size = [0, 1].map(|axis| {
+            let tokens = self.image_size[axis].checked_div(self.patch_size[axis]);
+            tokens.unwrap_or(0).div_ceil(1 << stage)
+        });
+        assert!(
+            !size.contains(&0),
+            "an image must hold a patch, but their sizes are {:?} and {:?}",
+            self.image_size,
+            self.patch_size
+        );
+        size
+    }
+
+    /// The rate at which a block's branches are dropped.
+    pub(super) fn drop_path_of(&self, stage: usize, block: usize) -> f64 {
+        let blocks = |stages: &[SwinStageConfig]| -> usize {
+            stages.iter().map(|stage| stage.n_layers).sum()
+        };
+        match blocks(&self.stages) {
+            0 | 1 => 0.0,
+            all => {
+                self.drop_path * (blocks(&self.stages[..stage]) + block) as f64 / (all - 1) as f64
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor, TensorData};
+
+/// How a map is cut into windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Height and width of a window.
+    pub size: [usize; 2],
+    /// How many rows and columns go from the start of the map to its end before it is cut.
+    pub shift: [usize; 2],
+}
+
+impl Windows {
+    /// Windows that begin where the map begins.
+    ///
+    /// # Panics
+    /// If a window holds nothing.
+    pub fn new(size: [usize; 2]) -> Self {
+        assert!(
+            !size.contains(&0),
+            "a window must hold a token, but its size is {size:?}"
+        );
+        Self {
+            size,
+            shift: [0, 0],
+        }
+    }
+
+    /// Windows that are shifted by half of their size.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn shifted(size: [usize; 2]) -> Self {
+        Self {
+            shift: size.map(|size| size / 2),
+            ..Self::new(size)
+        }
+    }
+
+    /// The windows of a map: where it is not larger than a window, they are as large as the map and not shifted.
+    pub fn fitted(self, map: [usize; 2]) -> Self {
+        let fits = |axis: usize| map[axis] <= self.size[axis];
+        Self {
+            size: [0, 1].map(|axis| self.size[axis].min(map[axis])),
+            shift: [0, 1].map(|axis| if fits(axis) { 0 } else { self.shift[axis] }),
+        }
+    }
+
+    /// The number of tokens in a window.
+    pub fn area(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    /// How many windows a map of this height and width is cut into, down and across.
+    pub fn grid(&self, map: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| map[axis].div_ceil(self.size[axis]))
+    }
+
+    /// Cuts a map: it is shifted, filled up with zeros at the bottom and on the right, and cut. The windows of an image
+    /// are next to each other, by rows, as are the tokens of a window.
+    ///
+    /// # Shapes
+    /// - map: `[batch_size, height, width, channels]`
+    /// - output: `[batch_size · windows, area, channels]`
+    pub fn partition<B: Backend>(&self, map: Tensor<B, 4>) -> Tensor<B, 3> {
+        let map = padded(rolled(map, self.shift), self.size);
+        let [batch_size, height, width, channels] = map.dims();
+        let [rows, columns] = self.grid([height, width]);
+        let [window_height, window_width] = self.size;
+        map.reshape([
+            batch_size,
+            rows,
+            window_height,
+            columns,
+            window_width,
+            channels,
+        ])
+        .permute([0, 1, 3, 2, 4, 5])
+        .reshape([batch_size * rows * columns, self.area(), channels])
+    }
+
+    /// Puts windows together to the map of this height and width that they were cut of.
+    ///
+    /// # Shapes
+    /// - windows: `[batch_size · windows, area, channels]`
+    /// - output: `[batch_size, height, width, channels]`
+    pub fn reverse<B: Backend>(&self, windows: Tensor<B, 3>, map: [usize; 2]) -> Tensor<B, 4> {
+        let [count, _, channels] = windows.dims();
+        let [rows, columns] = self.grid(map);
+        let [window_height, window_width] = self.size;
+        let batch_size = count / (rows * columns);
+        let whole = windows
+            .reshape([
+                batch_size,
+                rows,
+                columns,
+                window_height,
+                window_width,
+                channels,
+            ])
+            .permute([0, 1, 3, 2, 4, 5])
+            .reshape([
+                batch_size,
+                rows * window_height,
+                columns * window_width,
+                channels,
+            ]);
+        let [height, width] = map;
+        let map = whole.narrow(1, 0, height).narrow(2, 0, width);
+        let back = [(height, self.shift[0]), (width, self.shift[1])];
+        rolled(map, back.map(|(size, shift)| size - shift % size))
+    }
+
+    /// Which tokens of the windows are none of the map, but fill it up; nothing if all are of the map.
+    ///
+    /// # Shapes
+    /// - output: `[windows, area]`, true where the map is filled up
+    pub fn padding<B: Backend>(
+        &self,
+        map: [usize; 2],
+        device: &B::Device,
+    ) -> Option<Tensor<B, 2, Bool>> {
+        let divides = |axis: usize| map[axis].is_multiple_of(self.size[axis]);
+        if divides(0) && divides(1) {
+            return None;
+        }
+        let outside = |[row, column]: [usize; 2]| row >= map[0] || column >= map[1];
+        let values: Vec<bool> = self.positions(map).map(outside).collect();
+        let shape = [values.len() / self.area(), self.area()];
+        Some(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+
+    /// Row and column of each token of each window, in the map that is shifted and filled up.
+    pub(super) fn positions(&self, map: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
+        let (size, area) = (self.size, self.area());
+        let [rows, columns] = self.grid(map);
+        (0..rows * columns * area).map(move |index| {
+            let (window, token) = (index / area, index % area);
+            [
+                window / columns * size[0] + token / size[1],
+                window % columns * size[1] + token % size[1],
+            ]
+        })
+    }
+}
+
+/// Fills up a map with zeros, at the bottom and on the right, to multiples of a height and a width.
+///
+/// # Shapes
+/// - map and output: `[batch_size, height, width, channels]`
+pub(super) fn padded<B: Backend>(map: Tensor<B, 4>, multiples: [usize; 2]) -> Tensor<B, 4> {
+    [1, 2]
+        .into_iter()
+        .zip(multiples)
+        .fold(map, |map, (axis, multiple)| {
+            let mut missing = map.dims();
+            missing[axis] = missing[axis].next_multiple_of(multiple) - missing[axis];
+            match missing[axis] {
+                0 => map,
+                // Burn's `pad` takes the device's default float type.
+                _ => {
+                    let zeros = Tensor::zeros(missing, (&map.device(), map.dtype()));
+                    Tensor::cat(vec![map, zeros], axis)
+                }
+            }
+        })
+}
+
+/// Moves the first rows and columns of a map to its end; Burn's and PyTorch's `roll` turn different ways.
+fn rolled<B: Backend>(map: Tensor<B, 4>, by: [usize; 2]) -> Tensor<B, 4> {
+    [1, 2].into_iter().zip(by).fold(map, |map, (axis, by)| {
+        let size = map.dims()[axis];
+        match by % size {
+            0 => map,
+            by => {
+                let first = map.clone().narrow(axis, 0, by);
+                Tensor::cat(vec![map.narrow(axis, by, size - by), first], axis)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestBackend;
+
+    /// Two images of two channels, whose values say where they are: image, row, column, channel, a digit each.
+    fn map([height, width]: [usize; 2]) -> Tensor<TestBackend, 4> {
+        let value = |index: usize| {
+            let (channel, index) = (index % 2, index / 2);
+            let (column, index) = (index % width, index / width);
+            let (row, image) = (index % height, index / height);
+            (1000 * (image + 1) + 100 * row + 10 * column + channel) as f32
+        };
+        let values: Vec<f32> = (0..2 * height * width * 2).map(value).collect();
+        let data = TensorData::new(values, [2, height, width, 2]);
+        Tensor::from_data(data, &Default::default())
+    }
+
+    /// The first channel of the windows' tokens.
+    fn firsts(windows: Tensor<TestBackend, 3>) -> Vec<Vec<f32>> {
+        let [_, area, _] = windows.dims();
+        let values: Vec<f32> = windows.into_data().iter().step_by(2).collect();
+        values.chunks(area).map(<[f32]>::to_vec).collect()
+    }
+
+    /// Breaks when windows or their tokens are in another order, or the channels are cut.
+    #[test]
+    fn a_map_is_cut_by_rows() {
+        let windows = Windows::new([2, 3]).partition(map([4, 6]));
+        assert_eq!(windows.dims(), [8, 6, 2]);
+        let second = windows.clone().narrow(0, 1, 1).into_data();
+        let expected = [
+            1030., 1031., 1040., 1041., 1050., 1051., 1130., 1131., 1140., 1141., 1150., 1151.,
+        ];
+        assert_eq!(second.iter::<f32>().collect::<Vec<_>>(), expected);
+        let found = firsts(windows);
+        assert_eq!(found[2], [1200., 1210., 1220., 1300., 1310., 1320.]);
+        assert_eq!(found[4], [2000., 2010., 2020., 2100., 2110., 2120.]);
+    }
+
+    /// Breaks when the map is shifted the other way, or filled up before it is shifted.
+    #[test]
+    fn a_map_is_shifted_then_filled_up_then_cut() {
+        let windows = Windows::shifted([3, 2]).partition(map([4, 3]));
+        let found = firsts(windows);
+
+        assert_eq!(found.len(), 8);
+        assert_eq!(found[0], [1110., 1120., 1210., 1220., 1310., 1320.]);
+        assert_eq!(found[1], [1100., 0., 1200., 0., 1300., 0.]);
+        assert_eq!(found[2], [1010., 1020., 0., 0., 0., 0.]);
+        assert_eq!(found[7], [2000., 0., 0., 0., 0., 0.]);
+    }
+
+    /// Breaks when windows are put together in another order, shifted back by another amount, or when what fills up the
+    /// map is left in it.
+    #[test]
+    fn windows_are_put_together_to_the_map() {
+        for size in [[4, 6], [5, 7], [1, 2], [3, 3]] {
+            for window in [[2, 3], [3, 2], [1, 1], [4, 5]] {
+                for windows in [Windows::new(window), Windows::shifted(window)] {
+                    for windows in [windows, windows.fitted(size)] {
+                        let cut = windows.partition(map(size));
+                        assert_eq!(
+                            cut.dims()[0],
+                            2 * windows.grid(size).iter().product::<usize>()
+                        );
+                        let whole = windows.reverse(cut, size);
+                        assert_eq!(whole.into_data(), map(size).into_data(), "{windows:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Breaks when a token of the map counts as padding or padding as one: only padding is zero here.
+    #[test]
+    fn padding_is_what_the_map_is_filled_up_with() {
+        let device = Default::default();
+        for windows in [Windows::new([3, 2]), Windows::shifted([3, 2])] {
+            let padding = windows.padding::<TestBackend>([4, 3], &device);
+            let padding = padding.expect("the map is filled up").into_data();
+            let found = firsts(windows.partition(map([4, 3]))).concat();
+            let expected: Vec<bool> = found.iter().map(|value| *value == 0.0).collect();
+            let once = padding.iter::<bool>().collect::<Vec<_>>();
+            assert_eq!([once.clone(), once].concat(), expected);
+            assert!(windows.padding::<TestBackend>([6, 4], &device).is_none());
+        }
+    }
+
+    #[test]
+    fn a_window_is_no_larger_than_its_map() {
+        let windows = Windows::shifted([7, 6]);
+
+        assert_eq!(windows.shift, [3, 3]);
+        assert_eq!(windows.fitted([8, 7]), windows);
+        assert_eq!(windows.fitted([7, 7]).shift, [0, 3]);
+        let small = windows.fitted([9, 4]);
+        assert_eq!((small.size, small.shift), ([7, 4], [3, 0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "a window must hold a token, but its size is [0, 7]")]
+    fn an_empty_window_is_refused() {
+        Windows::new([0, 7]);
+    }
+}
