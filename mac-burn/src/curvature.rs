@@ -87,7 +87,7 @@ impl<B: Backend> Curvature<B> {
         }
         let fresh = matches!(&self.preconditioner, Some((d, b, _)) if *d == damping && *b == bias);
         if !fresh {
-            let made = RankOne::new(self.mean.clone()?, damping, bias);
+            let made = RankOne::new(self.mean.clone()?, damping, bias, self.parameters.kind);
             self.preconditioner = Some((damping, bias, made));
         }
         self.preconditioner

@@ -60,6 +60,7 @@ mod config;
 mod curvature;
 mod dense;
 mod error;
+mod fusion;
 mod gradients;
 mod input_covariance;
 mod mac;

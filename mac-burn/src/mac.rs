@@ -9,6 +9,7 @@ pub use mac_record::MacRecord;
 pub use no_second_optimizer::{NoSecondOptimizer, NoSecondOptimizerState};
 pub use second_optimizer::SecondOptimizerRecord;
 
+use crate::fusion::fuses;
 use crate::gradients;
 use crate::preconditioner::Devices;
 use crate::report::Report;
@@ -27,7 +28,6 @@ use exemption::Exemption;
 use keeper::Keeper;
 use momentum_bytes::momentum_bytes;
 use second_optimizer::{SecondOptimizer, uncovered};
-use std::any::type_name;
 use std::collections::HashSet;
 
 /// Burn's adaptor around [`MacOptimizer`].
@@ -245,11 +245,4 @@ where
     fn load_record(self, record: Self::Record) -> Self {
         self.load(record).unwrap_or_else(|error| panic!("{error}"))
     }
-}
-
-/// Whether a backend fuses element-wise operations: its type is wrapped in burn-fusion's `Fusion`.
-///
-/// Asked of the type, since `Backend::name` may start the default device.
-fn fuses<B>() -> bool {
-    type_name::<B>().contains("Fusion<")
 }

@@ -232,14 +232,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         let parameters = layer.parameters;
         match parameters.kind {
-            LayerKind::Linear => {
+            LayerKind::Linear | LayerKind::FusedAttention => {
                 let forms = (DenseCurvature::linear as _, RankOne::linear as _);
                 self.apply_as::<2>(parameters, grads, marked, forms);
-            }
-            LayerKind::FusedAttention => {
-                // A NaN among the values' columns does not spread to those of queries and keys.
-                let forms = (DenseCurvature::linear as _, RankOne::fused_attention as _);
-                self.apply_as::<2>(parameters, grads, None, forms);
             }
             LayerKind::Conv2d { .. } => {
                 let forms = (DenseCurvature::conv2d as _, RankOne::conv2d as _);

@@ -28,13 +28,22 @@ impl LayerKind {
         }
     }
 
+    /// How many means a layer has.
+    pub(crate) fn means(self) -> usize {
+        match self {
+            Self::Linear => 1,
+            Self::FusedAttention => 2,
+            Self::Conv2d { groups } => groups,
+        }
+    }
+
     /// How many means a layer with a weight of this shape has, and the elements of each.
     pub(crate) fn means_and_size(self, weight: &[usize]) -> (usize, usize) {
-        match self {
-            Self::Linear => (1, weight[0]),
-            Self::FusedAttention => (2, weight[0]),
-            Self::Conv2d { groups } => (groups, weight[1..].iter().product()),
-        }
+        let size = match self {
+            Self::Linear | Self::FusedAttention => weight[0],
+            Self::Conv2d { .. } => weight[1..].iter().product(),
+        };
+        (self.means(), size)
     }
 
     /// Whether a weight of this rank has this layout.
