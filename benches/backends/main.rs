@@ -70,8 +70,10 @@ fn table(case: &str, options: &Options, flex: Work<'_>, ndarray: Work<'_>) {
     }
 }
 
+type Forward<B, M> = fn(&M, Tensor<B, 4>) -> Tensor<B, 2>;
+
 /// A network, its inputs, and how it is applied.
-type Made<B, M> = (M, Tensor<B, 4>, fn(&M, Tensor<B, 4>) -> Tensor<B, 2>);
+type Made<B, M> = (M, Tensor<B, 4>, Forward<B, M>);
 
 fn lenet<B: Backend>(quick: bool) -> Made<B, LeNet<B>> {
     let device = Default::default();
@@ -125,7 +127,7 @@ where
 fn pass<B: Backend, M: AutodiffModule<Autodiff<B>>>(
     network: &M,
     images: Tensor<Autodiff<B>, 4>,
-    forward: fn(&M, Tensor<Autodiff<B>, 4>) -> Tensor<Autodiff<B>, 2>,
+    forward: Forward<Autodiff<B>, M>,
 ) -> GradientsParams {
     let device = images.device();
     let [count, ..] = images.dims();

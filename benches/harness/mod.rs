@@ -15,14 +15,16 @@ mod machine;
 mod options;
 mod ratio;
 
-pub(crate) use backends::{OnBackend, on_backends};
 pub(crate) use comparison::{Comparison, Contender};
+pub(crate) use options::Options;
 #[allow(
     unused_imports,
-    reason = "only benchmarks without `on_backends` print it themselves"
+    reason = "a benchmark takes its backends one by one, or lets them take turns"
 )]
-pub(crate) use machine::describe_machine;
-pub(crate) use options::Options;
+pub(crate) use {
+    backends::{OnBackend, on_backends},
+    machine::describe_machine,
+};
 
 use burn::tensor::backend::Backend;
 use std::time::{Duration, Instant};

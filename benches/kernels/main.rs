@@ -99,10 +99,10 @@ fn case<M: AutodiffModule<B>>(
     let mac = MacConfig::new()
         .with_momentum(MOMENTUM)
         .with_weight_decay(WEIGHT_DECAY)
-        .with_guard_gradients(Some(false));
+        .with_guard_gradients(false);
     let every = mac.clone().with_tcov(1).with_tinv(1);
     let mac = mac.with_tcov(NEVER).with_tinv(NEVER);
-    let guarded = mac.clone().with_guard_gradients(Some(true));
+    let guarded = mac.clone().with_guard_gradients(true);
 
     let start = || (layer.clone(), &loss);
     let kernels = [

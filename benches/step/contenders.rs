@@ -48,10 +48,10 @@ where
     let mac = MacConfig::new()
         .with_momentum(MOMENTUM)
         .with_weight_decay(WEIGHT_DECAY)
-        .with_guard_gradients(Some(false));
+        .with_guard_gradients(false);
     let plain = mac.clone().with_tcov(NEVER).with_tinv(NEVER);
     let every = mac.with_tcov(1).with_tinv(1);
-    let guarded = plain.clone().with_guard_gradients(Some(true));
+    let guarded = plain.clone().with_guard_gradients(true);
 
     let setup = Setup::<B> {
         quick,

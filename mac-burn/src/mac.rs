@@ -9,7 +9,6 @@ pub use mac_record::MacRecord;
 pub use no_second_optimizer::{NoSecondOptimizer, NoSecondOptimizerState};
 pub use second_optimizer::SecondOptimizerRecord;
 
-use crate::fusion::fuses;
 use crate::gradients;
 use crate::preconditioner::Devices;
 use crate::report::Report;
@@ -99,10 +98,7 @@ where
     B: AutodiffBackend,
 {
     pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
-        let guard = config
-            .guard_gradients
-            .unwrap_or_else(fuses::<B::InnerBackend>);
-        let optimizer = MacOptimizer::new(config).with_guard(guard);
+        let optimizer = MacOptimizer::new(config);
         let clipping = config.gradient_clipping.as_ref();
         Ok(Self {
             preconditioner: MacPreconditioner::new(config)?,
@@ -111,7 +107,7 @@ where
             exemption: Exemption::new(config)?,
             second: None,
             clipping: clipping.map(|clipping| clipping.init()),
-            guard,
+            guard: config.guard_gradients,
             unverified: false,
         })
     }

@@ -233,7 +233,7 @@ fn first_element<const D: usize>(grad: Tensor<Inner, D>, value: f32) -> Tensor<I
 fn changed_at(broken: u64, steps: u64, guard: bool, value: Option<f32>) -> Vec<Vec<f64>> {
     let config = config()
         .with_skip_layers(vec!["hidden".into()])
-        .with_guard_gradients(Some(guard));
+        .with_guard_gradients(guard);
     // Weight decay moves a parameter even if its gradient is zero.
     let adamw = adamw().with_weight_decay(0.0).init();
     let mut optim = config

@@ -17,6 +17,10 @@ pub enum BlockKind {
 /// A block of either kind.
 ///
 /// Part of a [`Stage`](super::Stage).
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has all its blocks of one kind"
+)]
 #[derive(Module, Debug)]
 pub enum ResidualBlock<B: Backend> {
     /// Of the smaller networks.

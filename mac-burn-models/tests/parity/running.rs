@@ -25,7 +25,7 @@ impl Running {
     ///
     /// Both normalize a batch by its variance `v`. Burn averages this `v`; PyTorch averages the unbiased estimate,
     /// `v n / (n − 1)`, which is more by `v / (n − 1)`.
-    pub(crate) fn as_in_pytorch(mut self, before: &Self, samples: usize) -> Self {
+    pub(crate) fn into_pytorch(mut self, before: &Self, samples: usize) -> Self {
         let others = (samples - 1) as f64;
         for (after, before) in self.variance.iter_mut().zip(&before.variance) {
             let of_batch = *after - (1.0 - MOMENTUM) * before;
@@ -59,7 +59,7 @@ fn the_unbiased_estimate_is_that_of_the_batch() {
     let before = running(0.0, 2.0);
     let burn = running(0.3, 0.9 * 2.0 + 0.1 * 3.5);
 
-    let pytorch = burn.as_in_pytorch(&before, 4);
+    let pytorch = burn.into_pytorch(&before, 4);
     let expected = 0.9 * 2.0 + 0.1 * 14.0 / 3.0;
     // Rounding of a few operations on numbers near 2.
     assert!((pytorch.variance[0] - expected).abs() < 1e-14);

@@ -153,7 +153,7 @@ where
         let after = Statistics::of(&self.model.valid(), self.name);
         let running = after.into_iter().zip(&before).map(|(after, before)| {
             let samples = batch.values_per_channel(self.model.norm_stride(&after.name));
-            after.as_in_pytorch(before, samples)
+            after.into_pytorch(before, samples)
         });
 
         Ok(Step {

@@ -27,7 +27,7 @@ thread_local! {
 /// let mut layer = unrecorded(layer);
 ///
 /// let mut optim = MacConfig::new().init();
-/// let loss = layer.forward(Tensor::ones([2, 8], &device)).sum();
+/// let loss = layer.forward(Tensor::<B, 2>::ones([2, 8], &device)).sum();
 /// let grads = GradientsParams::from_grads(loss.backward(), &layer);
 /// layer = optim.step(0.1, layer, grads);
 /// assert_eq!(optim.report(&layer).covered_parameters, 0);

@@ -86,11 +86,6 @@ pub(super) fn build<B: AutodiffBackend>(
     Ok(config.map(|config| named::<B>(&config, name, device)))
 }
 
-/// The authors' network of a configuration.
-pub(crate) fn resnet<B: AutodiffBackend>(config: &ResNetConfig) -> Box<dyn Subject<B>> {
-    named(config, authors_name, &Default::default())
-}
-
 fn named<B: AutodiffBackend>(
     config: &ResNetConfig,
     name: Name,
