@@ -34,7 +34,7 @@ use args::Args;
 use training::train;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
     exit::explained(run(&Args::read()))
 }
 

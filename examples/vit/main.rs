@@ -43,7 +43,7 @@ const RATES: LearningRates = LearningRates {
 };
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
     exit::explained(run(&Args::read()))
 }
 
