@@ -33,7 +33,7 @@ use writer::Writer;
 
 /// Where the command line gives none; `cargo bench --bench learning` compares others.
 const RATES: LearningRates = LearningRates {
-    mac: 0.1,
+    mac: 0.3,
     sgd: 0.3,
     adamw: 3e-3,
 };
