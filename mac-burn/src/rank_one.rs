@@ -137,7 +137,7 @@ impl<B: Backend> RankOne<B> {
             product = product + bias.clone() * self.one.clone();
         }
         let step = scaled(product, self.scale, guard);
-        let weight = (weight * self.reciprocal - step.clone()) * self.mean;
+        let weight = subtract(weight * self.reciprocal, step.clone()) * self.mean;
         let bias = bias.map(|bias| bias - step * self.one);
         (
             as_dtype(weight, dtype),
@@ -177,6 +177,19 @@ fn by_part<B: Backend>(vectors: Tensor<B, 2>, means: &[usize]) -> Tensor<B, 3> {
     let [_, size] = vectors.dims();
     let of_part = |mean: &usize| vectors.clone().narrow(0, *mean, 1).reshape([size, 1, 1]);
     Tensor::cat(means.iter().map(of_part).collect(), 1)
+}
+
+/// `weight − step`, where the step is the same along the first or the last axis.
+fn subtract<B: Backend>(weight: Tensor<B, 3>, step: Tensor<B, 3>) -> Tensor<B, 3> {
+    let shape = weight.dims();
+    let [size, parts, columns] = shape;
+    if fuses::<B>() || parts == 1 || step.dims()[0] == size {
+        return weight - step;
+    }
+    // One row for all: what CPU backends have a fast kernel for, and this way it has two axes.
+    let weight = weight.reshape([size, parts * columns]);
+    let weight = weight - step.reshape([1, parts * columns]);
+    weight.reshape(shape)
 }
 
 /// `s u`, the length of the step along the mean input for each output.
