@@ -25,6 +25,24 @@ pub(crate) enum Signal<B: Backend> {
     Tokens(Tensor<B, 2, Int>),
 }
 
+impl<B: Backend> Signal<B> {
+    /// Images, for a network that takes these.
+    pub(crate) fn images(self) -> Result<Tensor<B, 4>, ParityError> {
+        match self {
+            Self::Images(images) => Ok(images),
+            Self::Tokens(_) => Err(ParityError::Input(2)),
+        }
+    }
+
+    /// Tokens, for a network that takes these.
+    pub(crate) fn tokens(self) -> Result<Tensor<B, 2, Int>, ParityError> {
+        match self {
+            Self::Tokens(tokens) => Ok(tokens),
+            Self::Images(_) => Err(ParityError::Input(4)),
+        }
+    }
+}
+
 impl Batch {
     /// Makes the input by the fixture's rule.
     pub(crate) fn of(fixture: &Fixture) -> Result<Self, ParityError> {

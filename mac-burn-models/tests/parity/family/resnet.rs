@@ -43,10 +43,7 @@ struct AuthorsArguments {
 
 impl<B: Backend> Network<B> for ResNet<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Images(images) => Ok(self.forward(images)),
-            Signal::Tokens(_) => Err(ParityError::Input(2)),
-        }
+        Ok(self.forward(input.images()?))
     }
 
     fn norm_stride(&self, norm: &str) -> usize {
@@ -107,14 +104,11 @@ fn timm_config(
         _ => return Ok(None),
     };
     let arguments: TimmArguments = construction.arguments()?;
-    let rates = [
+    construction.refuse_dropping(&[
         arguments.drop_rate,
         arguments.drop_path_rate,
         arguments.drop_block_rate,
-    ];
-    if rates.iter().any(|rate| *rate != 0.0) {
-        return Err(construction.unsupported("drops at random"));
-    }
+    ])?;
     config.blocks = arguments.layers.unwrap_or(config.blocks);
     config.num_classes = arguments.num_classes.unwrap_or(config.num_classes);
     config.image_channels = arguments.in_chans.unwrap_or(config.image_channels);

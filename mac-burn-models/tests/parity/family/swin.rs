@@ -62,10 +62,7 @@ enum PerStage<T> {
 
 impl<B: Backend> Network<B> for Swin<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Images(images) => Ok(self.forward(images)),
-            Signal::Tokens(_) => Err(ParityError::Input(2)),
-        }
+        Ok(self.forward(input.images()?))
     }
 }
 
@@ -146,15 +143,12 @@ impl Arguments {
         &self,
         construction: &Construction,
     ) -> Result<(), ParityError> {
-        let rates = [
+        construction.refuse_dropping(&[
             self.drop_rate,
             self.proj_drop_rate,
             self.attn_drop_rate,
             self.drop_path_rate,
-        ];
-        if rates.iter().any(|rate| *rate != 0.0) {
-            return Err(construction.unsupported("drops at random"));
-        }
+        ])?;
         match self.num_classes {
             Some(0) => Err(construction.unsupported("has no head")),
             _ => Ok(()),
