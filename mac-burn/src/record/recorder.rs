@@ -78,14 +78,14 @@ struct State<B: Backend> {
     parameters: Option<LayerParameters>,
     active: bool,
     devices: Vec<DeviceSums<B>>,
-    /// What a convolution's sums are made with.
-    incidence: Option<Incidence<B>>,
 }
 
 struct DeviceSums<B: Backend> {
     device: B::Device,
     active: bool,
     sums: Option<Tensor<B, 2>>,
+    /// What a convolution's sums are made with.
+    incidence: Option<Incidence<B>>,
 }
 
 impl<B: Backend> Default for Recorder<B> {
@@ -101,7 +101,6 @@ impl<B: Backend> Recorder<B> {
             parameters: None,
             active: true,
             devices: Vec::new(),
-            incidence: None,
         };
         Self {
             state: Some(Arc::new(Mutex::new(state))),
@@ -152,10 +151,13 @@ impl<B: Backend> Recorder<B> {
     pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
         if self.wants(&input.device()) && layer.weight.is_require_grad() {
             let geometry = Conv2dGeometry::from(layer);
-            let mut incidence = self.state().and_then(|mut state| state.incidence.take());
+            let device = input.device();
+            // Taken out, so that devices do not wait for each other's sums.
+            let kept = |mut state: MutexGuard<'_, State<B>>| state.on(&device).incidence.take();
+            let mut incidence = self.state().and_then(kept);
             let sums = patch_sums(untracked(input), &geometry, &mut incidence);
             if let Some(mut state) = self.state() {
-                state.incidence = incidence;
+                state.on(&device).incidence = incidence;
             }
             self.add(LayerParameters::conv2d(layer), sums);
         }
@@ -238,6 +240,7 @@ impl<B: Backend> State<B> {
                 device: device.clone(),
                 active: self.active,
                 sums: None,
+                incidence: None,
             });
             self.devices.len() - 1
         });
