@@ -1,5 +1,5 @@
 use burn::config::Config;
-use burn::module::{Ignored, Module};
+use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -29,7 +29,8 @@ pub struct DenseLayer<B: Backend> {
     /// Drops values of the output.
     pub dropout: Dropout,
     /// Where the output goes.
-    pub concatenation: Ignored<Concatenation>,
+    #[module(skip)]
+    pub concatenation: Concatenation,
 }
 
 impl<B: Backend> DenseLayer<B> {
@@ -41,7 +42,7 @@ impl<B: Backend> DenseLayer<B> {
             conv1: NormConv::new(conv1, device),
             conv2: NormConv::new(conv2, device),
             dropout: DropoutConfig::new(config.dropout).init(),
-            concatenation: Ignored(config.concatenation),
+            concatenation: config.concatenation,
         }
     }
 
@@ -53,7 +54,7 @@ impl<B: Backend> DenseLayer<B> {
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
         let output = self.conv2.forward(self.conv1.forward(input.clone()));
         let output = self.dropout.forward(output);
-        match self.concatenation.0 {
+        match self.concatenation {
             Concatenation::OldFirst => Tensor::cat(vec![input, output], 1),
             Concatenation::NewFirst => Tensor::cat(vec![output, input], 1),
         }

@@ -7,8 +7,9 @@ use crate::{
     differences::{Differences, Quantity},
     error::ParityError,
     fill::Alteration,
-    fixture::{DoubleCheck, Fixture, Gradient, RunningStatistics, Tolerance},
-    subject::{Described, Output, RunningMean, Slope, Subject},
+    fixture::{DoubleCheck, Fixture, Gradient, Tolerance},
+    running::{Running, counts, length, unbiased},
+    subject::{Described, Output, Slope, Subject},
 };
 
 /// The logits of a fixture are stored in single precision: half a unit in the last place of 24 bits, relative.
@@ -61,7 +62,7 @@ pub(crate) fn compare<B: AutodiffBackend>(
         &train.f64_check,
     )?;
     comparison.gradients(&train.gradients, &step.slopes)?;
-    comparison.running_means(&train.bn_after_train, &step.running_means)?;
+    comparison.running(fixture, &step.running)?;
 
     Ok(comparison.differences)
 }
@@ -153,24 +154,34 @@ impl Comparison {
         Ok(())
     }
 
-    fn running_means(
-        &mut self,
-        expected: &[RunningStatistics],
-        found: &[RunningMean],
-    ) -> Result<(), ParityError> {
-        check_length("running means", expected.len(), found.len())?;
+    fn running(&mut self, fixture: &Fixture, found: &[Running]) -> Result<(), ParityError> {
+        let expected = &fixture.train.bn_after_train;
+        check_length("norms", expected.len(), found.len())?;
+        let counts = counts(fixture.input.shape());
         for expected in expected {
-            let (name, l2) = (&expected.name, expected.l2_running_mean);
+            let name = &expected.name;
             let here = found.iter().find(|found| found.name == *name);
             let here = here.ok_or_else(|| ParityError::Missing(name.clone()))?;
-            for difference in [here.l2 - l2, here.first - expected.running_mean_0] {
-                let allowed = self.tolerance.bn_l2_rel;
-                self.differences
-                    .add(Quantity::RunningMean, name, difference / l2, allowed);
-            }
+            let stored = (expected.l2_running_mean, expected.running_mean_0);
+            self.averages(Quantity::RunningMean, name, &here.mean, stored);
+
+            let filled = fixture.tensor(&format!("{name}.running_var"))?.values()?;
+            let stored = (expected.l2_running_var, expected.running_var_0);
+            let variance = unbiased(&here.variance, &filled, &counts, stored.1);
+            self.averages(Quantity::RunningVariance, name, &variance, stored);
         }
 
         Ok(())
+    }
+
+    /// Compares the length and the first element of averages with those that are stored.
+    fn averages(&mut self, quantity: Quantity, name: &str, found: &[f64], stored: (f64, f64)) {
+        let (l2, first) = stored;
+        for difference in [length(found) - l2, found[0] - first] {
+            let allowed = self.tolerance.bn_l2_rel;
+            self.differences
+                .add(quantity, name, difference / l2, allowed);
+        }
     }
 
     fn gradient(&mut self, expected: &Gradient, found: &Slope) -> Result<(), ParityError> {

@@ -1,12 +1,18 @@
 //! The families of networks that are covered.
 
+mod authors;
 mod deit;
+mod densenet;
 mod gpt;
+mod resnet;
+mod wide_resnet;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
+pub(crate) use densenet::densenet;
 pub(crate) use gpt::gpt;
+pub(crate) use resnet::resnet;
 
 use crate::{construction::Construction, error::ParityError, subject::Subject};
 
@@ -23,7 +29,13 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 2] = [deit::build, gpt::build];
+    let families: [Build<B>; 5] = [
+        deit::build,
+        gpt::build,
+        resnet::build,
+        wide_resnet::build,
+        densenet::build,
+    ];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));

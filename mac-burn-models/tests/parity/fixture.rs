@@ -31,6 +31,8 @@ enum Source {
     Official { file: String, callable: String },
     /// A model of timm.
     Timm { model: String },
+    /// A model of torchvision.
+    Torchvision { model: String },
 }
 
 /// A tensor and the numbers that its values are made of: `offset + amplitude · wave^power`.
@@ -56,6 +58,14 @@ pub(crate) enum Input {
     },
     /// Tokens, made of a polynomial; its values are in the file too.
     Tokens { shape: Vec<usize>, tokens: Vec<i64> },
+}
+
+impl Input {
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Wave { shape, .. } | Self::Tokens { shape, .. } => shape,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,10 +127,9 @@ pub(crate) struct Gradient {
 pub(crate) struct RunningStatistics {
     pub(crate) name: String,
     pub(crate) l2_running_mean: f64,
-    /// Not compared: Burn averages the variance of the batch, PyTorch its unbiased estimate.
-    _l2_running_var: f64,
+    pub(crate) l2_running_var: f64,
     pub(crate) running_mean_0: f64,
-    _running_var_0: f64,
+    pub(crate) running_var_0: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,6 +154,7 @@ impl Fixture {
         let source = match &self.source {
             Source::Official { file, callable } => format!("{file}:{callable}"),
             Source::Timm { model } => format!("timm:{model}"),
+            Source::Torchvision { model } => format!("torchvision:{model}"),
         };
 
         Construction::new(&source, self.construction.clone())

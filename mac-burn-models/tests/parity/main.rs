@@ -24,6 +24,7 @@ mod fixture;
 mod layout;
 mod mistakes;
 mod passes;
+mod running;
 mod subject;
 mod suite;
 mod table;
@@ -73,7 +74,7 @@ fn the_networks_are_those_of_pytorch() {
     show(&suite);
 
     assert!(suite.not_covered.is_empty(), "{:?}", suite.not_covered);
-    assert!(suite.counted >= 12, "only {} sizes", suite.counted);
+    assert!(suite.counted >= 49, "only {} sizes", suite.counted);
     assert!(suite.failures().is_empty(), "{:#?}", suite.failures());
 }
 
@@ -121,6 +122,18 @@ fn a_mistake_in_gpt_is_noticed() {
 #[test]
 fn a_mistake_in_deit_is_noticed() {
     assert_noticed(&fixture("deit_cifar_c100"), mistakes::of_deit());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_resnet_is_noticed() {
+    assert_noticed(&fixture("resnet20_c10"), mistakes::of_resnet());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_densenet_is_noticed() {
+    assert_noticed(&fixture("densenet121_c10"), mistakes::of_densenet());
 }
 
 /// Breaks when a tensor with other values than PyTorch's is compared all the same.

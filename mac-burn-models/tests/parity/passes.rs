@@ -13,7 +13,8 @@ use crate::{
     fill::Alteration,
     fixture::Fixture,
     layout::{Layout, Name},
-    subject::{Described, RunningMean, Slope, host, is_buffer},
+    running::Running,
+    subject::{Described, Slope, host, is_buffer},
 };
 
 /// Describes tensors, and initializes none.
@@ -155,25 +156,25 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Slopes<B> {
     }
 }
 
-/// Reads the running means of norms.
-pub(crate) struct RunningMeans {
+/// Reads the running statistics of norms.
+pub(crate) struct RunningStatistics {
     layout: Layout,
-    found: Vec<RunningMean>,
+    found: Vec<Running>,
 }
 
-impl RunningMeans {
-    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<RunningMean> {
-        let mut means = Self {
+impl RunningStatistics {
+    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<Running> {
+        let mut statistics = Self {
             layout: Layout::new(name),
             found: Vec::new(),
         };
-        model.visit(&mut means);
+        model.visit(&mut statistics);
 
-        means.found
+        statistics.found
     }
 }
 
-impl<B: Backend> ModuleVisitor<B> for RunningMeans {
+impl<B: Backend> ModuleVisitor<B> for RunningStatistics {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.layout.enter(name, container_type);
     }
@@ -184,9 +185,19 @@ impl<B: Backend> ModuleVisitor<B> for RunningMeans {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let name = self.layout.pytorch_name();
+        if !is_buffer(&name) {
+            return;
+        }
+        let values = host(param.val().into_data());
         if let Some(norm) = name.strip_suffix(".running_mean") {
-            let values = host(param.val().into_data());
-            self.found.push(RunningMean::of(norm.to_owned(), &values));
+            self.found.push(Running {
+                name: norm.to_owned(),
+                mean: values,
+                variance: Vec::new(),
+            });
+        } else if let Some(norm) = self.found.last_mut() {
+            // The fields of a norm are visited in their order.
+            norm.variance = values;
         }
     }
 }

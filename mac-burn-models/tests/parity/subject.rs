@@ -15,7 +15,8 @@ use crate::{
     fill::Alteration,
     fixture::Fixture,
     layout::Name,
-    passes::{Filler, RunningMeans, Slopes, Survey},
+    passes::{Filler, RunningStatistics, Slopes, Survey},
+    running::Running,
     wave::Wave,
 };
 
@@ -67,16 +68,7 @@ pub(crate) struct Output {
 pub(crate) struct Step {
     pub(crate) output: Output,
     pub(crate) slopes: Vec<Slope>,
-    pub(crate) running_means: Vec<RunningMean>,
-}
-
-/// What is compared of the running mean of a norm.
-#[derive(Debug)]
-pub(crate) struct RunningMean {
-    /// The name of the norm.
-    pub(crate) name: String,
-    pub(crate) l2: f64,
-    pub(crate) first: f64,
+    pub(crate) running: Vec<Running>,
 }
 
 /// What is compared of a parameter's gradient, in PyTorch's layout.
@@ -150,12 +142,12 @@ where
         let loss = mean_loss(logits.clone(), batch.targets(device));
         let slopes = Slopes::of(&self.model, self.name, loss.backward());
         // Burn brings running statistics up to date when the mode changes.
-        let running_means = RunningMeans::of(&self.model.valid(), self.name);
+        let running = RunningStatistics::of(&self.model.valid(), self.name);
 
         Ok(Step {
             output: Output::read(logits, loss),
             slopes,
-            running_means,
+            running,
         })
     }
 }
@@ -198,19 +190,6 @@ impl Slope {
             l2: squares.sqrt(),
             dot_with_wave,
             first4: values.iter().take(4).copied().collect(),
-        }
-    }
-}
-
-impl RunningMean {
-    /// Of the values of the norm of this name.
-    pub(crate) fn of(name: String, values: &[f64]) -> Self {
-        let squares: f64 = values.iter().map(|value| value * value).sum();
-
-        Self {
-            name,
-            l2: squares.sqrt(),
-            first: values[0],
         }
     }
 }
