@@ -76,28 +76,20 @@ fn the_constructors_have_the_documented_numbers_of_parameters() {
 /// Breaks when the channels that come out of a block or are left by a transition are other numbers, or are rounded up.
 #[test]
 fn channels_grow_by_layers_and_are_compressed_by_transitions() {
-    let channels = |config: DenseNetConfig| {
+    let check = |config: DenseNetConfig, transitions: [[usize; 2]; 2], head| {
         let network = config.init::<TestBackend>(&Default::default());
-        let transitions = network.transitions.iter();
-        let mut channels: Vec<_> = transitions.map(|it| it.conv.conv.weight.dims()).collect();
-        channels.push(
-            network
-                .head
-                .weight
-                .dims()
-                .into_iter()
-                .chain([1, 1])
-                .collect::<Vec<_>>()
-                .try_into()
-                .expect("these are four numbers"),
-        );
-        channels.map(|it| [it[0], it[1]])
+        let shapes = network.transitions.iter().map(|transition| {
+            let [channels_out, channels_in, _, _] = transition.conv.conv.weight.dims();
+            [channels_in, channels_out]
+        });
+        assert_eq!(shapes.collect::<Vec<_>>(), transitions);
+        assert_eq!(network.head.weight.dims(), [head, 5]);
     };
     // 6 of the stem and 3 of a layer are 9, of which 4 are left; with 9 of three layers 13, of which 6 are left.
     let config = small(StemKind::Bare);
-    assert_eq!(channels(config.clone()), [[4, 9], [6, 13], [12, 5]]);
+    check(config.clone(), [[9, 4], [13, 6]], 12);
     let config = config.with_compression(0.7).with_stem_channels(Some(8));
-    assert_eq!(channels(config), [[7, 11], [11, 16], [17, 5]]);
+    check(config, [[11, 7], [16, 11]], 17);
 }
 
 /// A layer, a map, and what the layer makes of it in training.
