@@ -39,8 +39,7 @@ const GROUPS: usize = 3;
 /// ```
 #[derive(Config, Debug)]
 pub struct WideResNetConfig {
-    /// The number of layers, `6 n + 4`: three groups of `n` blocks of two convolutions; stem, head and two shortcuts are
-    /// counted as the others.
+    /// The number of convolutions, `6 n + 4`: the stem, three groups of `n` blocks of two, and three shortcuts.
     pub depth: usize,
     /// The channels, in multiples of 16, 32 and 64.
     pub width: usize,
