@@ -23,10 +23,9 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<TrainBackend, D> {
 /// Breaks when a layer is called without its recorder, as through the layer that it holds.
 #[test]
 fn every_layer_is_recorded() {
-    let network = small(StemKind::Bare).init(&Default::default());
+    let network = small(StemKind::Bare).init::<TrainBackend>(&Default::default());
     let images = random([2, 2, 8, 6]);
-    let (uncovered, covered) =
-        uncovered_and_covered(network, |it: &DenseNet<_>| it.forward(images.clone()));
+    let (uncovered, covered) = uncovered_and_covered(network, |it| it.forward(images.clone()));
 
     assert_eq!(uncovered, Vec::<String>::new());
     assert_eq!(covered, 2 + 6 * 2 + 2);

@@ -1,7 +1,7 @@
 //! The network as a whole; its arithmetic is compared in `tests/parity`.
 
 use burn::module::AutodiffModule;
-use burn::tensor::{Distribution, Tensor, s};
+use burn::tensor::{Distribution, Int, Tensor, s};
 
 use super::*;
 use crate::convolution::StemKind;
@@ -34,10 +34,11 @@ fn every_layer_is_recorded() {
         ),
     ];
     for (block, shortcut, layers) in layers {
-        let resnet = small(block, shortcut, StemKind::Small).init(&Default::default());
+        let config = small(block, shortcut, StemKind::Small);
+        let resnet = config.init::<TrainBackend>(&Default::default());
         let images = images([8, 6]);
         let (uncovered, covered) =
-            uncovered_and_covered(resnet, |resnet: &ResNet<_>| resnet.forward(images.clone()));
+            uncovered_and_covered(resnet, |resnet| resnet.forward(images.clone()));
 
         assert_eq!(uncovered, Vec::<String>::new());
         assert_eq!(covered, layers);
@@ -95,7 +96,7 @@ fn a_padded_shortcut_takes_every_other_position_and_puts_zeros_around_the_channe
         stride: 2,
         channels: 4,
     };
-    let input = Tensor::arange(0..2 * 3 * 5, &Default::default());
+    let input = Tensor::<TestBackend, 1, Int>::arange(0..2 * 3 * 5, &Default::default());
     let output = shortcut.forward(input.reshape([1, 2, 3, 5]).float());
 
     assert_eq!(output.dims(), [1, 4, 2, 3]);

@@ -21,11 +21,10 @@ fn images([height, width]: [usize; 2]) -> Tensor<TrainBackend, 4> {
 #[test]
 fn every_layer_is_recorded() {
     for (width, shortcuts) in [(1, 2), (2, 3)] {
-        let network = WideResNetConfig { width, ..small() }.init(&Default::default());
+        let config = WideResNetConfig { width, ..small() };
+        let network = config.init::<TrainBackend>(&Default::default());
         let images = images([8, 6]);
-        let (uncovered, covered) = uncovered_and_covered(network, |network: &WideResNet<_>| {
-            network.forward(images.clone())
-        });
+        let (uncovered, covered) = uncovered_and_covered(network, |it| it.forward(images.clone()));
 
         assert_eq!(uncovered, Vec::<String>::new());
         assert_eq!(covered, 2 + 6 * 2 + shortcuts);
