@@ -33,8 +33,8 @@ enum Block {
     Bottleneck,
 }
 
-/// The arguments of timm's and of torchvision's `DenseNet`. One whose name begins with an underscore changes no number: whether
-/// values are computed twice to save memory.
+/// The arguments of timm's and of torchvision's `DenseNet`. Those whose names begin with an underscore change no number: whether
+/// values are computed twice to save memory, and where poolings are of another kind that is not covered.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Arguments {
@@ -47,10 +47,14 @@ struct Arguments {
     stem_type: String,
     aa_layer: Value,
     global_pool: Option<String>,
+    act_layer: Option<String>,
+    norm_layer: Option<String>,
     drop_rate: f64,
     proj_drop_rate: f64,
     #[serde(rename = "memory_efficient")]
     _memory_efficient: bool,
+    #[serde(rename = "aa_stem_only")]
+    _aa_stem_only: bool,
 }
 
 impl<B: Backend> Network<B> for DenseNet<B> {
@@ -166,15 +170,19 @@ fn configured(
 impl Arguments {
     /// What a network has that is none of those here, or that cannot be compared.
     fn not_covered(&self) -> Option<&'static str> {
+        let otherwise =
+            |argument: &Option<String>, only| argument.as_ref().is_some_and(|it| it != only);
         let rates = [self.drop_rate, self.proj_drop_rate];
         let of_others = [
             (!self.stem_type.is_empty(), "has another stem"),
-            (!self.aa_layer.is_null(), "has another pooling"),
             (
-                self.global_pool
-                    .as_deref()
-                    .is_some_and(|pool| pool != "avg"),
+                otherwise(&self.global_pool, "avg") || !self.aa_layer.is_null(),
                 "has another pooling",
+            ),
+            (otherwise(&self.act_layer, "relu"), "has another activation"),
+            (
+                otherwise(&self.norm_layer, "batchnorm2d"),
+                "has another norm",
             ),
             (self.num_classes == Some(0), "has no head"),
             (rates.iter().any(|rate| *rate != 0.0), "drops at random"),

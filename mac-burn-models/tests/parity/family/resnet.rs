@@ -50,6 +50,9 @@ struct Arguments {
     output_stride: Option<usize>,
     replace_stride_with_dilation: Value,
     global_pool: Option<String>,
+    act_layer: Option<String>,
+    norm_layer: Option<String>,
+    aa_layer: Value,
     drop_rate: f64,
     drop_path_rate: f64,
     drop_block_rate: f64,
@@ -200,6 +203,8 @@ impl Arguments {
     /// What a network has that is none of those here, or that cannot be compared.
     fn not_covered(&self) -> Option<&'static str> {
         let other = |argument: Option<usize>, only: usize| argument.is_some_and(|it| it != only);
+        let otherwise =
+            |argument: &Option<String>, only| argument.as_ref().is_some_and(|it| it != only);
         let rates = [self.drop_rate, self.drop_path_rate, self.drop_block_rate];
         let dilates = match &self.replace_stride_with_dilation {
             Value::Array(stages) => stages.iter().any(|stage| *stage != Value::Bool(false)),
@@ -218,10 +223,13 @@ impl Arguments {
             (other(self.block_reduce_first, 1), "has another first block"),
             (other(self.output_stride, 32) || dilates, "is dilated"),
             (
-                self.global_pool
-                    .as_deref()
-                    .is_some_and(|pool| pool != "avg"),
+                otherwise(&self.global_pool, "avg") || !self.aa_layer.is_null(),
                 "has another pooling",
+            ),
+            (otherwise(&self.act_layer, "relu"), "has another activation"),
+            (
+                otherwise(&self.norm_layer, "batchnorm2d"),
+                "has another norm",
             ),
             (
                 self.channels
