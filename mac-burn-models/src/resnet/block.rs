@@ -18,6 +18,10 @@ pub enum BlockKind {
 ///
 /// Part of a [`Stage`](super::Stage).
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the blocks of a network are all of one kind, and their tensors are elsewhere"
+)]
 pub enum ResidualBlock<B: Backend> {
     /// Of the smaller networks.
     Basic(BasicBlock<B>),

@@ -114,6 +114,6 @@ impl WideResNetConfig {
 
     /// The channels that come out of the group of this index, counted from 0.
     pub(super) fn channels_of_group(&self, index: usize) -> usize {
-        CHANNELS * self.width << index
+        (CHANNELS * self.width) << index
     }
 }
