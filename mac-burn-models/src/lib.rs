@@ -3,20 +3,25 @@
 //! Each is made like a module of Burn, with a `Config` and its `init`, and is stored like one: the record of a network is
 //! that of the same network made of plain layers.
 
+pub mod convolution;
 pub mod deit;
+pub mod densenet;
 pub mod gpt;
 pub mod lenet;
 pub mod mlp;
 pub mod resnet;
 pub mod swin;
 pub mod transformer;
+pub mod wide_resnet;
 
 pub use deit::{Deit, DeitConfig};
+pub use densenet::{DenseNet, DenseNetConfig};
 pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use swin::{Swin, SwinConfig, SwinStageConfig};
+pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]
 mod testing;

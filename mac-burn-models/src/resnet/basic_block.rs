@@ -3,7 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
-use super::{ConvNorm, ResNetConfig, Shortcut};
+use super::{ResNetConfig, Shortcut};
+use crate::convolution::{ConvNorm, SquareConv};
 
 /// The block of the smaller networks: two 3×3 convolutions, of which the first has the stride.
 ///
@@ -27,10 +28,11 @@ impl<B: Backend> BasicBlock<B> {
         device: &B::Device,
     ) -> Self {
         let inner = [channels[1]; 2];
-        let initializer = &config.initializer;
+        let conv1 = SquareConv::new(channels, 3, &config.initializer).with_stride(stride);
+        let conv2 = SquareConv::new(inner, 3, &config.initializer);
         Self {
-            conv1: ConvNorm::new(channels, 3, stride, initializer, device),
-            conv2: ConvNorm::new(inner, 3, 1, initializer, device),
+            conv1: ConvNorm::new(conv1, device),
+            conv2: ConvNorm::new(conv2, device),
             shortcut: Shortcut::new(config, channels, stride, device),
         }
     }

@@ -22,6 +22,10 @@ pub enum BlockKind {
     reason = "a network has all its blocks of one kind"
 )]
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the blocks of a network are all of one kind, and their tensors are elsewhere"
+)]
 pub enum ResidualBlock<B: Backend> {
     /// Of the smaller networks.
     Basic(BasicBlock<B>),

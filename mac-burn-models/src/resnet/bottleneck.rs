@@ -3,9 +3,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
-use super::{ConvNorm, ResNetConfig, Shortcut};
+use super::{ResNetConfig, Shortcut};
+use crate::convolution::{ConvNorm, SquareConv};
 
-/// How many channels come out of a block for each of its 3×3 convolution.
+/// How many channels come out of a block for each of its 3×3 convolution, at a width of 64.
 pub(super) const EXPANSION: usize = 4;
 
 /// The block of the larger networks: a 1×1 convolution to fewer channels, a 3×3 convolution, and a 1×1 convolution to four
@@ -33,12 +34,16 @@ impl<B: Backend> Bottleneck<B> {
         device: &B::Device,
     ) -> Self {
         let [channels_in, channels_out] = channels;
-        let inner = channels_out / EXPANSION;
-        let initializer = &config.initializer;
+        let inner = config.channels_within(channels_out);
+        let conv =
+            |channels, kernel_size| SquareConv::new(channels, kernel_size, &config.initializer);
+        let conv2 = conv([inner, inner], 3)
+            .with_stride(stride)
+            .with_groups(config.groups);
         Self {
-            conv1: ConvNorm::new([channels_in, inner], 1, 1, initializer, device),
-            conv2: ConvNorm::new([inner, inner], 3, stride, initializer, device),
-            conv3: ConvNorm::new([inner, channels_out], 1, 1, initializer, device),
+            conv1: ConvNorm::new(conv([channels_in, inner], 1), device),
+            conv2: ConvNorm::new(conv2, device),
+            conv3: ConvNorm::new(conv([inner, channels_out], 1), device),
             shortcut: Shortcut::new(config, channels, stride, device),
         }
     }

@@ -1,12 +1,10 @@
-use std::f64::consts::SQRT_2;
-
 use burn::config::Config;
 use burn::module::Initializer;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 
 use super::bottleneck::EXPANSION;
-use super::{BlockKind, ResNet, ShortcutKind, Stage, Stem, StemKind};
+use super::{BlockKind, ResNet, ShortcutKind, Stage};
+use crate::convolution::{NORMAL_BY_FAN_OUT, Stem, StemKind, UNIFORM_BY_FAN_IN, linear};
 
 /// Configuration of a [`ResNet`].
 ///
@@ -47,6 +45,15 @@ pub struct ResNetConfig {
     /// Channels of the stem, and of the 3×3 convolutions of the first stage.
     #[config(default = 64)]
     pub channels: usize,
+    /// The width of bottlenecks in units of a 64th: 128 makes ResNet-50 the WRN-50-2 of the paper on wide residual networks,
+    /// with 68 883 240 parameters.
+    #[config(default = "WIDTH")]
+    pub width: usize,
+    /// Into how many groups the 3×3 convolutions of bottlenecks are divided, each of the width: 32 groups of width 4 make
+    /// ResNet-50 the ResNeXt-50 of S. Xie et al., [arXiv:1611.05431](https://arxiv.org/abs/1611.05431), with 25 028 904
+    /// parameters.
+    #[config(default = 1)]
+    pub groups: usize,
     /// Channels of the images.
     #[config(default = 3)]
     pub image_channels: usize,
@@ -61,42 +68,36 @@ pub struct ResNetConfig {
     pub head_initializer: Initializer,
 }
 
-/// Of K. He et al., arXiv:1502.01852, for the backward pass: what torchvision's ResNets start with.
-const NORMAL_BY_FAN_OUT: Initializer = Initializer::KaimingNormal {
-    gain: SQRT_2,
-    fan_out_only: true,
-};
-
-/// The same for the forward pass: what the definition of the CIFAR networks starts with.
-pub(super) const NORMAL_BY_FAN_IN: Initializer = Initializer::KaimingNormal {
-    gain: SQRT_2,
-    fan_out_only: false,
-};
-
-/// PyTorch's own default and Burn's, in ±1/√fan-in: the gain is 1/√3.
-pub(super) const UNIFORM_BY_FAN_IN: Initializer = Initializer::KaimingUniform {
-    gain: 0.577_350_269_189_625_8,
-    fan_out_only: false,
-};
+/// The unit of [`ResNetConfig::width`].
+const WIDTH: usize = 64;
 
 impl ResNetConfig {
     /// Initializes a new [`ResNet`].
     ///
     /// # Panics
-    /// If there is no stage, or a stage has no block.
+    /// If there is no stage, a stage has no block, or basic blocks have another `width` or `groups` than their own.
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResNet<B> {
         assert!(
             !self.blocks.is_empty() && !self.blocks.contains(&0),
             "a ResNet has stages, and each has blocks: blocks is {:?}",
             self.blocks
         );
+        assert!(
+            self.block == BlockKind::Bottleneck || (self.width, self.groups) == (WIDTH, 1),
+            "basic blocks have neither width nor groups: these are {} and {}",
+            self.width,
+            self.groups
+        );
         let stages = 0..self.blocks.len();
+        let last = self.blocks.len() - 1;
+        let size = [self.channels_of_stage(last), self.num_classes];
+        let channels = [self.image_channels, self.channels];
         ResNet {
-            stem: Stem::new(self, device),
+            stem: Stem::new(self.stem, channels, &self.initializer, device),
             stages: stages
                 .map(|stage| Stage::new(self, stage, device))
                 .collect(),
-            head: self.head(device).into(),
+            head: linear(size, &self.head_initializer, &UNIFORM_BY_FAN_IN, device).into(),
         }
     }
 
@@ -109,16 +110,8 @@ impl ResNetConfig {
         }
     }
 
-    fn head<B: Backend>(&self, device: &B::Device) -> Linear<B> {
-        let size = [
-            self.channels_of_stage(self.blocks.len() - 1),
-            self.num_classes,
-        ];
-        let [size_input, size_output] = size;
-        let mut head = LinearConfig::new(size_input, size_output).init(device);
-        head.weight =
-            self.head_initializer
-                .init_with(size, Some(size_input), Some(size_output), device);
-        head
+    /// The channels within a bottleneck of as many channels.
+    pub(super) fn channels_within(&self, channels: usize) -> usize {
+        channels / EXPANSION * self.width / WIDTH * self.groups
     }
 }

@@ -5,28 +5,26 @@
 //! shortcuts A, zeros for the channels that `x` does not have, and B, a projection wherever the shape changes.
 //!
 //! In one respect all definitions in use today differ from the paper, and so do these: the stride of a bottleneck is at its
-//! 3×3 convolution.
+//! 3×3 convolution. The stems are those of [`StemKind`](crate::convolution::StemKind).
 
 mod basic_block;
 mod block;
 mod bottleneck;
 mod config;
-pub(crate) mod conv;
-mod conv_norm;
 mod model;
 mod names;
 mod shortcut;
 mod stage;
-mod stem;
 mod variants;
 
 pub use basic_block::BasicBlock;
 pub use block::{BlockKind, ResidualBlock};
 pub use bottleneck::Bottleneck;
 pub use config::ResNetConfig;
-pub use conv_norm::ConvNorm;
 pub use model::ResNet;
 pub use names::{authors_name, timm_name};
 pub use shortcut::{Shortcut, ShortcutKind};
 pub use stage::Stage;
-pub use stem::{Stem, StemKind};
+
+#[cfg(test)]
+mod tests;

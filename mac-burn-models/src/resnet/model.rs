@@ -3,14 +3,13 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
-use super::conv::mean_over_positions;
-use super::{Stage, Stem};
+use super::Stage;
+use crate::convolution::{Stem, mean_over_positions};
 
 /// The residual network: a stem, stages of blocks, the mean over all positions, and a linear layer.
 ///
-/// Convolutions and head are recorded. The norms are Burn's: they normalize by the statistics of the batch in training, and
-/// by running ones elsewhere, of which Burn averages the variance of the batch and PyTorch its unbiased estimate, `n/(n − 1)`
-/// times as much.
+/// Convolutions and head are recorded. The norms are Burn's, see [`convolution`](crate::convolution) for their one difference
+/// from PyTorch's.
 ///
 /// Should be created with [`ResNetConfig`](super::ResNetConfig).
 #[derive(Module, Debug)]

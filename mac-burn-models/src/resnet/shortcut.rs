@@ -3,7 +3,8 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, s};
 
-use super::{ConvNorm, ResNetConfig};
+use super::ResNetConfig;
+use crate::convolution::{ConvNorm, SquareConv};
 
 /// What a shortcut does where its block changes the shape; elsewhere it is the identity.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -40,9 +41,9 @@ impl<B: Backend> Shortcut<B> {
         let [channels_in, channels_out] = channels;
         let changes = stride != 1 || channels_in != channels_out;
         let projects = changes && config.shortcut == ShortcutKind::Projection;
+        let projection = SquareConv::new(channels, 1, &config.initializer).with_stride(stride);
         Self {
-            projection: projects
-                .then(|| ConvNorm::new(channels, 1, stride, &config.initializer, device)),
+            projection: projects.then(|| ConvNorm::new(projection, device)),
             stride,
             channels: channels_out,
         }

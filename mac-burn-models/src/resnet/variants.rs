@@ -1,7 +1,7 @@
 //! The networks of the paper by their names, which count the layers.
 
-use super::config::{NORMAL_BY_FAN_IN, UNIFORM_BY_FAN_IN};
-use super::{BlockKind, ResNetConfig, ShortcutKind, StemKind};
+use super::{BlockKind, ResNetConfig, ShortcutKind};
+use crate::convolution::{NORMAL_BY_FAN_IN, StemKind, UNIFORM_BY_FAN_IN};
 
 /// Blocks of the stages of ResNet-18.
 const BLOCKS_18: [usize; 4] = [2, 2, 2, 2];

@@ -75,15 +75,15 @@ impl Batch {
         }
     }
 
-    /// How many values each channel of the images has in the batch when of so many rows and columns one is taken.
-    pub(crate) fn values_per_channel(&self, stride: usize) -> usize {
+    /// How many values a channel has in the batch where `left` of the rows, and of the columns, are left.
+    pub(crate) fn values_per_channel(&self, left: impl Fn(usize) -> usize) -> usize {
         let shape = self.input.shape.iter().enumerate();
 
         shape
             .map(|(dim, size)| match dim {
                 0 => *size,
                 1 => 1,
-                _ => size.div_ceil(stride),
+                _ => left(*size),
             })
             .product()
     }

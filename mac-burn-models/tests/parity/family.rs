@@ -1,16 +1,20 @@
 //! The families of networks that are covered.
 
 mod deit;
+mod densenet;
 mod extent;
 mod gpt;
 mod lenet;
 mod resnet;
 mod swin;
+mod wide_resnet;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
+pub(crate) use densenet::densenet;
 pub(crate) use gpt::gpt;
+pub(crate) use resnet::resnet;
 pub(crate) use swin::swin;
 
 use extent::Extent;
@@ -30,11 +34,13 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 5] = [
+    let families: [Build<B>; 7] = [
         deit::build,
         gpt::build,
         lenet::build,
         resnet::build,
+        wide_resnet::build,
+        densenet::build,
         swin::build,
     ];
     for build in families {

@@ -31,6 +31,8 @@ enum Source {
     Official { file: String, callable: String },
     /// A model of timm.
     Timm { model: String },
+    /// A model of torchvision.
+    Torchvision { model: String },
 }
 
 /// A tensor and the numbers that its values are made of: `offset + amplitude · wave^power`.
@@ -144,6 +146,7 @@ impl Fixture {
         let source = match &self.source {
             Source::Official { file, callable } => format!("{file}:{callable}"),
             Source::Timm { model } => format!("timm:{model}"),
+            Source::Torchvision { model } => format!("torchvision:{model}"),
         };
 
         Construction::new(&source, self.construction.clone())

@@ -29,10 +29,10 @@ pub(crate) trait Network<B: Backend>: Module<B> {
     /// - output: `[rows, classes]`
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError>;
 
-    /// Of how many rows, and columns, of the images the norm of this name in PyTorch sees one. For networks with norms
-    /// over the batch.
-    fn norm_stride(&self, _norm: &str) -> usize {
-        1
+    /// How many rows the norm of this name in PyTorch sees where images have `size`, and columns likewise. For networks with
+    /// norms over the batch.
+    fn size_at_norm(&self, _norm: &str, size: usize) -> usize {
+        size
     }
 }
 
@@ -152,7 +152,8 @@ where
         // Burn brings running statistics up to date when the mode changes.
         let after = Statistics::of(&self.model.valid(), self.name);
         let running = after.into_iter().zip(&before).map(|(after, before)| {
-            let samples = batch.values_per_channel(self.model.norm_stride(&after.name));
+            let left = |size| self.model.size_at_norm(&after.name, size);
+            let samples = batch.values_per_channel(left);
             after.into_pytorch(before, samples)
         });
 

@@ -1,14 +1,14 @@
-use burn::module::{Initializer, Module};
+use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacConv2d;
 
-use super::conv::conv;
+use super::SquareConv;
 
 /// A convolution and the batch norm after it, whose shift stands in for the convolution's bias.
 ///
-/// Every convolution of a [`ResNet`](super::ResNet) is part of one.
+/// Every convolution of a [`ResNet`](crate::ResNet) is followed by a norm.
 #[derive(Module, Debug)]
 pub struct ConvNorm<B: Backend> {
     /// The convolution, without a bias.
@@ -18,17 +18,10 @@ pub struct ConvNorm<B: Backend> {
 }
 
 impl<B: Backend> ConvNorm<B> {
-    /// `channels` is `[channels_in, channels_out]`; the kernel is odd, and padded by half of it.
-    pub(super) fn new(
-        channels: [usize; 2],
-        kernel_size: usize,
-        stride: usize,
-        initializer: &Initializer,
-        device: &B::Device,
-    ) -> Self {
+    pub(crate) fn new(conv: SquareConv, device: &B::Device) -> Self {
         Self {
-            conv: conv(channels, kernel_size, stride, initializer, device),
-            norm: BatchNormConfig::new(channels[1]).init(device),
+            conv: conv.init(device),
+            norm: BatchNormConfig::new(conv.channels_out()).init(device),
         }
     }
 
