@@ -15,6 +15,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/memory.rs"]
+mod memory;
 mod network;
 mod passes;
 mod steps;
@@ -22,10 +24,6 @@ mod steps;
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use harness::{OnBackend, Options, on_backends};
-use peak_alloc::PeakAlloc;
-
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
 
 fn main() {
     on_backends::<Models>();

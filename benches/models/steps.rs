@@ -1,5 +1,5 @@
-use crate::MEMORY;
 use crate::harness::{Comparison, Contender, Options, timed};
+use crate::memory;
 use crate::network::{Batch, Network};
 use burn::module::AutodiffModule;
 use burn::optim::decay::WeightDecayConfig;
@@ -101,16 +101,14 @@ fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     network: &impl Fn() -> Network<B, M>,
     optimizer: impl Optimizer<M, B> + 'static,
 ) -> Measured {
-    let before = MEMORY.current_usage();
+    let before = memory::allocated();
     let mut training = Training::new(network(), optimizer);
     (0..WARM_UP).for_each(|_| training.step());
-    MEMORY.reset_peak_usage();
-    training.step();
-    let peak = MEMORY.peak_usage() - before;
+    let peak = memory::peak(|| training.step()) - before;
     let device = training.batch.device.clone();
     Measured {
         contender: Contender {
-            cells: vec![name.into(), (peak >> 20).to_string()],
+            cells: vec![name.into(), memory::mebibytes(peak)],
             work: Box::new(move || timed::<B, _>(&device, || training.step()).0),
         },
         peak,
