@@ -93,20 +93,45 @@ impl<B: AutodiffBackend> Loaders<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Tensor;
+    use burn::tensor::backend::Backend;
+
     use crate::backend::Training;
-    use crate::digits::{DigitsBatcher, DigitsDataset};
+    use crate::digits::{DigitItem, DigitsBatcher, DigitsDataset};
+
+    /// Makes batches that tell the seed of their epoch.
+    #[derive(Clone)]
+    struct SeedBatcher(u64);
+
+    impl EpochBatcher for SeedBatcher {
+        fn of_epoch(&self, seed: u64) -> Self {
+            Self(seed)
+        }
+    }
+
+    impl<B: Backend> Batcher<B, DigitItem, ImageBatch<B>> for SeedBatcher {
+        fn batch(&self, items: Vec<DigitItem>, device: &B::Device) -> ImageBatch<B> {
+            ImageBatch {
+                images: Tensor::zeros([items.len(), 1, 1, 1], device),
+                targets: Tensor::full([items.len()], self.0 as i64, device),
+            }
+        }
+    }
 
     fn course() -> Course {
         Course::new().with_batch_size(8)
     }
 
-    fn loaders(course: &Course, done: usize, workers: usize) -> Loaders<Training> {
-        let data = ImageData {
+    fn data<Bt>(batcher: Bt) -> ImageData<PartialDataset<DigitsDataset, DigitItem>, Bt> {
+        ImageData {
             train: PartialDataset::new(DigitsDataset::train(), 0, 50),
             valid: PartialDataset::new(DigitsDataset::test(), 0, 8),
-            batcher: DigitsBatcher,
-        };
-        Loaders::new(data, course, done, workers)
+            batcher,
+        }
+    }
+
+    fn loaders(course: &Course, done: usize, workers: usize) -> Loaders<Training> {
+        Loaders::new(data(DigitsBatcher), course, done, workers)
     }
 
     fn next_labels(loaders: &Loaders<Training>) -> Vec<i64> {
@@ -128,6 +153,20 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(labels(0, 1), [first, second.clone()]);
         assert_eq!(labels(1, 0)[0], second);
+    }
+
+    /// Without it, all epochs would see the same crops of the images, or a resumed run those of its first epochs.
+    #[test]
+    fn the_images_of_an_epoch_are_changed_by_the_seed_of_the_epoch() {
+        let course = course();
+        let loaders = |done| Loaders::<Training>::new(data(SeedBatcher(7)), &course, done, 0);
+        let seeds = [0, 1].map(|epoch| vec![course.order_seed(epoch) as i64; 50]);
+
+        let whole = loaders(0);
+        assert_eq!([(); 2].map(|()| next_labels(&whole)), seeds);
+        assert_eq!(next_labels(&loaders(1)), seeds[1]);
+        let valid = whole.valid.iter().next().expect("there is one");
+        assert_eq!(valid.targets.into_data().iter::<i64>().next(), Some(7));
     }
 
     #[test]

@@ -38,6 +38,9 @@ fn cropped(pixels: &[u8], size: usize, padding: usize, [top, left]: [usize; 2]) 
     // The columns that image and crop share: the crop begins `left - padding` to the right of the image.
     let (from, to) = (left.saturating_sub(padding), padding.saturating_sub(left));
     let width = size.saturating_sub(from.max(to));
+    if width == 0 {
+        return crop;
+    }
     let channels = pixels.chunks(size * size).zip(crop.chunks_mut(size * size));
     for (image, crop) in channels {
         for (row, target) in crop.chunks_mut(size).enumerate() {
@@ -88,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_crop_of_nothing_but_the_frame_is_zeros() {
-        assert_eq!(cropped(&image(0).pixels, 3, 4, [0, 8]), [0; 18]);
+        for corner in [[0, 8], [4, 0], [4, 8], [8, 4]] {
+            assert_eq!(cropped(&image(0).pixels, 3, 4, corner), [0; 18]);
+        }
     }
 
     #[test]
