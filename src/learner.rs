@@ -6,18 +6,27 @@
 //!   between two recordings and two refreshes;
 //! - [`AtomicRecorder`] stores them in full precision, and never half;
 //! - [`EpochLoader`] makes the order of the images depend on seed and epoch alone, where Burn's shuffled loader goes on
-//!   from the epochs that it has seen.
+//!   from the epochs that it has seen;
+//! - an [`EpochBatcher`] that changes images at random does so by the seed of the epoch and the image alone.
 
+mod artifacts;
 mod atomic_recorder;
 mod checkpoints;
 mod classifier;
+mod course;
+mod epoch_batcher;
 mod epoch_loader;
 mod loaders;
+mod plain_renderer;
 mod run;
 
+pub use artifacts::Artifacts;
 pub use atomic_recorder::AtomicRecorder;
 pub use checkpoints::{checkpoint, whole_checkpoints};
-pub use classifier::Classifier;
+pub use classifier::{Classifier, TrainableNetwork};
+pub use course::Course;
+pub use epoch_batcher::EpochBatcher;
 pub use epoch_loader::EpochLoader;
-pub use loaders::{Data, Loaders};
-pub use run::{Components, Run, RunConfig};
+pub use loaders::Loaders;
+pub use plain_renderer::PlainRenderer;
+pub use run::{Components, Run};

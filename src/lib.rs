@@ -3,14 +3,20 @@
 
 pub mod accuracy;
 pub mod backend;
+mod caught;
+pub mod cifar;
 pub mod command_line;
 pub mod digits;
 pub mod exit;
+pub mod image_batch;
+pub mod image_data;
 pub mod image_folder;
+pub mod image_network;
 pub mod interval;
 pub mod learner;
 pub mod mnist;
 pub mod no_device;
 pub mod optimizer_choice;
+pub mod small_images;
 pub mod tasks;
 pub mod training;
