@@ -79,7 +79,7 @@ impl Layout {
 
     /// A transpose is its own inverse.
     fn exchanged(&self, values: TensorData) -> TensorData {
-        match (self.is_transposed(), values.shape.dims.as_slice()) {
+        match (self.is_transposed(), values.shape.as_slice()) {
             (true, &[rows, columns]) => transposed(&values, rows, columns),
             _ => values,
         }

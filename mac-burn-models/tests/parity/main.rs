@@ -21,7 +21,6 @@ mod family;
 mod file;
 mod fill;
 mod fixture;
-mod layout;
 mod mistakes;
 mod passes;
 mod subject;
@@ -34,6 +33,8 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
 };
+
+use mac_burn_models::pytorch as layout;
 
 use crate::{
     comparison::{Precision, compare},
