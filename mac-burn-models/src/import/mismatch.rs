@@ -164,7 +164,10 @@ mod tests {
             "23 missing, 1 of another shape, 1 of another type, 1 not tied"
         );
         assert_eq!(lines[1..3], ["missing:", "  layers.10"]);
-        assert_eq!(lines[21..24], ["  layers.29", "  and 3 more", "of another shape:"]);
+        assert_eq!(
+            lines[21..24],
+            ["  layers.29", "  and 3 more", "of another shape:"]
+        );
         let shapes = "  head: [10, 3] in the network, [3, 10] in the file, its transpose";
         assert_eq!(lines[24], shapes);
         assert!(!mismatch.is_empty());

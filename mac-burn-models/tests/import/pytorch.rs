@@ -1,0 +1,115 @@
+//! Files that PyTorch wrote: the network gives what PyTorch's gives. `tests/fixtures/weights/make.py` wrote them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use mac_burn_models::import::load;
+use mac_burn_models::{deit, gpt};
+
+use crate::networks::{self, Single};
+
+/// The largest difference of a logit, of the largest logit. Single precision leaves up to 2e-6 in these networks; a weight
+/// that is transposed, or at the place of another, changes the first digit.
+const ROUNDING: f64 = 2e-5;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/weights")
+        .join(name)
+}
+
+/// The images that PyTorch's network saw, the sine of each index.
+fn images(shape: [usize; 4]) -> Tensor<Single, 4> {
+    let count: usize = shape.iter().product();
+    let values: Vec<f32> = (0..count)
+        .map(|index| (index as f64).sin() as f32)
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), &Default::default())
+}
+
+/// The tokens that PyTorch's network saw.
+fn tokens() -> Tensor<Single, 2, Int> {
+    let tokens: Vec<i64> = (0..16).map(|index| index % 11).collect();
+    Tensor::from_data(TensorData::new(tokens, [2, 8]), &Default::default())
+}
+
+/// Asserts that these are the logits that PyTorch's network gave.
+fn assert_logits<const D: usize>(network: &str, found: Tensor<Single, D>) {
+    let text = fs::read_to_string(file("logits.json")).expect("the fixture is there");
+    let logits: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let expected: Vec<f64> = serde_json::from_value(logits[network].clone())
+        .expect("the network is among those of the fixture");
+    let found: Vec<f64> = found.into_data().iter().collect();
+
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let difference = (found - expected).abs() / largest;
+        assert!(difference < ROUNDING, "{index}: {found} for {expected}");
+    }
+}
+
+/// Of timm, in half precision. Breaks when a name or a layout is not timm's, or values are not converted.
+#[test]
+fn deit_of_a_safetensors_file() {
+    let network = load(networks::deit(), file("deit.safetensors"), deit::timm_name);
+    let network = network.expect("the file has this network");
+    assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+}
+
+/// As `safetensors.torch.save_model` leaves it: with `lm_head.weight` and no `transformer.wte.weight`, and with masks.
+/// Breaks when the one is not taken for the other, or masks count as weights.
+#[test]
+fn gpt_of_a_safetensors_file() {
+    let network = load(networks::gpt(), file("gpt.safetensors"), gpt::authors_name);
+    let network = network.expect("the file has this network");
+    assert_logits("gpt", network.forward(tokens()));
+}
+
+#[cfg(feature = "pth")]
+mod pickled {
+    use mac_burn_models::{lenet, swin};
+
+    use super::*;
+
+    /// A state and nothing else. Breaks like the test of DeiT.
+    #[test]
+    fn lenet() {
+        let network = load(networks::lenet(), file("lenet.pth"), lenet::authors_name);
+        let network = network.expect("the file has this network");
+        assert_logits("lenet", network.forward(images([2, 1, 16, 16])));
+    }
+
+    /// A state below `model`, with the buffers of older versions of timm. Breaks when these count as weights, or what is
+    /// next to the state does.
+    #[test]
+    fn swin() {
+        let network = load(networks::swin(), file("swin.pth"), swin::timm_name);
+        let network = network.expect("the file has this network");
+        assert_logits("swin", network.forward(images([2, 3, 16, 16])));
+    }
+
+    /// A checkpoint of nanoGPT's training script with a compiled network, both tied tensors and the optimizer's state.
+    #[test]
+    fn gpt() {
+        let network = load(networks::gpt(), file("gpt.pt"), gpt::authors_name);
+        let network = network.expect("the file has this network");
+        assert_logits("gpt", network.forward(tokens()));
+    }
+}
+
+/// Breaks when the reason does not say what helps.
+#[cfg(not(feature = "pth"))]
+#[test]
+fn a_pickled_file_needs_a_feature() {
+    let path = file("lenet.pth");
+    let error = load(
+        networks::lenet::<Single>(),
+        path,
+        mac_burn_models::lenet::authors_name,
+    );
+    let error = error.expect_err("there is no reader").to_string();
+    assert!(error.contains("lenet.pth: "), "{error}");
+    assert!(error.contains("`pth`"), "{error}");
+}
