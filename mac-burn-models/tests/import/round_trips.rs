@@ -14,7 +14,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::files;
 use crate::networks::{self, Single};
-use crate::parameters::{Parameter, filled, parameters};
+use crate::parameters::{filled, parameters};
 
 fn folder() -> TempDir {
     tempdir().expect("a temporary folder can be made")
@@ -173,15 +173,4 @@ fn what_cannot_be_stored_replaces_nothing() {
     assert!(matches!(error, Err(ExportError::Write { .. })), "{error:?}");
     let left = folder.path().read_dir().expect("the folder is there");
     assert_eq!(left.count(), 2, "the unfinished file is left");
-}
-
-/// Breaks when the same values are another parameter's.
-#[test]
-fn a_parameter_is_told_from_another() {
-    let network = filled(networks::deit::<Single>(), 1);
-    let parameters: Vec<Parameter> = parameters(&network);
-    for (index, parameter) in parameters.iter().enumerate() {
-        let others = &parameters[index + 1..];
-        assert!(others.iter().all(|other| other.values != parameter.values));
-    }
 }
