@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
+use mac_burn_models::export::save;
 use mac_burn_models::import::load;
 use mac_burn_models::{deit, gpt};
+use tempfile::tempdir;
 
+use crate::files;
 use crate::networks::{self, Single};
 
 /// The largest difference of a logit, of the largest logit. Single precision leaves up to 2e-6 in these networks; a weight
@@ -65,6 +68,26 @@ fn gpt_of_a_safetensors_file() {
     let network = load(networks::gpt(), file("gpt.safetensors"), gpt::authors_name);
     let network = network.expect("the file has this network");
     assert_logits("gpt", network.forward(tokens()));
+}
+
+/// Breaks when what is exported is not, byte by byte, what PyTorch stored: the other way than the tests of logits go.
+#[test]
+fn what_pytorch_stored_is_stored_again() {
+    let network = load(
+        networks::gpt::<Single>(),
+        file("gpt.safetensors"),
+        gpt::authors_name,
+    );
+    let network = network.expect("the file has this network");
+    let folder = tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("gpt.safetensors");
+    save(&network, &path, gpt::authors_name).expect("the folder can be written to");
+
+    let mut expected = files::read(&file("gpt.safetensors"));
+    expected.retain(|name, _| !name.ends_with("attn.bias"));
+    let head = expected["lm_head.weight"].clone();
+    expected.insert("transformer.wte.weight".to_owned(), head);
+    assert_eq!(files::read(&path), expected);
 }
 
 #[cfg(feature = "pth")]
