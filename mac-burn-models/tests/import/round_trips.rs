@@ -120,10 +120,8 @@ fn values_are_laid_out_as_pytorch_does() {
 
     let file = files::read(&path);
     let linear = network.fc1.weight.val();
-    assert_eq!(
-        (linear.dims(), &file["L1.weight"].shape),
-        ([3, 6], &vec![6, 3])
-    );
+    assert_eq!(linear.dims(), [3, 6]);
+    assert_eq!(file["L1.weight"].shape, [6, 3]);
     let [out, into] = [4, 1];
     let here: f32 = linear.slice([into..into + 1, out..out + 1]).into_scalar();
     assert_eq!(file["L1.weight"].values()[out * 3 + into], here);
