@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Names, shapes and layout are those of PyTorch's `state_dict`, values have the network's own type. What PyTorch lists
-//! twice is twice in the file: the table of GPT's tokens is also `lm_head.weight`. Buffers that PyTorch makes of shapes or
-//! counts are not in it; `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes
+//! twice is twice in the file: the table of GPT's tokens is also `lm_head.weight`. Buffers that PyTorch makes of shapes
+//! or counts are not in it; `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes
 //! `strict=False` for these.
 
 mod collector;
@@ -40,9 +40,9 @@ use crate::pytorch::conventions::copy_of;
 
 /// Stores the weights of a module in a `.safetensors` file for PyTorch.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). The file is
-/// written next to its place with `.unfinished` added to its name, and renamed; a file of this name is replaced, and left
-/// as it is if there is an error. The values of one tensor at a time are on the host.
+/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). The
+/// file is written next to its place with `.unfinished` added to its name, and renamed; a file of this name is
+/// replaced, and left as it is if there is an error. The values of one tensor at a time are on the host.
 ///
 /// # Errors
 ///

@@ -118,8 +118,8 @@ fn pickled(_path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
 mod tests {
     use super::*;
 
-    /// Breaks when the weights of another part than the network's are taken, or a name of the network's own that is also
-    /// one of a wrapping is cut off.
+    /// Breaks when the weights of another part than the network's are taken, or a name of the network's own that is
+    /// also one of a wrapping is cut off.
     #[test]
     fn a_wrapping_is_made_of_wrappers_alone() {
         let expected = BTreeSet::from(["head.weight", "model.0.weight"]);

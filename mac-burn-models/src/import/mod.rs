@@ -18,9 +18,9 @@
 //! # Files
 //!
 //! - `.safetensors`;
-//! - `.pth`, `.pt`, `.bin`, `.ckpt` and `.tar`, which `torch.save` wrote, with the feature `pth`. Burn's reader does not
-//!   look at strides: a tensor that is not contiguous in the file, such as a kernel in `channels_last`, is read in the
-//!   wrong order. PyTorch's `contiguous` before storing helps, and so does safetensors, which stores nothing else.
+//! - `.pth`, `.pt`, `.bin`, `.ckpt` and `.tar`, which `torch.save` wrote, with the feature `pth`. Burn's reader does
+//!   not look at strides: a tensor that is not contiguous in the file, such as a kernel in `channels_last`, is read in
+//!   the wrong order. PyTorch's `contiguous` before storing helps, and so does safetensors, which stores nothing else.
 //!
 //! The weights may be the whole file or a part of it: they are taken from below `state_dict`, `model_state_dict`,
 //! `model`, `module` or `_orig_mod`, or several of these, as the training scripts of timm and nanoGPT, data parallelism
@@ -28,22 +28,22 @@
 //!
 //! # Tensors
 //!
-//! Every tensor of the network must be in the file and the other way round, with the same shape; otherwise a [`Mismatch`]
-//! lists all that is not so. Linear weights are transposed, and values of `f16`, `bf16`, `f32` and `f64` become values of
-//! the network's own type. Projections to queries, keys and values are one tensor here as in PyTorch.
+//! Every tensor of the network must be in the file and the other way round, with the same shape; otherwise a
+//! [`Mismatch`] lists all that is not so. Linear weights are transposed, and values of `f16`, `bf16`, `f32` and `f64`
+//! become values of the network's own type. Projections to queries, keys and values are one tensor here as in PyTorch.
 //!
-//! Two kinds of tensors may be in the file besides. Buffers that PyTorch makes of shapes or counts are passed over: those
-//! whose names end in `num_batches_tracked`, `relative_position_index`, `attn_mask`, `attn.bias` or `attn.masked_bias`.
-//! And a tied tensor is listed twice by PyTorch: nanoGPT's `lm_head.weight` must have the values of
+//! Two kinds of tensors may be in the file besides. Buffers that PyTorch makes of shapes or counts are passed over:
+//! those whose names end in `num_batches_tracked`, `relative_position_index`, `attn_mask`, `attn.bias` or
+//! `attn.masked_bias`. And a tied tensor is listed twice by PyTorch: nanoGPT's `lm_head.weight` must have the values of
 //! `transformer.wte.weight`. One of the two is enough, since safetensors keeps but one.
 //!
 //! # Weights of other definitions
 //!
-//! A family has names for the definitions that its `names` list, timm's and those of MAC's authors. Other definitions of
-//! a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is refused
-//! as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network with
-//! [`approximate_gelu`](crate::GptConfig::approximate_gelu). Microsoft's Swin merges patches at the end of a stage and
-//! not, as timm's, at the start of the next.
+//! A family has names for the definitions that its `names` list, timm's and those of MAC's authors. Other definitions
+//! of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is
+//! refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
+//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu). Microsoft's Swin merges patches at the end of a stage
+//! and not, as timm's, at the start of the next.
 
 mod checkpoint;
 mod compare;
@@ -68,14 +68,15 @@ use crate::pytorch::Name;
 
 /// The module with the weights of a file that PyTorch stored, in place of its own.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). Parameters
-/// keep their ids, so that an optimizer's record still belongs to them. What was not initialized yet is never drawn, so a
-/// network may come straight from its configuration. The whole file is read into memory before the first parameter is set.
+/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name).
+/// Parameters keep their ids, so that an optimizer's record still belongs to them. What was not initialized yet is
+/// never drawn, so a network may come straight from its configuration. The whole file is read into memory before the
+/// first parameter is set.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or if it and the module do not have the same tensors. No parameter was changed then, those
-/// of clones of the module included, with which it shares the running statistics of norms.
+/// If the file cannot be read, or if it and the module do not have the same tensors. No parameter was changed then,
+/// those of clones of the module included, with which it shares the running statistics of norms.
 ///
 /// # Panics
 ///

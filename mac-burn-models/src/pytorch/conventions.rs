@@ -1,7 +1,7 @@
 //! What a `state_dict` lists besides the parameters of a module.
 
-/// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of GPT
-/// is the table of its tokens.
+/// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of
+/// GPT is the table of its tokens.
 const TIED: [(&str, &str); 1] = [("lm_head.weight", "transformer.wte.weight")];
 
 /// How the names of buffers end that PyTorch makes of shapes, or counts, and no module of this crate has: batches that

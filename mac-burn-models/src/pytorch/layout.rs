@@ -5,8 +5,8 @@ pub type Name = fn(&str) -> String;
 
 /// The way from a module to one of its parameters, which tells how PyTorch names and lays out the parameter.
 ///
-/// A [`ModuleVisitor`](burn::module::ModuleVisitor) or [`ModuleMapper`](burn::module::ModuleMapper) keeps one, and hands
-/// it what it is told of entering and leaving modules. Linear layers are the only ones whose weight Burn lays out
+/// A [`ModuleVisitor`](burn::module::ModuleVisitor) or [`ModuleMapper`](burn::module::ModuleMapper) keeps one, and
+/// hands it what it is told of entering and leaving modules. Linear layers are the only ones whose weight Burn lays out
 /// otherwise: `[in, out]`, where PyTorch has `[out, in]`.
 ///
 /// ```
@@ -111,8 +111,8 @@ fn transposed(values: &TensorData, rows: usize, columns: usize) -> TensorData {
 mod tests {
     use super::*;
 
-    /// Breaks when the elements of another type than the test's own are cut or mixed, or a weight of another layer than a
-    /// linear one is transposed.
+    /// Breaks when the elements of another type than the test's own are cut or mixed, or a weight of another layer than
+    /// a linear one is transposed.
     #[test]
     fn a_transpose_goes_there_and_back() {
         let mut layout = Layout::new(str::to_owned);

@@ -12,8 +12,8 @@ use tempfile::tempdir;
 use crate::files;
 use crate::networks::{self, Single};
 
-/// The largest difference of a logit, of the largest logit. Single precision leaves up to 2e-6 in these networks; a weight
-/// that is transposed, or at the place of another, changes the first digit.
+/// The largest difference of a logit, of the largest logit. Single precision leaves up to 2e-6 in these networks; a
+/// weight that is transposed, or at the place of another, changes the first digit.
 const ROUNDING: f64 = 2e-5;
 
 fn file(name: &str) -> PathBuf {
@@ -104,8 +104,8 @@ mod pickled {
         assert_logits("lenet", network.forward(images([2, 1, 16, 16])));
     }
 
-    /// A state below `model`, with the buffers of older versions of timm. Breaks when these count as weights, or what is
-    /// next to the state does.
+    /// A state below `model`, with the buffers of older versions of timm. Breaks when these count as weights, or what
+    /// is next to the state does.
     #[test]
     fn swin() {
         let network = load(networks::swin(), file("swin.pth"), swin::timm_name);

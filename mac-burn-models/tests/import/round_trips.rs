@@ -55,8 +55,8 @@ fn every_family_makes_the_trip() {
     assert_round_trip(networks::gpt, gpt::authors_name);
 }
 
-/// Asserts that the file of a network has the names and shapes that a fixture of the test `parity` has from PyTorch, and
-/// `besides`.
+/// Asserts that the file of a network has the names and shapes that a fixture of the test `parity` has from PyTorch,
+/// and `besides`.
 fn assert_like_pytorch(
     network: impl Module<Single>,
     name: Name,

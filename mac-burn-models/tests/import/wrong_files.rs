@@ -95,7 +95,8 @@ fn assert_refused<M: Module<Single>>(network: M, name: Name, renamed: [&str; 2],
     }
 }
 
-/// Breaks when an error ends the search for others, something is loaded in spite of it, or a family is treated otherwise.
+/// Breaks when an error ends the search for others, something is loaded in spite of it, or a family is treated
+/// otherwise.
 #[test]
 fn all_that_is_wrong_is_listed() {
     let renamed = ["conv1.weight", "L2.bias"];
@@ -110,8 +111,8 @@ fn all_that_is_wrong_is_listed() {
     assert_refused(networks::gpt(), gpt::authors_name, renamed, turned);
 }
 
-/// Breaks when values of an embedding and a head that learned apart are taken for tied ones, or the file's order decides
-/// which of them is.
+/// Breaks when values of an embedding and a head that learned apart are taken for tied ones, or the file's order
+/// decides which of them is.
 #[test]
 fn a_head_that_is_not_tied_is_an_error() {
     let network = filled(networks::gpt::<Single>(), 1);
@@ -149,8 +150,8 @@ fn values_that_are_no_floating_point_numbers_are_an_error() {
     assert_eq!(mismatch(&network, &path, lenet::authors_name), expected);
 }
 
-/// The running statistics of a norm are shared by its clones, and would not come back. Breaks when the count of batches is
-/// a weight, or statistics are set before everything is known to be right.
+/// The running statistics of a norm are shared by its clones, and would not come back. Breaks when the count of batches
+/// is a weight, or statistics are set before everything is known to be right.
 #[test]
 fn running_statistics_are_loaded_and_left_alone() {
     let name: Name = |path| path.replace("gamma", "weight").replace("beta", "bias");
