@@ -58,9 +58,12 @@ pub(crate) fn read(path: &Path) -> Tensors {
 }
 
 pub(crate) fn write(path: &Path, tensors: &Tensors) {
-    let views = tensors.iter().map(|(name, stored)| {
-        let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes);
-        (name, view.expect("the bytes are those of the shape"))
-    });
-    safetensors::serialize_to_file(views, None, path).expect("the folder can be written to");
+    let views: BTreeMap<&String, TensorView> = tensors
+        .iter()
+        .map(|(name, stored)| {
+            let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes);
+            (name, view.expect("the bytes are those of the shape"))
+        })
+        .collect();
+    safetensors::serialize_to_file(&views, None, path).expect("the folder can be written to");
 }
