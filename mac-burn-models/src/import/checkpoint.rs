@@ -104,9 +104,24 @@ fn safetensors(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
 
 #[cfg(feature = "pth")]
 fn pickled(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
+    check_storages(path)?;
     let reader = burn_store::pytorch::PytorchReader::new(path)?;
 
     Ok(reader.into_tensors().into_iter().collect())
+}
+
+/// Reads the storages of an archive with their checksums: Burn's reader takes one that it cannot read for zeros.
+#[cfg(feature = "pth")]
+fn check_storages(path: &Path) -> std::io::Result<()> {
+    // PyTorch's formats before version 1.6 are no archives, and have no checksums.
+    let Ok(archive) = burn_store::pytorch::lazy_data::ZipSource::new(path.to_owned()) else {
+        return Ok(());
+    };
+    for storage in archive.data_files() {
+        archive.read_file(&storage)?;
+    }
+
+    Ok(())
 }
 
 #[cfg(not(feature = "pth"))]

@@ -92,6 +92,7 @@ fn what_pytorch_stored_is_stored_again() {
 
 #[cfg(feature = "pth")]
 mod pickled {
+    use mac_burn_models::import::ImportError;
     use mac_burn_models::{lenet, swin};
 
     use super::*;
@@ -119,6 +120,25 @@ mod pickled {
         let network = load(networks::gpt(), file("gpt.pt"), gpt::authors_name);
         let network = network.expect("the file has this network");
         assert_logits("gpt", network.forward(tokens()));
+    }
+
+    /// Breaks when a storage that does not fit its checksum is read as zeros, or as it is.
+    #[test]
+    fn a_damaged_storage_is_an_error() {
+        let mut bytes = fs::read(file("lenet.pth")).expect("the fixture is there");
+        let name = b"lenet/data/0";
+        let windows = bytes.windows(name.len());
+        let at = windows.into_iter().position(|window| window == name);
+        let at = at.expect("PyTorch names its storages");
+        // The length of what is between the name and the storage is in the two bytes before the name.
+        let between = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]);
+        bytes[at + name.len() + usize::from(between) + 1] ^= 1;
+        let folder = tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("lenet.pth");
+        fs::write(&path, bytes).expect("the folder can be written to");
+
+        let error = load(networks::lenet::<Single>(), &path, lenet::authors_name);
+        assert!(matches!(error, Err(ImportError::Read { .. })), "{error:?}");
     }
 }
 
