@@ -127,8 +127,7 @@ mod pickled {
     fn a_damaged_storage_is_an_error() {
         let mut bytes = fs::read(file("lenet.pth")).expect("the fixture is there");
         let name = b"lenet/data/0";
-        let windows = bytes.windows(name.len());
-        let at = windows.into_iter().position(|window| window == name);
+        let at = bytes.windows(name.len()).position(|bytes| bytes == name);
         let at = at.expect("PyTorch names its storages");
         // The length of what is between the name and the storage is in the two bytes before the name.
         let between = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]);
