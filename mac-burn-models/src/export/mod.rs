@@ -72,12 +72,15 @@ pub fn save<B: Backend, M: Module<B>>(
 /// The tensors by their names, in the order of the module.
 type Tensors = Vec<(String, Exported)>;
 
-fn check_names(tensors: &Tensors) -> Result<(), ExportError> {
+fn check_names(tensors: &[(String, Exported)]) -> Result<(), ExportError> {
     let mut names = BTreeSet::new();
-    match tensors.iter().find(|(name, _)| !names.insert(name)) {
-        Some((name, _)) => Err(ExportError::SameName { name: name.clone() }),
-        None => Ok(()),
+    for (name, _) in tensors {
+        if !names.insert(name) {
+            return Err(ExportError::SameName { name: name.clone() });
+        }
     }
+
+    Ok(())
 }
 
 /// Lists the tensors a second time that PyTorch lists twice, unless the module has one of that name itself.
