@@ -1,5 +1,6 @@
 //! Command line options that are numbers of an interval.
 
+use clap::builder::RangedU64ValueParser;
 use std::ops::{Bound, RangeBounds};
 
 /// A parser, for clap's `value_parser`, of the numbers in `interval`; the error for any other text says which
@@ -22,6 +23,11 @@ where
             .filter(|number| interval.contains(number))
             .ok_or_else(|| format!("must be a number in {}", notation(&interval)))
     }
+}
+
+/// A parser, for clap's `value_parser`, of whole numbers above 0.
+pub fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 fn notation(interval: &impl RangeBounds<f64>) -> String {

@@ -3,6 +3,7 @@
 
 pub mod accuracy;
 pub mod backend;
+pub mod command_line;
 pub mod digits;
 pub mod exit;
 pub mod image_folder;

@@ -15,9 +15,16 @@ mod machine;
 mod options;
 mod ratio;
 
-pub(crate) use backends::{OnBackend, on_backends};
 pub(crate) use comparison::{Comparison, Contender};
 pub(crate) use options::Options;
+#[allow(
+    unused_imports,
+    reason = "a benchmark takes its backends one by one, or lets them take turns"
+)]
+pub(crate) use {
+    backends::{OnBackend, on_backends},
+    machine::describe_machine,
+};
 
 use burn::tensor::backend::Backend;
 use std::time::{Duration, Instant};

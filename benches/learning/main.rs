@@ -38,8 +38,6 @@ use trial::Trial;
 
 /// Chooses the learning rates.
 const TUNING_SEED: u64 = 0;
-/// What the table is of.
-const SEEDS: [u64; 3] = [1, 2, 3];
 
 const OPTIMIZERS: [OptimizerChoice; 3] = [
     OptimizerChoice::Mac,
@@ -120,10 +118,16 @@ where
         table::Row {
             optimizer,
             lr,
-            outcomes: SEEDS.map(|seed| run(optimizer, lr, seed)).into(),
+            outcomes: options
+                .seeds()
+                .map(|seed| run(optimizer, lr, seed))
+                .collect(),
         }
     });
-    println!("\n{}\n", table::Standings(rows.collect()));
+    let standings = table::Standings(rows.collect());
+    if options.seeds().next().is_some() {
+        println!("\n{standings}\n");
+    }
 }
 
 /// Trains once. What a run that diverges has seen is its outcome as well.

@@ -18,8 +18,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = STEPS)]
     steps: usize,
     /// A learning rate to try; may be repeated
-    #[arg(long, default_values_t = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])]
+    #[arg(long, default_values_t = [3e-3, 1e-2, 3e-2, 1e-1, 3e-1])]
     grid: Vec<f64>,
+    /// Seeds that the table is of; with 0, only the learning rates are tried
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
     /// What the optimizers have besides the learning rate.
     #[command(flatten)]
     pub(crate) optimizer: OptimizerArgs,
@@ -39,6 +42,11 @@ impl Options {
 
     pub(crate) fn steps(&self) -> usize {
         if self.quick() { 2 } else { self.steps }
+    }
+
+    /// What the table is of; the seed before these chooses the learning rates.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
+        1..=self.seeds
     }
 
     pub(crate) fn grid(&self) -> &[f64] {

@@ -48,10 +48,10 @@ where
     let mac = MacConfig::new()
         .with_momentum(MOMENTUM)
         .with_weight_decay(WEIGHT_DECAY)
-        .with_guard_gradients(Some(false));
+        .with_guard_gradients(false);
     let plain = mac.clone().with_tcov(NEVER).with_tinv(NEVER);
     let every = mac.with_tcov(1).with_tinv(1);
-    let guarded = plain.clone().with_guard_gradients(Some(true));
+    let guarded = plain.clone().with_guard_gradients(true);
 
     let setup = Setup::<B> {
         quick,
@@ -154,7 +154,8 @@ impl<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>> Training<B, N, O> {
             cells: vec![name.into(), elements.to_string(), bytes.to_string()],
             work: Box::new(move || {
                 let network = slot.take().expect("a step gives the network back");
-                network.forward_random(batch, &device);
+                // The graph of a forward pass is kept until a backward pass takes it.
+                let _ = network.forward_random(batch, &device).sum().backward();
                 let gradients = gradients.copy(&network);
                 let step = || optimizer.step(LEARNING_RATE, network, gradients);
                 let (time, network) = timed::<B, _>(&device, step);

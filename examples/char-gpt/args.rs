@@ -6,8 +6,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::path::PathBuf;
 
 use clap::Parser;
-use clap::builder::RangedU64ValueParser;
-use mac_burn_examples::interval::number_in;
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::interval::{at_least_one, number_in};
+use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::Characters;
 use mac_burn_examples::training::{OptimizerArgs, RunArgs};
 use mac_burn_models::GptConfig;
@@ -61,8 +62,10 @@ pub(crate) struct Args {
     prompt: String,
 }
 
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+impl ChoosesOptimizer for Args {
+    fn optimizer(&self) -> OptimizerChoice {
+        self.optimizer.optimizer
+    }
 }
 
 impl Args {

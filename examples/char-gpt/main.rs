@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use env_logger::Env;
 use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::{HAMLET, TextModel};
@@ -33,14 +33,14 @@ use writer::Writer;
 
 /// Where the command line gives none; `cargo bench --bench learning` compares others.
 const RATES: LearningRates = LearningRates {
-    mac: 0.1,
+    mac: 0.3,
     sgd: 0.3,
     adamw: 3e-3,
 };
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
-    exit::explained(run(&Args::parse()))
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
+    exit::explained(run(&Args::read()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

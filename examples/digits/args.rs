@@ -1,23 +1,18 @@
 //! The command line of the example, and the optimizers as it configures them.
 
-use std::ffi::OsString;
 use std::ops::Bound::{Excluded, Included};
 
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, SgdConfig};
-use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::Parser;
 use mac_burn::MacConfig;
-use mac_burn_examples::interval::number_in;
+use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
+use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 
 /// In a run of 705 steps, the usual 50 would leave the means of the first steps in use for too long.
 const TINV: usize = 5;
-
-const MAC_HEADING: &str = "Options of MAC";
 
 /// Trains a LeNet on handwritten digits of 8×8 pixels.
 #[derive(Parser, Debug)]
@@ -81,47 +76,13 @@ pub(crate) struct MacArgs {
     pub(crate) no_input_covariance: bool,
 }
 
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+impl ChoosesOptimizer for Args {
+    fn optimizer(&self) -> OptimizerChoice {
+        self.optimizer
+    }
 }
 
 impl Args {
-    /// Reads the command line; explains itself and ends the program when that is wrong, or asks for help.
-    pub(crate) fn read() -> Self {
-        Self::try_read(std::env::args_os()).unwrap_or_else(|error| error.exit())
-    }
-
-    fn try_read(
-        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(line)?;
-        let args = Self::from_arg_matches(&matches)?;
-
-        match args.ignored_option(&command, &matches) {
-            None => Ok(args),
-            Some(option) => Err(command.error(
-                ErrorKind::ArgumentConflict,
-                format!(
-                    "--{option} is an option of MAC, and the optimizer is {}",
-                    args.optimizer
-                ),
-            )),
-        }
-    }
-
-    /// An option that was given, and that the optimizer does not have.
-    fn ignored_option(&self, command: &Command, matches: &ArgMatches) -> Option<String> {
-        let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-        command
-            .get_arguments()
-            .filter(|option| option.get_help_heading() == Some(MAC_HEADING))
-            .filter(|option| {
-                self.optimizer != OptimizerChoice::Mac && given(option.get_id().as_str())
-            })
-            .find_map(|option| option.get_long().map(str::to_string))
-    }
-
     /// The learning rate at the start.
     pub(crate) fn lr(&self) -> f64 {
         self.lr.unwrap_or(match self.optimizer {
@@ -197,19 +158,5 @@ mod tests {
             let error = read(options).expect_err(options);
             assert!(error.contains(answer), "{options}: {error}");
         }
-    }
-
-    #[test]
-    fn an_option_that_would_be_ignored_is_refused() {
-        let error = read("--optimizer sgd --damping 1").expect_err("SGD has no damping");
-
-        assert!(
-            error.contains("--damping is an option of MAC, and the optimizer is SGD"),
-            "{error}"
-        );
-        assert!(
-            read("--optimizer sgd").is_ok(),
-            "defaults are not options given"
-        );
     }
 }

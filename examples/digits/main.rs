@@ -23,6 +23,7 @@ use burn::tensor::backend::Backend;
 use env_logger::Env;
 use mac_burn::InputCovariance;
 use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::digits::{self, DigitsDataset};
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
@@ -33,7 +34,7 @@ use args::Args;
 use training::train;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
     exit::explained(run(&Args::read()))
 }
 

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use mac_burn::MacConfig;
 use mac_burn_examples::digits;
-use mac_burn_examples::interval::number_in;
+use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::learner::RunConfig;
 use mac_burn_examples::mnist;
 use mac_burn_models::LeNetConfig;
@@ -66,10 +66,6 @@ pub(crate) enum DataChoice {
     Mnist,
     /// 1797 digits of 8×8 pixels: compiled in
     Digits,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 impl Args {

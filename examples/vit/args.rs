@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::interval::at_least_one;
+use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::{OptimizerArgs, RunArgs};
 use mac_burn_models::DeitConfig;
 
@@ -80,8 +82,10 @@ impl Images {
     }
 }
 
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+impl ChoosesOptimizer for Args {
+    fn optimizer(&self) -> OptimizerChoice {
+        self.optimizer.optimizer
+    }
 }
 
 impl Args {

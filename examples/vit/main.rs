@@ -21,9 +21,9 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use env_logger::Env;
 use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::digits::{self, DigitsBatch, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
 use mac_burn_examples::image_folder;
@@ -43,8 +43,8 @@ const RATES: LearningRates = LearningRates {
 };
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(Env::default().default_filter_or("warn")).init();
-    exit::explained(run(&Args::parse()))
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
+    exit::explained(run(&Args::read()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

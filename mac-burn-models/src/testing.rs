@@ -4,8 +4,8 @@ use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Shape, Tensor};
 use mac_burn::{Coverage, MacConfig};
 
 pub(crate) type TestBackend = burn_ndarray::NdArray;
@@ -27,17 +27,50 @@ where
     target.load_record(record)
 }
 
-/// The number of parameters, without making them: of large networks that takes seconds.
+/// The number of parameters, of which running statistics are none, without making them: of large networks that takes
+/// seconds.
 pub(crate) fn num_params<M: Module<TestBackend>>(module: &M) -> usize {
-    struct Counter(usize);
-    impl<B: Backend> ModuleVisitor<B> for Counter {
+    let is_statistic = |path: &str| path.contains(".running_");
+    let tensors = shapes(module).into_iter();
+    tensors
+        .filter(|(path, _)| !is_statistic(path))
+        .map(|(_, shape)| shape.num_elements())
+        .sum()
+}
+
+/// The paths and shapes of all tensors, none of which is made.
+pub(crate) fn shapes<M: Module<TestBackend>>(module: &M) -> Vec<(String, Shape)> {
+    #[derive(Default)]
+    struct Shapes {
+        path: Vec<String>,
+        found: Vec<(String, Shape)>,
+    }
+    impl<B: Backend> ModuleVisitor<B> for Shapes {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            self.0 += param.lazy_shape().num_elements();
+            self.found.push((self.path.join("."), param.lazy_shape()));
         }
     }
-    let mut counter = Counter(0);
-    module.visit(&mut counter);
-    counter.0
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+/// The names that a function gives to all tensors.
+pub(crate) fn names<M: Module<TestBackend>>(module: &M, name: fn(&str) -> String) -> Vec<String> {
+    let tensors = shapes(module).into_iter();
+    tensors.map(|(path, _)| name(&path)).collect()
+}
+
+/// The standard deviation of values whose mean is 0.
+pub(crate) fn std<const D: usize>(values: Tensor<TestBackend, D>) -> f64 {
+    let variance: f32 = values.powi_scalar(2).mean().into_scalar();
+    f64::from(variance).sqrt()
 }
 
 /// The paths of the layers that a step of MAC leaves without a preconditioner, and the number of those that have one.

@@ -1,8 +1,7 @@
 use crate::rank_one::RankOne;
-use crate::record::layer::LayerParameters;
-use burn::module::ParamId;
+use crate::record::layer::{LayerParameters, LayerRecord};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// What is believed of one layer's inputs: the moving average of its mean activations, and the
@@ -26,7 +25,7 @@ pub(crate) struct Curvature<B: Backend> {
 /// The part of a [`Curvature`] that the next step depends on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CurvatureRecord {
-    weight: String,
+    pub(crate) layer: LayerRecord,
     ema: TensorData,
     mean: Option<TensorData>,
     updates: u64,
@@ -88,7 +87,7 @@ impl<B: Backend> Curvature<B> {
         }
         let fresh = matches!(&self.preconditioner, Some((d, b, _)) if *d == damping && *b == bias);
         if !fresh {
-            let made = RankOne::new(self.mean.clone()?, damping, bias);
+            let made = RankOne::new(self.mean.clone()?, damping, bias, self.parameters.kind);
             self.preconditioner = Some((damping, bias, made));
         }
         self.preconditioner
@@ -126,7 +125,7 @@ impl<B: Backend> Curvature<B> {
 
     pub(crate) fn to_record(&self) -> CurvatureRecord {
         CurvatureRecord {
-            weight: self.parameters.weight.serialize(),
+            layer: self.parameters.to_record(),
             ema: self.ema.to_data(),
             mean: self.mean.as_ref().map(Tensor::to_data),
             updates: self.updates,
@@ -159,16 +158,16 @@ impl<B: Backend> Curvature<B> {
 }
 
 impl CurvatureRecord {
-    /// The id of the layer's weight; none if the record is damaged.
-    pub(crate) fn weight(&self) -> Option<ParamId> {
-        ParamId::try_deserialize(&self.weight)
-    }
-
-    /// The elements of the weight that one mean has: `size`, and the number of means.
-    pub(crate) fn means_and_size(&self) -> Option<(usize, usize)> {
-        match self.ema.shape[..] {
-            [means, width] if width > 1 => Some((means, width - 2)),
-            _ => None,
-        }
+    /// Whether these are statistics of a layer with so many means of that size.
+    pub(crate) fn fits(&self, means: usize, size: usize) -> bool {
+        let is = |data: &TensorData, shape: &[usize]| {
+            data.shape[..] == *shape && matches!(data.dtype, DType::F32 | DType::F64)
+        };
+        is(&self.ema, &[means, size + 2])
+            && self
+                .mean
+                .as_ref()
+                .is_none_or(|mean| is(mean, &[means, size + 1]))
+            && is(&self.rejected, &[1])
     }
 }

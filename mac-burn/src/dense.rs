@@ -1,9 +1,8 @@
 use crate::MacError;
 use crate::input_covariance::SecondMoment;
 use crate::rank_one::LayerGradients;
-use crate::record::layer::LayerParameters;
+use crate::record::layer::{LayerParameters, LayerRecord};
 use crate::record::statistics::{as_dtype, at_least_f32};
-use burn::module::ParamId;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -22,7 +21,7 @@ pub(crate) struct DenseCurvature<B: Backend> {
 /// The part of a [`DenseCurvature`] that the next step depends on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct DenseRecord {
-    weight: String,
+    pub(crate) layer: LayerRecord,
     groups: usize,
     size: usize,
     moment: Vec<f64>,
@@ -126,7 +125,7 @@ impl<B: Backend> DenseCurvature<B> {
 
     pub(crate) fn to_record(&self) -> DenseRecord {
         DenseRecord {
-            weight: self.parameters.weight.serialize(),
+            layer: self.parameters.to_record(),
             groups: self.moment.groups,
             size: self.moment.size,
             moment: self.moment.elements.clone(),
@@ -149,13 +148,8 @@ impl<B: Backend> DenseCurvature<B> {
 }
 
 impl DenseRecord {
-    /// The id of the layer's weight; none if the record is damaged.
-    pub(crate) fn weight(&self) -> Option<ParamId> {
-        ParamId::try_deserialize(&self.weight)
-    }
-
-    /// Groups, and the elements of the weight that one covariance has, the bias included.
-    pub(crate) fn groups_and_size(&self) -> (usize, usize) {
-        (self.groups, self.size)
+    /// Whether this is the covariance of a layer with so many groups, of inputs of that size.
+    pub(crate) fn fits(&self, groups: usize, size: usize) -> bool {
+        (self.groups, self.size) == (groups, size) && self.moment.len() == groups * size * size
     }
 }

@@ -4,8 +4,8 @@ use crate::record::statistics::at_least_f32;
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams};
-use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Bool, Tensor};
 use std::collections::HashSet;
 
 /// Clips each gradient as Burn's optimizers do.
@@ -17,18 +17,19 @@ pub(crate) fn clip<B: AutodiffBackend, M: AutodiffModule<B>>(
     module.visit(&mut Clipper { grads, clipping });
 }
 
-/// Fills each gradient that is not finite with `value` throughout, but those that are `known`.
-pub(crate) fn fill_broken<B: AutodiffBackend, M: AutodiffModule<B>>(
+/// Fills each gradient that is not finite with NaN throughout, but those that are `marked` already.
+pub(crate) fn mark_broken<B: AutodiffBackend, M: AutodiffModule<B>>(
     module: &M,
     grads: &mut GradientsParams,
-    value: f32,
-    known: impl Fn(ParamId) -> bool,
+    marked: &HashSet<ParamId>,
 ) {
-    module.visit(&mut Filler {
-        grads,
-        value,
-        known,
-    });
+    module.visit(&mut Marker { grads, marked });
+}
+
+/// Whether anything in a tensor is not finite, `[1]`, decided on the device.
+pub(crate) fn is_broken<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B, 1, Bool> {
+    // A sum of finite numbers may be too large for half precision.
+    at_least_f32(tensor.clone()).sum().is_finite().bool_not()
 }
 
 /// Takes the gradients of some parameters out of those of a module.
@@ -75,23 +76,20 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Clipper<'_> {
     }
 }
 
-struct Filler<'a, F> {
+struct Marker<'a> {
     grads: &'a mut GradientsParams,
-    value: f32,
-    known: F,
+    marked: &'a HashSet<ParamId>,
 }
 
-impl<B: AutodiffBackend, F: Fn(ParamId) -> bool> ModuleVisitor<B> for Filler<'_, F> {
+impl<B: AutodiffBackend> ModuleVisitor<B> for Marker<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if (self.known)(param.id) {
+        if self.marked.contains(&param.id) {
             return;
         }
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            // A sum of finite numbers may be too large for half precision.
-            let broken = at_least_f32(grad.clone()).sum().is_finite().bool_not();
-            let broken = broken.reshape([1; D]).expand(grad.shape());
-            let grad = grad.mask_fill(broken, self.value);
-            self.grads.register(param.id, grad);
+            let broken = is_broken(&grad).reshape([1; D]).expand(grad.shape());
+            self.grads
+                .register(param.id, grad.mask_fill(broken, f32::NAN));
         }
     }
 }

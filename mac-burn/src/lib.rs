@@ -60,6 +60,7 @@ mod config;
 mod curvature;
 mod dense;
 mod error;
+mod fusion;
 mod gradients;
 mod input_covariance;
 mod mac;
@@ -84,7 +85,7 @@ pub use record::{
     AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
     MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
     MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
-    SelfAttentionConfig,
+    SelfAttentionConfig, unrecorded,
 };
 pub use report::{Coverage, LayerReport, Report};
 pub use second_optimizer_report::SecondOptimizerReport;

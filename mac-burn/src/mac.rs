@@ -1,4 +1,5 @@
 mod exemption;
+mod keeper;
 mod mac_record;
 mod momentum_bytes;
 mod no_second_optimizer;
@@ -23,9 +24,9 @@ use burn::optim::{
 };
 use burn::tensor::backend::AutodiffBackend;
 use exemption::Exemption;
+use keeper::Keeper;
 use momentum_bytes::momentum_bytes;
 use second_optimizer::{SecondOptimizer, uncovered};
-use std::any::type_name;
 use std::collections::HashSet;
 
 /// Burn's adaptor around [`MacOptimizer`].
@@ -56,7 +57,10 @@ type Adaptor<M, B> = OptimizerAdaptor<MacOptimizer<<B as AutodiffBackend>::Inner
 /// ```
 ///
 /// `step` takes the statistics that the module's own device recorded, `step_multi` those of all
-/// devices. With neither a recorded layer nor a statistic, it is momentum SGD, and says so once by
+/// devices. So Burn's `MultiDeviceOptim::OptimSharded` has the whole batch's mean, as has a loop that
+/// calls `step_multi`. `OptimMainDevice` steps with the gradients of all and the mean of the main device's
+/// share, and with data-parallel workers that share no state (`DDP`) each worker has its own share's
+/// mean, so that their copies drift apart by what the shares differ. With neither a recorded layer nor a statistic, it is momentum SGD, and says so once by
 /// `log` and in [`report`](Self::report).
 ///
 /// # A second optimizer
@@ -94,10 +98,7 @@ where
     B: AutodiffBackend,
 {
     pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
-        let guard = config
-            .guard_gradients
-            .unwrap_or_else(fuses::<B::InnerBackend>);
-        let optimizer = config.optimizer().with_guard(guard);
+        let optimizer = MacOptimizer::new(config);
         let clipping = config.gradient_clipping.as_ref();
         Ok(Self {
             preconditioner: MacPreconditioner::new(config)?,
@@ -106,7 +107,7 @@ where
             exemption: Exemption::new(config)?,
             second: None,
             clipping: clipping.map(|clipping| clipping.init()),
-            guard,
+            guard: config.guard_gradients,
             unverified: false,
         })
     }
@@ -183,15 +184,17 @@ where
         if let Some(clipping) = &self.clipping {
             gradients::clip(&module, &mut grads, clipping);
         }
-        let second = self.second.as_ref().map(|second| {
+        let second = self.second.as_ref().map(|_| {
             let uncovered = uncovered(&survey, &self.preconditioner);
-            second.take(&module, &mut grads, &uncovered, self.guard)
+            let mut taken = gradients::take(&module, &mut grads, &uncovered);
+            let keeper = self.guard.then(|| Keeper::of(&module, &mut taken));
+            (taken, keeper)
         });
         let mut marked = HashSet::new();
         let marks = self.guard.then_some(&mut marked);
         let mut grads = self.preconditioner.run(&survey, grads, devices, marks);
         if self.guard {
-            gradients::fill_broken(&module, &mut grads, f32::NAN, |id| marked.contains(&id));
+            gradients::mark_broken(&module, &mut grads, &marked);
         }
         let exempt = gradients::take(&module, &mut grads, &self.exemption.of(&survey));
 
@@ -199,10 +202,13 @@ where
         if !exempt.is_empty() {
             module = self.exempt.step(lr, module, exempt);
         }
-        match self.second.as_mut().zip(second) {
-            Some((optimizer, grads)) => optimizer.step(lr, module, grads),
-            None => module,
+        if let Some((optimizer, (grads, keeper))) = self.second.as_mut().zip(second) {
+            module = optimizer.step(lr, module, grads);
+            if let Some(keeper) = keeper {
+                module = keeper.restore(module);
+            }
         }
+        module
     }
 }
 
@@ -235,11 +241,4 @@ where
     fn load_record(self, record: Self::Record) -> Self {
         self.load(record).unwrap_or_else(|error| panic!("{error}"))
     }
-}
-
-/// Whether a backend fuses element-wise operations: its type is wrapped in burn-fusion's `Fusion`.
-///
-/// Asked of the type, since `Backend::name` may start the default device.
-fn fuses<B>() -> bool {
-    type_name::<B>().contains("Fusion<")
 }

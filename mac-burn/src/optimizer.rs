@@ -48,18 +48,13 @@ impl<B: Backend> MacOptimizer<B> {
             nesterov: config.nesterov,
             weight_decay: config.weight_decay,
             weight_decay_form: config.weight_decay_form,
-            guard: config.guard_gradients.unwrap_or(false),
+            guard: config.guard_gradients,
             backend: PhantomData,
         }
     }
 
     pub(crate) fn without_weight_decay(mut self) -> Self {
         self.weight_decay = 0.0;
-        self
-    }
-
-    pub(crate) fn with_guard(mut self, guard: bool) -> Self {
-        self.guard = guard;
         self
     }
 

@@ -1,5 +1,6 @@
 use crate::MacError;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use std::collections::HashSet;
 
 /// Path patterns such as `head`, `blocks.*.mlp` or `**.norm`.
 ///
@@ -8,6 +9,7 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 /// names. A pattern covers what it names and everything below it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PathPatterns {
+    patterns: Vec<String>,
     globs: GlobSet,
 }
 
@@ -20,17 +22,30 @@ impl PathPatterns {
         let globs = globs
             .build()
             .map_err(|_| invalid(field, &patterns.join(", ")))?;
-        Ok(Self { globs })
+        Ok(Self {
+            patterns: patterns.to_vec(),
+            globs,
+        })
     }
 
     /// Whether a pattern names this path or one that it is below of.
     pub(crate) fn cover(&self, path: &str) -> bool {
-        !self.globs.is_empty() && {
-            let path = path.replace('.', "/");
-            let ends = path.match_indices('/').map(|(end, _)| end);
-            ends.chain([path.len()])
-                .any(|end| self.globs.is_match(&path[..end]))
-        }
+        !self.globs.is_empty() && !self.covering(path).is_empty()
+    }
+
+    /// The patterns that cover none of these paths, which may be misspelt.
+    pub(crate) fn unused<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<&str> {
+        let used: HashSet<usize> = paths.flat_map(|path| self.covering(path)).collect();
+        let unused = (0..self.patterns.len()).filter(|index| !used.contains(index));
+        unused.map(|index| self.patterns[index].as_str()).collect()
+    }
+
+    fn covering(&self, path: &str) -> Vec<usize> {
+        let path = path.replace('.', "/");
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        ends.chain([path.len()])
+            .flat_map(|end| self.globs.matches(&path[..end]))
+            .collect()
     }
 }
 
@@ -77,6 +92,14 @@ mod tests {
         assert!(covers("**.norm*", "blocks.3.norm1.gamma"));
         assert!(covers("**.norm", "norm"));
         assert!(covers("fc[12]", "fc2.weight"));
+    }
+
+    #[test]
+    fn a_pattern_that_covers_nothing_is_told() {
+        let patterns = ["head", "blocks.*.mpl"].map(String::from);
+        let patterns = PathPatterns::new("skip_layers", &patterns).expect("they are valid");
+        let unused = patterns.unused(["head", "blocks.0.mlp"].into_iter());
+        assert_eq!(unused, ["blocks.*.mpl"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::patterns::PathPatterns;
 use crate::preconditioner_record::MacPreconditionerRecord;
 use crate::rank_one::{LayerGradients, RankOne};
 use crate::record::layer::{LayerKind, LayerParameters};
-use crate::survey::Survey;
+use crate::survey::{Parameter, Survey};
 use crate::{InputCovariance, MacConfig, MacError};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
@@ -82,6 +82,7 @@ pub(crate) enum Devices {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Warning {
     NoRecorder,
+    UnusedPatterns,
     NothingRecorded(ParamId),
 }
 
@@ -157,6 +158,12 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                     .into()
             });
         }
+        if self.warned.insert(Warning::UnusedPatterns) {
+            let layers = survey.parameters.iter().map(Parameter::layer_path);
+            for pattern in self.skip_layers.unused(layers) {
+                log::warn!("`skip_layers` has \"{pattern}\", which names no layer of the module");
+            }
+        }
         for layer in self.find(survey, devices) {
             self.observe(&layer);
             self.schedule(&layer, survey, devices);
@@ -225,14 +232,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         let parameters = layer.parameters;
         match parameters.kind {
-            LayerKind::Linear => {
+            LayerKind::Linear | LayerKind::FusedAttention => {
                 let forms = (DenseCurvature::linear as _, RankOne::linear as _);
                 self.apply_as::<2>(parameters, grads, marked, forms);
-            }
-            LayerKind::FusedAttention => {
-                // A NaN among the values' columns does not spread to those of queries and keys.
-                let forms = (DenseCurvature::linear as _, RankOne::fused_attention as _);
-                self.apply_as::<2>(parameters, grads, None, forms);
             }
             LayerKind::Conv2d { .. } => {
                 let forms = (DenseCurvature::conv2d as _, RankOne::conv2d as _);

@@ -1,7 +1,8 @@
+use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{Curvature, CurvatureRecord};
 use crate::dense::{DenseCurvature, DenseRecord};
-use crate::record::layer::LayerParameters;
-use crate::survey::Survey;
+use crate::record::layer::{LayerParameters, LayerRecord};
+use crate::survey::{Parameter, Survey};
 use crate::{MacError, MacPreconditioner};
 use burn::module::ParamId;
 use burn::record::{PrecisionSettings, Record};
@@ -52,14 +53,16 @@ impl MacPreconditionerRecord {
         }
     }
 
-    pub(crate) fn check_version(&self) -> Result<(), MacError> {
-        if self.version == VERSION {
-            return Ok(());
+    /// Checks what can be checked without the module.
+    pub(crate) fn check(&self) -> Result<(), MacError> {
+        if self.version != VERSION {
+            return Err(MacError::RecordVersion {
+                found: self.version,
+                expected: VERSION,
+            });
         }
-        Err(MacError::RecordVersion {
-            found: self.version,
-            expected: VERSION,
-        })
+        check_damping(self.damping)?;
+        check_stat_decay(self.stat_decay)
     }
 
     pub(crate) fn set_damping(&mut self, damping: f64) {
@@ -72,7 +75,8 @@ impl MacPreconditionerRecord {
 
     /// Takes the place of what the record has of the same layer.
     pub(crate) fn insert_dense(&mut self, dense: DenseRecord) {
-        self.dense.retain(|known| known.weight() != dense.weight());
+        let weight = |record: &DenseRecord| record.layer.parameters().map(|layer| layer.weight);
+        self.dense.retain(|known| weight(known) != weight(&dense));
         self.dense.push(dense);
     }
 
@@ -83,21 +87,20 @@ impl MacPreconditionerRecord {
     ) -> Result<Resolved<B>, MacError> {
         let mut layers = HashMap::new();
         for record in self.layers {
-            let (parameters, shape, device) = find(survey, record.weight())?;
-            let (means, size) = parameters.kind.means_and_size(&shape);
-            if record.means_and_size() != Some((means, size)) {
-                return Err(other_size(survey, parameters, &shape));
+            let (parameters, weight) = find(survey, &record.layer)?;
+            let (means, size) = parameters.kind.means_and_size(&weight.shape);
+            if !record.fits(means, size) {
+                return Err(other_size(weight));
             }
-            let curvature = Curvature::from_record(record, parameters, &device);
+            let curvature = Curvature::from_record(record, parameters, &weight.device);
             layers.insert(parameters.weight, curvature);
         }
         let mut dense = HashMap::new();
         for record in self.dense {
-            let (parameters, shape, _) = find(survey, record.weight())?;
-            let (groups, size) = parameters.kind.means_and_size(&shape);
-            let size = size + usize::from(parameters.bias.is_some());
-            if record.groups_and_size() != (groups, size) {
-                return Err(other_size(survey, parameters, &shape));
+            let (parameters, weight) = find(survey, &record.layer)?;
+            let (groups, size) = parameters.kind.means_and_size(&weight.shape);
+            if !record.fits(groups, size + usize::from(parameters.bias.is_some())) {
+                return Err(other_size(weight));
             }
             let curvature = DenseCurvature::from_record(record, parameters, self.damping)?;
             dense.insert(parameters.weight, curvature);
@@ -118,33 +121,28 @@ fn sorted<T>(by_weight: &HashMap<ParamId, T>) -> impl Iterator<Item = &T> {
     sorted.into_values()
 }
 
-type Location<B> = (
-    LayerParameters,
-    Vec<usize>,
-    <B as burn::tensor::backend::BackendTypes>::Device,
-);
-
-fn find<B: Backend>(survey: &Survey<B>, weight: Option<ParamId>) -> Result<Location<B>, MacError> {
-    let mut recorders = survey.recorders.iter().filter_map(|found| found.parameters);
-    weight
-        .and_then(|id| {
-            let parameters = recorders.find(|parameters| parameters.weight == id)?;
-            let weight = survey.parameter(id)?;
-            Some((parameters, weight.shape.clone(), weight.device.clone()))
-        })
-        .ok_or_else(|| MacError::RecordOfAnotherModel {
-            problem: "it has statistics of a layer that the module does not have".into(),
-        })
+/// Finds the layer of a record in a module. A recorder of the user's own knows its layer only after a
+/// forward pass; until then the record is believed.
+fn find<'a, B: Backend>(
+    survey: &'a Survey<B>,
+    layer: &LayerRecord,
+) -> Result<(LayerParameters, &'a Parameter<B>), MacError> {
+    let found = layer.parameters().and_then(|layer| {
+        let weight = survey.parameter(layer.weight)?;
+        let recorded = survey.recorders.iter().any(|recorder| {
+            recorder
+                .parameters
+                .is_none_or(|parameters| parameters == layer)
+        });
+        (recorded && layer.kind.fits(&weight.shape)).then_some((layer, weight))
+    });
+    found.ok_or_else(|| MacError::RecordOfAnotherModel {
+        problem: "it has statistics of a layer that the module does not have".into(),
+    })
 }
 
-fn other_size<B: Backend>(
-    survey: &Survey<B>,
-    parameters: LayerParameters,
-    shape: &[usize],
-) -> MacError {
-    let path = survey
-        .parameter(parameters.weight)
-        .map_or("", |weight| weight.layer_path());
+fn other_size<B: Backend>(weight: &Parameter<B>) -> MacError {
+    let (path, shape) = (weight.layer_path(), &weight.shape);
     MacError::RecordOfAnotherModel {
         problem: format!("its statistics of `{path}` do not fit the weight of shape {shape:?}"),
     }

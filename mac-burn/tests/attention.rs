@@ -113,7 +113,7 @@ fn a_bias_can_be_a_mask() {
     .map(|output| output.to_data());
     for (biases, masked, sample) in [(1, CAUSAL, 0), (2, alternate, 0), (2, alternate, 1)] {
         let bias = score_bias(biases, masked);
-        let found = plain.forward_biased(tokens.clone(), bias.clone(), None);
+        let found = plain.forward_biased(tokens.clone(), bias.clone());
         let padded = Some(mask_pad([2 * BATCH, KEYS], LENGTHS));
         let same = recorded.forward_biased(tokens.clone(), bias, padded);
         found.to_data().assert_eq(&same.to_data(), true);
@@ -131,7 +131,7 @@ fn a_bias_can_be_a_mask() {
 #[should_panic(expected = "the number of score biases must divide the batch, but they are 2 and 3")]
 fn biases_that_do_not_divide_the_batch_are_refused() {
     let tokens: Tensor<B, 3> = random([3, KEYS, SIZE], 2);
-    fused(1).forward_biased(tokens, score_bias(2, CAUSAL), None);
+    fused(1).forward_biased(tokens, score_bias(2, CAUSAL));
 }
 
 /// Breaks when a head has another size than it was given.

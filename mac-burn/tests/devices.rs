@@ -31,7 +31,7 @@ fn optimizer(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
         .with_tinv(3)
         .with_weight_decay(1e-3)
         .with_no_decay_norms_and_biases(true)
-        .with_guard_gradients(Some(guard))
+        .with_guard_gradients(guard)
         .init()
         .with_input_covariance(&covariance)
         .expect("the covariance is regular")

@@ -19,7 +19,7 @@ fn optimizer(guard: bool) -> Mac<Network<B>, B> {
         .with_tcov(1)
         .with_tinv(1)
         .with_weight_decay(1e-2);
-    config.with_guard_gradients(Some(guard)).init()
+    config.with_guard_gradients(guard).init()
 }
 
 /// Replaces one element of a gradient.
@@ -162,7 +162,7 @@ fn a_layer_that_is_skipped_after_a_resume_is_guarded_too() {
     let network = train(Network::<B>::new(1), &mut optim, 0..3);
     let config = MacConfig::new().with_skip_layers(vec!["hidden".into()]);
     let mut optim = config
-        .with_guard_gradients(Some(true))
+        .with_guard_gradients(true)
         .init()
         .load_record(optim.to_record());
     let before = values(&network);
@@ -182,7 +182,7 @@ fn a_large_sum_in_half_precision_is_no_broken_gradient() {
     layer.weight = Param::from_tensor(Tensor::from_inner(ones.clone()));
     let mut grads = GradientsParams::new();
     grads.register(layer.weight.id, ones);
-    let mut optim = MacConfig::new().with_guard_gradients(Some(true)).init();
+    let mut optim = MacConfig::new().with_guard_gradients(true).init();
     let layer = optim.step(0.5, layer, grads);
     let values = layer.weight.val().into_data();
     assert!(values.iter::<f64>().all(|value| value == 0.5));

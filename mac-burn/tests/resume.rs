@@ -2,9 +2,34 @@
 
 mod support;
 
-use burn::optim::Optimizer;
+use burn::module::{Initializer, Module, Param};
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use mac_burn::{InputCovariance, Mac, MacConfig, MacError};
 use support::{B, Network, images, through_files, train, values};
+
+/// A layer of a user's own: its recorder knows the weight only once a forward pass has named it.
+#[derive(Module, Debug)]
+struct Own<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+    recorder: mac_burn::Recorder<B>,
+}
+
+impl Own<B> {
+    fn new() -> Self {
+        let weight = Initializer::Ones.init([4, 2], &Default::default());
+        let recorder = mac_burn::Recorder::new();
+        Self { weight, recorder }
+    }
+
+    fn gradients(&self) -> GradientsParams {
+        let input = Tensor::<B, 2>::ones([3, 4], &self.weight.device()) * 0.5;
+        self.recorder.record_linear(&self.weight, None, &input);
+        let loss = input.matmul(self.weight.val()).square().sum();
+        GradientsParams::from_grads(loss.backward(), self)
+    }
+}
 
 /// Recording every third step and refreshing every fourth, so that a resume falls between two
 /// recordings, between two refreshes, and on either.
@@ -96,6 +121,25 @@ fn a_record_that_waits_for_its_model_is_saved_unchanged() {
     assert_eq!(values(&train(loaded, &mut waiting, 2..4)), expected);
 }
 
+/// Breaks when a record looks for its layers among those that a forward pass has named.
+#[test]
+fn a_layer_of_the_users_own_is_found_before_its_first_pass() {
+    let mut optim = config().init();
+    let trained = Own::new();
+    let grads = trained.gradients();
+    let trained = optim.step(0.1, trained, grads);
+    let record = optim.to_record();
+    let fresh = Own::new().load_record(trained.clone().into_record());
+    let loaded = config().init().try_load_record(record, &fresh);
+    let mut loaded = loaded.expect("the weight is the record's");
+
+    let grads = fresh.gradients();
+    let fresh = loaded.step(0.1, fresh, grads);
+    let grads = trained.gradients();
+    let trained = optim.step(0.1, trained, grads);
+    assert_eq!(fresh.weight.to_data(), trained.weight.to_data());
+}
+
 #[test]
 fn the_record_of_another_model_is_refused() {
     let start = Network::<B>::new(7);
@@ -129,27 +173,42 @@ fn the_record_of_another_model_panics_at_the_first_step() {
     train(Network::<B>::new(7), &mut optim, 0..1);
 }
 
-#[test]
-fn the_record_of_another_version_is_refused() {
+/// The error of a record of a short run, changed in its file.
+fn refusal(change: impl Fn(&mut serde_json::Value)) -> MacError {
     let mut optim = config().init();
     let network = train(Network::<B>::new(7), &mut optim, 0..1);
     let (preconditioner, decayed, exempt, second) = optim.to_record();
     let mut json = serde_json::to_value(preconditioner).expect("it is plain data");
-    json["version"] = 2.into();
-    // A version to come may have fields of other names.
-    json.as_object_mut()
-        .expect("it is an object")
-        .remove("layers");
+    change(&mut json);
     let record = serde_json::from_value(json).expect("it is a record");
-    let refused = config()
-        .init()
-        .try_load_record((record, decayed, exempt, second), &network);
-    let error = refused.err().expect("the version is another");
-    assert_eq!(
-        error,
-        MacError::RecordVersion {
-            found: 2,
-            expected: 1
-        }
-    );
+    let record = (record, decayed, exempt, second);
+    let refused = config().init().try_load_record(record, &network);
+    refused.err().expect("it is refused")
+}
+
+#[test]
+fn the_record_of_another_version_is_refused() {
+    let error = refusal(|json| {
+        json["version"] = 2.into();
+        // A version to come may have fields of other names.
+        json.as_object_mut()
+            .expect("it is an object")
+            .remove("layers");
+    });
+    let (found, expected) = (2, 1);
+    assert_eq!(error, MacError::RecordVersion { found, expected });
+}
+
+#[test]
+fn a_damaged_record_is_refused() {
+    for field in ["damping", "stat_decay"] {
+        let error = refusal(|json| json[field] = (-1.0).into());
+        let named = matches!(error, MacError::InvalidConfig { field: found, .. } if found == field);
+        assert!(named, "{error}");
+    }
+    for field in ["ema", "mean"] {
+        let error = refusal(|json| json["layers"][0][field]["shape"] = vec![1, 3].into());
+        let named = matches!(&error, MacError::RecordOfAnotherModel { problem } if problem.contains("do not fit"));
+        assert!(named, "{error}");
+    }
 }

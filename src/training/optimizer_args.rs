@@ -6,11 +6,11 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
-use clap::builder::RangedU64ValueParser;
 use mac_burn::{InputCovariance, MacConfig, Report};
 
 use super::WithOptimizer;
-use crate::interval::number_in;
+use crate::command_line::MAC_HEADING;
+use crate::interval::{at_least_one, number_in};
 use crate::optimizer_choice::OptimizerChoice;
 
 /// The optimizer, as a command line describes it.
@@ -25,7 +25,7 @@ pub struct OptimizerArgs {
     pub lr: Option<f64>,
 
     /// Steps in which the learning rate rises
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 200)]
     pub warmup: usize,
 
     /// Momentum, in [0, 1); the first of AdamW's two
@@ -37,12 +37,12 @@ pub struct OptimizerArgs {
     pub weight_decay: Option<f64>,
 
     /// Damping of MAC, in (0, inf]
-    #[arg(long, allow_hyphen_values = true, default_value_t = 1.0, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.1, help_heading = MAC_HEADING,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
     pub damping: f64,
 
     /// Decay of the moving average of the mean activations, in [0, 1)
-    #[arg(long, allow_hyphen_values = true, default_value_t = 0.95, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.8, help_heading = MAC_HEADING,
           value_parser = number_in(0.0..1.0))]
     pub stat_decay: f64,
 
@@ -56,7 +56,7 @@ pub struct OptimizerArgs {
 
     /// Learning rate of AdamW for the parameters that MAC does not cover, in [0, 1]; at 0 they take MAC's own step, as in
     /// the authors' code for images
-    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-3, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-2, help_heading = MAC_HEADING,
           value_parser = number_in(0.0..=1.0))]
     pub second_lr: f64,
 
@@ -64,8 +64,6 @@ pub struct OptimizerArgs {
     #[arg(long, help_heading = MAC_HEADING)]
     pub no_input_covariance: bool,
 }
-
-const MAC_HEADING: &str = "Options of MAC";
 
 /// The learning rate of each optimizer, where the command line gives none.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +74,6 @@ pub struct LearningRates {
     pub sgd: f64,
     /// AdamW's.
     pub adamw: f64,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 impl OptimizerArgs {

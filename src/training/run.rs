@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use burn::module::AutodiffModule;
 use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
-use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::Report;
 
 use super::{LearningRates, Monitor, OptimizerArgs, Schedule, Session, Task, WithOptimizer, train};
+use crate::interval::at_least_one;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
 
@@ -34,10 +34,6 @@ pub struct RunArgs {
     /// Continue from the checkpoint among the artifacts, with otherwise the same options
     #[arg(long)]
     pub resume: bool,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 /// A run with checkpoints and a progress bar.
@@ -70,11 +66,12 @@ impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
     where
         T: Task<B>,
     {
-        let covariance = self.task.input_covariance(&model);
+        // A run that continues has it in the optimizer's record.
+        let covariance = (!self.args.resume).then(|| self.task.input_covariance(&model));
         let lr = self.optimizer.lr(self.rates);
         self.optimizer.train(
             lr,
-            covariance,
+            covariance.flatten(),
             Started {
                 run: self,
                 model,

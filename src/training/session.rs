@@ -132,3 +132,101 @@ fn lines_without(text: &str, other: &str) -> String {
     let lines = lines.filter(|line| !other.lines().any(|known| known == *line));
     lines.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Training;
+    use burn::optim::{AdamW, AdamWConfig};
+    use burn::tensor::TensorData;
+    use mac_burn::{Mac, MacConfig};
+    use mac_burn_models::{Mlp, MlpConfig};
+
+    /// To make two outputs small, whose inputs depend on the step.
+    struct Small;
+
+    impl Task<Training> for Small {
+        type Model = Mlp<Training>;
+
+        fn loss(&self, model: &Self::Model, step: usize) -> Tensor<Training, 1> {
+            let values = (0..12)
+                .map(|index| ((step * 12 + index) as f32).sin())
+                .collect();
+            let input = TensorData::new(values, [4, 3]);
+            let input = Tensor::<Training, 2>::from_data(input, &Default::default());
+            model.forward(input).square().mean()
+        }
+
+        fn validation_loss(&self, _model: &Inner<Self, Training>) -> f64 {
+            0.0
+        }
+    }
+
+    type Steps<'a> = Session<'a, Training, Small, Mac<Mlp<Training>, Training, AdamW>>;
+
+    fn start(task: &Small) -> Steps<'_> {
+        let skip = vec!["layers.1".to_string()];
+        let mac = MacConfig::new()
+            .with_tcov(2)
+            .with_tinv(3)
+            .with_skip_layers(skip);
+        let mac = mac
+            .init()
+            .with_second_optimizer(AdamWConfig::new().init(), 0.1);
+        Session {
+            task,
+            model: MlpConfig::new(vec![3, 4, 2]).init(&Default::default()),
+            optimizer: mac.expect("the factor is allowed"),
+            schedule: Schedule {
+                lr: 0.1,
+                warmup: 2,
+                steps: 8,
+            },
+            step: 0,
+        }
+    }
+
+    fn take(mut session: Steps<'_>, steps: usize) -> Steps<'_> {
+        for _ in 0..steps {
+            session = session.advance().0;
+        }
+        session
+    }
+
+    fn weights(session: &Steps<'_>) -> Vec<TensorData> {
+        let layers = session.model.layers.iter();
+        layers.map(|layer| layer.weight.to_data()).collect()
+    }
+
+    /// Breaks when a checkpoint lacks the network, a part of the optimizer's state, or the step.
+    #[test]
+    fn a_run_that_is_continued_is_the_run_that_was_not_interrupted() {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let session = take(start(&Small), 3);
+        session.save(folder.path(), "a").expect("it is stored");
+        let expected = weights(&take(session, 5));
+
+        // A new network has other values and other ids.
+        let resumed = start(&Small).resume(folder.path(), "a");
+        let resumed = resumed.expect("there is a checkpoint");
+        assert_eq!(weights(&take(resumed, 5)), expected);
+    }
+
+    #[test]
+    fn a_checkpoint_of_other_options_is_refused() {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let resumed = start(&Small).resume(folder.path(), "a");
+        assert!(matches!(resumed, Err(SessionError::File(_))));
+
+        let session = start(&Small);
+        session
+            .save(folder.path(), "lr 1\nseed 2")
+            .expect("it is stored");
+        let resumed = start(&Small).resume(folder.path(), "lr 1\nseed 3");
+        let error = resumed.err().expect("the seed is another").to_string();
+        assert!(
+            error.ends_with("was made with seed 2, and this run has seed 3"),
+            "{error}"
+        );
+    }
+}

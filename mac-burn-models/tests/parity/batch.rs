@@ -25,6 +25,24 @@ pub(crate) enum Signal<B: Backend> {
     Tokens(Tensor<B, 2, Int>),
 }
 
+impl<B: Backend> Signal<B> {
+    /// Images, for a network that takes these.
+    pub(crate) fn images(self) -> Result<Tensor<B, 4>, ParityError> {
+        match self {
+            Self::Images(images) => Ok(images),
+            Self::Tokens(_) => Err(ParityError::Input(2)),
+        }
+    }
+
+    /// Tokens, for a network that takes these.
+    pub(crate) fn tokens(self) -> Result<Tensor<B, 2, Int>, ParityError> {
+        match self {
+            Self::Tokens(tokens) => Ok(tokens),
+            Self::Images(_) => Err(ParityError::Input(4)),
+        }
+    }
+}
+
 impl Batch {
     /// Makes the input by the fixture's rule.
     pub(crate) fn of(fixture: &Fixture) -> Result<Self, ParityError> {
@@ -55,6 +73,19 @@ impl Batch {
             2 => Ok(Signal::Tokens(Tensor::from_data(input, device))),
             dimensions => Err(ParityError::Input(dimensions)),
         }
+    }
+
+    /// How many values a channel has in the batch where `left` of the rows, and of the columns, are left.
+    pub(crate) fn values_per_channel(&self, left: impl Fn(usize) -> usize) -> usize {
+        let shape = self.input.shape.iter().enumerate();
+
+        shape
+            .map(|(dim, size)| match dim {
+                0 => *size,
+                1 => 1,
+                _ => left(*size),
+            })
+            .product()
     }
 
     /// The targets on a backend, `[rows]`.

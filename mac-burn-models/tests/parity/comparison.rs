@@ -8,7 +8,8 @@ use crate::{
     error::ParityError,
     fill::Alteration,
     fixture::{DoubleCheck, Fixture, Gradient, RunningStatistics, Tolerance},
-    subject::{Described, Output, RunningMean, Slope, Subject},
+    running::{Extract, Running},
+    subject::{Described, Output, Slope, Subject},
 };
 
 /// The logits of a fixture are stored in single precision: half a unit in the last place of 24 bits, relative.
@@ -61,7 +62,7 @@ pub(crate) fn compare<B: AutodiffBackend>(
         &train.f64_check,
     )?;
     comparison.gradients(&train.gradients, &step.slopes)?;
-    comparison.running_means(&train.bn_after_train, &step.running_means)?;
+    comparison.running(&train.bn_after_train, &step.running)?;
 
     Ok(comparison.differences)
 }
@@ -153,24 +154,38 @@ impl Comparison {
         Ok(())
     }
 
-    fn running_means(
+    fn running(
         &mut self,
         expected: &[RunningStatistics],
-        found: &[RunningMean],
+        found: &[Running],
     ) -> Result<(), ParityError> {
-        check_length("running means", expected.len(), found.len())?;
+        check_length("norms", expected.len(), found.len())?;
         for expected in expected {
-            let (name, l2) = (&expected.name, expected.l2_running_mean);
+            let name = &expected.name;
             let here = found.iter().find(|found| found.name == *name);
             let here = here.ok_or_else(|| ParityError::Missing(name.clone()))?;
-            for difference in [here.l2 - l2, here.first - expected.running_mean_0] {
-                let allowed = self.tolerance.bn_l2_rel;
-                self.differences
-                    .add(Quantity::RunningMean, name, difference / l2, allowed);
-            }
+            let mean = Extract {
+                l2: expected.l2_running_mean,
+                first: expected.running_mean_0,
+            };
+            let variance = Extract {
+                l2: expected.l2_running_var,
+                first: expected.running_var_0,
+            };
+            self.statistic(Quantity::RunningMean, name, mean, Extract::of(&here.mean));
+            let found = Extract::of(&here.variance);
+            self.statistic(Quantity::RunningVariance, name, variance, found);
         }
 
         Ok(())
+    }
+
+    fn statistic(&mut self, quantity: Quantity, norm: &str, expected: Extract, found: Extract) {
+        for difference in [found.l2 - expected.l2, found.first - expected.first] {
+            let difference = difference / expected.l2;
+            let allowed = self.tolerance.bn_l2_rel;
+            self.differences.add(quantity, norm, difference, allowed);
+        }
     }
 
     fn gradient(&mut self, expected: &Gradient, found: &Slope) -> Result<(), ParityError> {

@@ -41,6 +41,14 @@ impl Construction {
         })
     }
 
+    /// Refuses rates above 0: what is dropped at random cannot be compared.
+    pub(crate) fn refuse_dropping(&self, rates: &[f64]) -> Result<(), ParityError> {
+        match rates.iter().all(|rate| *rate == 0.0) {
+            true => Ok(()),
+            false => Err(self.unsupported("drops at random")),
+        }
+    }
+
     /// An error for what cannot be compared.
     pub(crate) fn unsupported(&self, reason: &str) -> ParityError {
         ParityError::Unsupported {

@@ -56,11 +56,11 @@ impl Row {
         Ok(true)
     }
 
-    /// timm's models are named by their row, and all others by their source.
+    /// The models of packages are named by their row, and all others by their source.
     fn construction(&self) -> Construction {
-        let source = match self.source.starts_with("timm ") {
-            true => format!("timm:{}", self.name),
-            false => self.source.clone(),
+        let source = match self.source.split_once(' ') {
+            Some((package @ ("timm" | "torchvision"), _)) => format!("{package}:{}", self.name),
+            _ => self.source.clone(),
         };
 
         Construction::new(&source, self.args.clone())

@@ -17,11 +17,13 @@ pub(crate) enum Quantity {
     Gradient,
     /// The running means of norms after a training step: their norms and first elements, relative to the norms.
     RunningMean,
+    /// Their running variances, likewise, once they are PyTorch's.
+    RunningVariance,
 }
 
 impl Quantity {
     /// Every quantity, in the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Logits,
         Self::LogitsInFull,
         Self::Loss,
@@ -30,6 +32,7 @@ impl Quantity {
         Self::GradientNorm,
         Self::Gradient,
         Self::RunningMean,
+        Self::RunningVariance,
     ];
 
     /// The name in the table.
@@ -43,6 +46,7 @@ impl Quantity {
             Self::GradientNorm => "gradient norm",
             Self::Gradient => "gradient",
             Self::RunningMean => "running mean",
+            Self::RunningVariance => "running variance",
         }
     }
 }

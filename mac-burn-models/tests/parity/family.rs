@@ -1,15 +1,20 @@
 //! The families of networks that are covered.
 
 mod deit;
+mod densenet;
 mod extent;
 mod gpt;
 mod lenet;
+mod resnet;
 mod swin;
+mod wide_resnet;
 
 use burn::tensor::{backend::AutodiffBackend, ops::Device};
 
 pub(crate) use deit::deit;
+pub(crate) use densenet::densenet;
 pub(crate) use gpt::gpt;
+pub(crate) use resnet::resnet;
 pub(crate) use swin::swin;
 
 use extent::Extent;
@@ -29,7 +34,15 @@ pub(crate) fn build<B: AutodiffBackend>(
     construction: &Construction,
     device: &B::Device,
 ) -> Built<B> {
-    let families: [Build<B>; 4] = [deit::build, gpt::build, lenet::build, swin::build];
+    let families: [Build<B>; 7] = [
+        deit::build,
+        gpt::build,
+        lenet::build,
+        resnet::build,
+        wide_resnet::build,
+        densenet::build,
+        swin::build,
+    ];
     for build in families {
         if let Some(subject) = build(construction, device)? {
             return Ok(Some(subject));
@@ -37,4 +50,13 @@ pub(crate) fn build<B: AutodiffBackend>(
     }
 
     Ok(None)
+}
+
+/// Of a file of the authors' networks for CIFAR: the number of classes that these have by default, and its name.
+fn cifar(file: &str) -> Option<(usize, &str)> {
+    match file.split_once("/models/")? {
+        ("cifar10", file) => Some((10, file)),
+        ("cifar100", file) => Some((100, file)),
+        _ => None,
+    }
 }

@@ -31,6 +31,8 @@ enum Source {
     Official { file: String, callable: String },
     /// A model of timm.
     Timm { model: String },
+    /// A model of torchvision.
+    Torchvision { model: String },
 }
 
 /// A tensor and the numbers that its values are made of: `offset + amplitude · wave^power`.
@@ -117,10 +119,9 @@ pub(crate) struct Gradient {
 pub(crate) struct RunningStatistics {
     pub(crate) name: String,
     pub(crate) l2_running_mean: f64,
-    /// Not compared: Burn averages the variance of the batch, PyTorch its unbiased estimate.
-    _l2_running_var: f64,
+    pub(crate) l2_running_var: f64,
     pub(crate) running_mean_0: f64,
-    _running_var_0: f64,
+    pub(crate) running_var_0: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,6 +146,7 @@ impl Fixture {
         let source = match &self.source {
             Source::Official { file, callable } => format!("{file}:{callable}"),
             Source::Timm { model } => format!("timm:{model}"),
+            Source::Torchvision { model } => format!("torchvision:{model}"),
         };
 
         Construction::new(&source, self.construction.clone())

@@ -23,6 +23,7 @@ mod fill;
 mod fixture;
 mod mistakes;
 mod passes;
+mod running;
 mod subject;
 mod suite;
 mod table;
@@ -74,7 +75,7 @@ fn the_networks_are_those_of_pytorch() {
     show(&suite);
 
     assert!(suite.not_covered.is_empty(), "{:?}", suite.not_covered);
-    assert!(suite.counted >= 16, "only {} sizes", suite.counted);
+    assert!(suite.counted >= 53, "only {} sizes", suite.counted);
     assert!(suite.failures().is_empty(), "{:#?}", suite.failures());
 }
 
@@ -128,6 +129,18 @@ fn a_mistake_in_deit_is_noticed() {
 #[test]
 fn a_mistake_in_swin_is_noticed() {
     assert_noticed(&fixture("swin_tiny_224"), mistakes::of_swin());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_resnet_is_noticed() {
+    assert_noticed(&fixture("resnet20_c10"), mistakes::of_resnet());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_densenet_is_noticed() {
+    assert_noticed(&fixture("densenet121_c10"), mistakes::of_densenet());
 }
 
 /// Breaks when a tensor with other values than PyTorch's is compared all the same.

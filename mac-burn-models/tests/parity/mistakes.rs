@@ -1,10 +1,12 @@
 //! What is easily taken wrong in a port, each of which a comparison must notice.
 
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn_models::{DeitConfig, GptConfig, SwinConfig};
+use mac_burn_models::{
+    DeitConfig, DenseNetConfig, GptConfig, ResNetConfig, SwinConfig, densenet::Concatenation,
+};
 
 use crate::{
-    family::{deit, gpt, swin},
+    family::{deit, densenet, gpt, resnet, swin},
     fill::Alteration,
     subject::Subject,
 };
@@ -100,6 +102,36 @@ pub(crate) fn of_swin<B: AutodiffBackend>() -> Vec<Mistake<B>> {
     ]
 }
 
+/// Mistakes in the network of `resnet20_c10`.
+pub(crate) fn of_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = ResNetConfig::resnet20(10);
+    let altered = |what, of, change| Mistake {
+        what,
+        network: resnet(&right),
+        alteration: Some(Alteration { of, change }),
+    };
+
+    vec![
+        altered(
+            "a convolution and not a correlation",
+            "conv2.weight",
+            kernels_turned,
+        ),
+        altered("the norms' ε left out", "running_var", less_by_epsilon),
+    ]
+}
+
+/// Mistakes in the network of `densenet121_c10`.
+pub(crate) fn of_densenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = DenseNetConfig::densenet121_cifar(10);
+
+    vec![Mistake {
+        what: "the old channels first",
+        network: densenet(&right.with_concatenation(Concatenation::OldFirst)),
+        alteration: None,
+    }]
+}
+
 /// Rows `[q; k; v]` in the order `[k; v; q]`.
 fn first_third_last(_shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
     let third = values.len() / 3;
@@ -141,4 +173,17 @@ fn middle_quarters_exchanged(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> 
         row[quarter..3 * quarter].rotate_left(quarter);
     }
     values
+}
+
+/// The kernels backwards, in both directions.
+fn kernels_turned(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    let kernel = shape[2] * shape[3];
+    let turned = values.chunks(kernel).flat_map(|kernel| kernel.iter().rev());
+
+    turned.copied().collect()
+}
+
+/// Running variances to which adding an ε of 1e-5 gives what they were.
+fn less_by_epsilon(_shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    values.iter().map(|value| value - 1e-5).collect()
 }

@@ -13,7 +13,8 @@ use crate::{
     fill::Alteration,
     fixture::Fixture,
     layout::{Layout, Name},
-    subject::{Described, RunningMean, Slope, host, is_buffer},
+    running::Running,
+    subject::{Described, Slope, host, is_buffer},
 };
 
 /// Describes tensors, and initializes none.
@@ -153,25 +154,37 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Slopes<B> {
     }
 }
 
-/// Reads the running means of norms.
-pub(crate) struct RunningMeans {
+/// Reads the running statistics of norms; the mean of each is visited before the variance.
+pub(crate) struct Statistics {
     layout: Layout,
-    found: Vec<RunningMean>,
+    found: Vec<Running>,
 }
 
-impl RunningMeans {
-    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<RunningMean> {
-        let mut means = Self {
+impl Statistics {
+    pub(crate) fn of<B: Backend>(model: &impl Module<B>, name: Name) -> Vec<Running> {
+        let mut statistics = Self {
             layout: Layout::new(name),
             found: Vec::new(),
         };
-        model.visit(&mut means);
+        model.visit(&mut statistics);
 
-        means.found
+        statistics.found
+    }
+
+    fn add(&mut self, name: &str, values: Vec<f64>) {
+        if let Some(norm) = name.strip_suffix(".running_mean") {
+            self.found.push(Running {
+                name: norm.to_owned(),
+                mean: values,
+                variance: Vec::new(),
+            });
+        } else if let Some(norm) = self.found.last_mut() {
+            norm.variance = values;
+        }
     }
 }
 
-impl<B: Backend> ModuleVisitor<B> for RunningMeans {
+impl<B: Backend> ModuleVisitor<B> for Statistics {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.layout.enter(name, container_type);
     }
@@ -182,9 +195,8 @@ impl<B: Backend> ModuleVisitor<B> for RunningMeans {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let name = self.layout.pytorch_name();
-        if let Some(norm) = name.strip_suffix(".running_mean") {
-            let values = host(param.val().into_data());
-            self.found.push(RunningMean::of(norm.to_owned(), &values));
+        if is_buffer(&name) {
+            self.add(&name, host(param.val().into_data()));
         }
     }
 }

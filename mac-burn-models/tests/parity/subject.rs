@@ -15,7 +15,8 @@ use crate::{
     fill::Alteration,
     fixture::Fixture,
     layout::Name,
-    passes::{Filler, RunningMeans, Slopes, Survey},
+    passes::{Filler, Slopes, Statistics, Survey},
+    running::Running,
     wave::Wave,
 };
 
@@ -27,6 +28,12 @@ pub(crate) trait Network<B: Backend>: Module<B> {
     ///
     /// - output: `[rows, classes]`
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError>;
+
+    /// How many rows the norm of this name in PyTorch sees where images have `size`, and columns likewise. For networks with
+    /// norms over the batch.
+    fn size_at_norm(&self, _norm: &str, size: usize) -> usize {
+        size
+    }
 }
 
 /// A network of any family.
@@ -67,16 +74,8 @@ pub(crate) struct Output {
 pub(crate) struct Step {
     pub(crate) output: Output,
     pub(crate) slopes: Vec<Slope>,
-    pub(crate) running_means: Vec<RunningMean>,
-}
-
-/// What is compared of the running mean of a norm.
-#[derive(Debug)]
-pub(crate) struct RunningMean {
-    /// The name of the norm.
-    pub(crate) name: String,
-    pub(crate) l2: f64,
-    pub(crate) first: f64,
+    /// The running statistics of the norms afterwards, as PyTorch has them.
+    pub(crate) running: Vec<Running>,
 }
 
 /// What is compared of a parameter's gradient, in PyTorch's layout.
@@ -146,16 +145,22 @@ where
     }
 
     fn train(&self, batch: &Batch, device: &B::Device) -> Result<Step, ParityError> {
+        let before = Statistics::of(&self.model.valid(), self.name);
         let logits = self.model.logits(batch.signal(device)?)?;
         let loss = mean_loss(logits.clone(), batch.targets(device));
         let slopes = Slopes::of(&self.model, self.name, loss.backward());
         // Burn brings running statistics up to date when the mode changes.
-        let running_means = RunningMeans::of(&self.model.valid(), self.name);
+        let after = Statistics::of(&self.model.valid(), self.name);
+        let running = after.into_iter().zip(&before).map(|(after, before)| {
+            let left = |size| self.model.size_at_norm(&after.name, size);
+            let samples = batch.values_per_channel(left);
+            after.into_pytorch(before, samples)
+        });
 
         Ok(Step {
             output: Output::read(logits, loss),
             slopes,
-            running_means,
+            running: running.collect(),
         })
     }
 }
@@ -198,19 +203,6 @@ impl Slope {
             l2: squares.sqrt(),
             dot_with_wave,
             first4: values.iter().take(4).copied().collect(),
-        }
-    }
-}
-
-impl RunningMean {
-    /// Of the values of the norm of this name.
-    pub(crate) fn of(name: String, values: &[f64]) -> Self {
-        let squares: f64 = values.iter().map(|value| value * value).sum();
-
-        Self {
-            name,
-            l2: squares.sqrt(),
-            first: values[0],
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Every fixture of a folder, on every backend.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
@@ -60,6 +63,7 @@ pub(crate) struct Compared {
     pub(crate) fixture: String,
     pub(crate) backend: &'static str,
     pub(crate) differences: Differences,
+    pub(crate) duration: Duration,
 }
 
 impl Suite {
@@ -100,11 +104,13 @@ impl Suite {
 
     fn compare(&mut self, fixture: &Fixture) {
         for (backend, compare) in BACKENDS {
+            let start = Instant::now();
             match compare(fixture) {
                 Ok(Some(differences)) => self.compared.push(Compared {
                     fixture: fixture.name.clone(),
                     backend,
                     differences,
+                    duration: start.elapsed(),
                 }),
                 Ok(None) => return self.not_covered.push(fixture.name.clone()),
                 Err(error) => {

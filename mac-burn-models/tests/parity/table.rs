@@ -11,7 +11,7 @@ use crate::{
 
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut header = vec!["network", "backend"];
+        let mut header = vec!["network", "backend", "seconds"];
         header.extend(Quantity::ALL.map(Quantity::label));
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(header);
@@ -47,7 +47,12 @@ fn row(compared: &Compared) -> Vec<String> {
         let worst = compared.differences.worst(quantity);
         worst.map_or_else(|| "-".to_owned(), cell)
     });
-    let mut row = vec![compared.fixture.clone(), compared.backend.to_owned()];
+    let seconds = format!("{:.1}", compared.duration.as_secs_f64());
+    let mut row = vec![
+        compared.fixture.clone(),
+        compared.backend.to_owned(),
+        seconds,
+    ];
     row.extend(cells);
 
     row

@@ -37,7 +37,7 @@ where
     /// Takes a record over as far as that can be done without its module.
     pub(super) fn load(self, record: MacRecord<M, B, O>) -> Result<Self, MacError> {
         let (preconditioner, decayed, exempt, second) = record;
-        preconditioner.check_version()?;
+        preconditioner.check()?;
         let second = match (self.second, second) {
             (Some(optimizer), Some(record)) => Some(optimizer.load_record(record)),
             (None, None) => None,

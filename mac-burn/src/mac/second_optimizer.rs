@@ -1,6 +1,5 @@
 use super::Mac;
 use crate::config::check;
-use crate::gradients;
 use crate::survey::Survey;
 use crate::{MacError, MacPreconditioner};
 use burn::module::{AutodiffModule, ParamId};
@@ -52,24 +51,6 @@ where
         self.lr_factor
     }
 
-    /// Takes its gradients out of those of the module.
-    ///
-    /// With the guard, one that is not finite becomes 0: the state of an optimizer that is not known
-    /// cannot be put back, so the NaN must not get there.
-    pub(super) fn take(
-        &self,
-        module: &M,
-        grads: &mut GradientsParams,
-        uncovered: &HashSet<ParamId>,
-        guard: bool,
-    ) -> GradientsParams {
-        let mut taken = gradients::take(module, grads, uncovered);
-        if guard {
-            gradients::fill_broken(module, &mut taken, 0.0, |_| false);
-        }
-        taken
-    }
-
     pub(super) fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
         if grads.is_empty() {
             return module;
@@ -109,9 +90,9 @@ where
     /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
     /// bias stays with its weight. MAC's momentum and weight decay do not act on them, only those of
     /// the second optimizer do; clipping that MAC is configured with does, before the second
-    /// optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a gradient that is
-    /// not finite is one of zeros to it: its averages decay by a step, and the parameter moves by what
-    /// is in them.
+    /// optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
+    /// gradient is not finite keeps its value; to the averages of the second optimizer, which only it
+    /// knows, the gradient is one of zeros.
     ///
     /// A record is loaded into an optimizer that has a second one if it was written by such a one. To
     /// add one to a run, load the record first. A second call replaces the first's optimizer.

@@ -27,9 +27,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ///
     /// If the record has another version.
     pub fn load_record(mut self, record: MacPreconditionerRecord) -> Self {
-        record
-            .check_version()
-            .unwrap_or_else(|error| panic!("{error}"));
+        record.check().unwrap_or_else(|error| panic!("{error}"));
         self.loaded = Some(record);
         self
     }
@@ -44,7 +42,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         record: MacPreconditionerRecord,
         module: &M,
     ) -> Result<Self, MacError> {
-        record.check_version()?;
+        record.check()?;
         self.loaded = Some(record);
         self.settle(&Survey::of(module))?;
         Ok(self)

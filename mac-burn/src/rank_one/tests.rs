@@ -57,7 +57,8 @@ fn linear(
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> LayerGradients<B, 2> {
-    RankOne::new(mean, damping, bias.is_some()).linear(LayerGradients { weight, bias }, false)
+    let made = RankOne::new(mean, damping, bias.is_some(), LayerKind::Linear);
+    made.linear(LayerGradients { weight, bias }, false)
 }
 
 fn rows_of(gradients: LayerGradients<B, 2>) -> DMatrix<f64> {
@@ -88,7 +89,8 @@ fn conv2d_equals_the_dense_inverse_in_each_group() {
     for (groups, bias) in [(1, true), (2, true), (3, false), (6, true)] {
         let (weight, bias_grad) = (random([6, 2, 3, 2], 4), random::<1>([6], 5));
         let mean = augmented(groups, 12, 6);
-        let found = RankOne::new(mean.clone(), 0.7, bias).conv2d(
+        let made = RankOne::new(mean.clone(), 0.7, bias, LayerKind::Conv2d { groups });
+        let found = made.conv2d(
             LayerGradients {
                 weight: weight.clone(),
                 bias: bias.then(|| bias_grad.clone()),
@@ -152,7 +154,7 @@ fn the_guard_spreads_one_broken_element_over_the_layer_and_changes_no_good_one()
     for broken in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let at = Tensor::from_data(TensorData::from([[broken]]), &Default::default());
         let weight = random([3, 4], 10).slice_assign([1..2, 2..3], at);
-        let made = RankOne::new(augmented(1, 3, 11), 1.0, true);
+        let made = RankOne::new(augmented(1, 3, 11), 1.0, true, LayerKind::Linear);
         let gradients = LayerGradients {
             weight,
             bias: Some(random([4], 12)),
@@ -172,7 +174,7 @@ fn the_guard_spreads_one_broken_element_over_the_layer_and_changes_no_good_one()
         weight: random([3, 4], 10),
         bias: Some(random([4], 12)),
     };
-    let made = RankOne::new(augmented(1, 3, 11), 1.0, true);
+    let made = RankOne::new(augmented(1, 3, 11), 1.0, true, LayerKind::Linear);
     let (off, on) = (
         made.clone().linear(gradients(), false),
         made.linear(gradients(), true),

@@ -39,8 +39,11 @@ where
         .collect()
 }
 
-/// Reports a recorder to the open collector; without one, nothing happens.
+/// Reports a recorder to the open collector; without one, or by a recorder that is off, nothing happens.
 pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, parameters: Option<LayerParameters>) {
+    if recorder.is_off() {
+        return;
+    }
     OPEN.with_borrow_mut(|open| {
         if let Some(found) = open {
             found.push(Box::new(FoundRecorder {

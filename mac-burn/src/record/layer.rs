@@ -2,9 +2,10 @@ use burn::module::{Param, ParamId};
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
 
 /// How a weight is laid out, which decides the side on which its inputs are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LayerKind {
     /// Weight `[size_input, size_output]`.
     Linear,
@@ -27,12 +28,29 @@ impl LayerKind {
         }
     }
 
+    /// How many means a layer has.
+    pub(crate) fn means(self) -> usize {
+        match self {
+            Self::Linear => 1,
+            Self::FusedAttention => 2,
+            Self::Conv2d { groups } => groups,
+        }
+    }
+
     /// How many means a layer with a weight of this shape has, and the elements of each.
     pub(crate) fn means_and_size(self, weight: &[usize]) -> (usize, usize) {
+        let size = match self {
+            Self::Linear | Self::FusedAttention => weight[0],
+            Self::Conv2d { .. } => weight[1..].iter().product(),
+        };
+        (self.means(), size)
+    }
+
+    /// Whether a weight of this rank has this layout.
+    pub(crate) fn fits(self, weight: &[usize]) -> bool {
         match self {
-            Self::Linear => (1, weight[0]),
-            Self::FusedAttention => (2, weight[0]),
-            Self::Conv2d { groups } => (groups, weight[1..].iter().product()),
+            Self::Linear | Self::FusedAttention => weight.len() == 2,
+            Self::Conv2d { groups } => weight.len() == 4 && groups > 0,
         }
     }
 
@@ -53,7 +71,37 @@ pub(crate) struct LayerParameters {
     pub(crate) bias: Option<ParamId>,
 }
 
+/// [`LayerParameters`] in a record, where a layer of the user's own is known before its first pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    kind: LayerKind,
+    weight: String,
+    bias: Option<String>,
+}
+
+impl LayerRecord {
+    /// The layer; none if an id is damaged.
+    pub(crate) fn parameters(&self) -> Option<LayerParameters> {
+        Some(LayerParameters {
+            kind: self.kind,
+            weight: ParamId::try_deserialize(&self.weight)?,
+            bias: match &self.bias {
+                Some(bias) => Some(ParamId::try_deserialize(bias)?),
+                None => None,
+            },
+        })
+    }
+}
+
 impl LayerParameters {
+    pub(crate) fn to_record(self) -> LayerRecord {
+        LayerRecord {
+            kind: self.kind,
+            weight: self.weight.serialize(),
+            bias: self.bias.map(|bias| bias.serialize()),
+        }
+    }
+
     pub(crate) fn linear<B: Backend>(layer: &Linear<B>) -> Self {
         Self::linear_of(&layer.weight, layer.bias.as_ref())
     }

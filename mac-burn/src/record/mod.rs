@@ -14,6 +14,7 @@ mod self_attention;
 pub(crate) mod statistics;
 mod transformer_decoder;
 mod transformer_encoder;
+mod unrecorded;
 
 pub use attention_input::AttentionInput;
 pub use conv2d::MacConv2d;
@@ -24,3 +25,4 @@ pub use recorder::Recorder;
 pub use self_attention::{MacSelfAttention, SelfAttention, SelfAttentionConfig};
 pub use transformer_decoder::{DecoderInput, MacTransformerDecoder, MacTransformerDecoderLayer};
 pub use transformer_encoder::{EncoderInput, MacTransformerEncoder, MacTransformerEncoderLayer};
+pub use unrecorded::unrecorded;

@@ -1,6 +1,7 @@
 use super::Recorder;
 use super::collector;
 use super::layer::LayerParameters;
+use super::unrecorded::mapped;
 use burn::module::{
     AutodiffModule, Content, Devices, DisplaySettings, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -113,7 +114,10 @@ impl<L: RecordedLayer<B>, B: Backend> Module<B> for Recorded<L, B> {
     }
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
-        self.map_layer(|layer| layer.map(mapper))
+        Self {
+            layer: self.layer.map(mapper),
+            recorders: self.recorders.into_iter().map(mapped).collect(),
+        }
     }
 
     fn load_record(self, record: Self::Record) -> Self {
@@ -134,11 +138,18 @@ where
     type InnerModule = Recorded<L::InnerModule, B::InnerBackend>;
 
     fn valid(&self) -> Self::InnerModule {
-        self.layer.valid().into()
+        Recorded {
+            layer: self.layer.valid(),
+            recorders: self.recorders.iter().map(Recorder::valid).collect(),
+        }
     }
 
     fn from_inner(module: Self::InnerModule) -> Self {
-        L::from_inner(module.layer).into()
+        let recorders = module.recorders.into_iter();
+        Self {
+            layer: L::from_inner(module.layer),
+            recorders: recorders.map(Recorder::from_inner).collect(),
+        }
     }
 }
 

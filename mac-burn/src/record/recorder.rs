@@ -1,6 +1,7 @@
 use super::collector;
 use super::layer::LayerParameters;
-use super::statistics::{Conv2dGeometry, patch_sums, token_sums, untracked};
+use super::statistics::{Conv2dGeometry, Incidence, patch_sums, token_sums, untracked};
+use super::unrecorded::mapped;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -69,7 +70,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 #[derive(Clone)]
 pub struct Recorder<B: Backend> {
-    state: Arc<Mutex<State<B>>>,
+    /// None in a recorder that is [off](crate::unrecorded).
+    state: Option<Arc<Mutex<State<B>>>>,
 }
 
 struct State<B: Backend> {
@@ -82,6 +84,8 @@ struct DeviceSums<B: Backend> {
     device: B::Device,
     active: bool,
     sums: Option<Tensor<B, 2>>,
+    /// What a convolution's sums are made with.
+    incidence: Option<Incidence<B>>,
 }
 
 impl<B: Backend> Default for Recorder<B> {
@@ -93,13 +97,23 @@ impl<B: Backend> Default for Recorder<B> {
 impl<B: Backend> Recorder<B> {
     /// A recorder that has seen nothing and records the next forward pass.
     pub fn new() -> Self {
+        let state = State {
+            parameters: None,
+            active: true,
+            devices: Vec::new(),
+        };
         Self {
-            state: Arc::new(Mutex::new(State {
-                parameters: None,
-                active: true,
-                devices: Vec::new(),
-            })),
+            state: Some(Arc::new(Mutex::new(state))),
         }
+    }
+
+    /// A recorder that never records and reports itself to nobody.
+    pub(super) fn off() -> Self {
+        Self { state: None }
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.state.is_none()
     }
 
     /// Records the input of a linear map `input · weight (+ bias)`.
@@ -108,6 +122,10 @@ impl<B: Backend> Recorder<B> {
     ///
     /// - weight: `[size_input, size_output]`
     /// - input: `[.., size_input]`; the mean is over all leading dimensions
+    ///
+    /// # Panics
+    ///
+    /// If it has recorded inputs of another size on this device since the last step.
     pub fn record_linear<const D: usize>(
         &self,
         weight: &Param<Tensor<B, 2>>,
@@ -126,25 +144,35 @@ impl<B: Backend> Recorder<B> {
     ///
     /// - input: `[batch, channels_in, height, width]`; the mean is over the batch and the output
     ///   positions of the patches that the kernel sees
+    ///
+    /// # Panics
+    ///
+    /// If the input has another number of channels than the layer takes.
     pub fn record_conv2d(&self, layer: &Conv2d<B>, input: &Tensor<B, 4>) {
         if self.wants(&input.device()) && layer.weight.is_require_grad() {
-            let sums = patch_sums(untracked(input), &Conv2dGeometry::from(layer));
+            let geometry = Conv2dGeometry::from(layer);
+            let device = input.device();
+            // Taken out, so that devices do not wait for each other's sums.
+            let kept = |mut state: MutexGuard<'_, State<B>>| state.on(&device).incidence.take();
+            let mut incidence = self.state().and_then(kept);
+            let sums = patch_sums(untracked(input), &geometry, &mut incidence);
+            if let Some(mut state) = self.state() {
+                state.on(&device).incidence = incidence;
+            }
             self.add(LayerParameters::conv2d(layer), sums);
         }
     }
 
     /// Takes the sums of one device, leaving none there.
     pub(crate) fn take(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
-        self.state()
-            .devices
-            .iter_mut()
-            .find(|found| found.device == *device)
-            .and_then(|found| found.sums.take())
+        let mut state = self.state()?;
+        let mut devices = state.devices.iter_mut();
+        devices.find(|found| found.device == *device)?.sums.take()
     }
 
     /// Takes the sums of all devices, merged on `device`, leaving none.
     pub(crate) fn take_all(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
-        self.state()
+        self.state()?
             .devices
             .iter_mut()
             .filter_map(|found| found.sums.take())
@@ -154,33 +182,38 @@ impl<B: Backend> Recorder<B> {
 
     /// Decides whether the next forward passes on `device` record.
     pub(crate) fn set_active(&self, device: &B::Device, active: bool) {
-        self.state().on(device).active = active;
+        if let Some(mut state) = self.state() {
+            state.on(device).active = active;
+        }
     }
 
     /// Decides whether the next forward passes record, on all devices.
     pub(crate) fn set_active_everywhere(&self, active: bool) {
-        let mut state = self.state();
-        state.active = active;
-        state
-            .devices
-            .iter_mut()
-            .for_each(|found| found.active = active);
+        if let Some(mut state) = self.state() {
+            state.active = active;
+            state
+                .devices
+                .iter_mut()
+                .for_each(|found| found.active = active);
+        }
     }
 
     /// Whether a forward pass on this device is to be recorded.
     pub(crate) fn wants(&self, device: &B::Device) -> bool {
-        B::ad_enabled(device) && {
-            let state = self.state();
-            state
-                .devices
-                .iter()
-                .find(|found| found.device == *device)
-                .map_or(state.active, |found| found.active)
-        }
+        !self.is_off()
+            && B::ad_enabled(device)
+            && self.state().is_some_and(|state| {
+                let mut devices = state.devices.iter();
+                devices
+                    .find(|found| found.device == *device)
+                    .map_or(state.active, |found| found.active)
+            })
     }
 
     pub(super) fn add(&self, parameters: LayerParameters, sums: Tensor<B, 2>) {
-        let mut state = self.state();
+        let Some(mut state) = self.state() else {
+            return;
+        };
         state.parameters = Some(parameters);
         let slot = state.on(&sums.device());
         slot.sums = Some(match slot.sums.take() {
@@ -189,9 +222,10 @@ impl<B: Backend> Recorder<B> {
         });
     }
 
-    fn state(&self) -> MutexGuard<'_, State<B>> {
+    fn state(&self) -> Option<MutexGuard<'_, State<B>>> {
         // A panic while the lock is held leaves sums that are whole: each is replaced in one move.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.as_ref()?;
+        Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -206,6 +240,7 @@ impl<B: Backend> State<B> {
                 device: device.clone(),
                 active: self.active,
                 sums: None,
+                incidence: None,
             });
             self.devices.len() - 1
         });
@@ -215,7 +250,9 @@ impl<B: Backend> State<B> {
 
 impl<B: Backend> fmt::Debug for Recorder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        let Some(state) = self.state() else {
+            return f.write_str("Recorder(off)");
+        };
         f.debug_struct("Recorder")
             .field("parameters", &state.parameters)
             .field("devices", &state.devices.len())
@@ -239,12 +276,12 @@ impl<B: Backend> Module<B> for Recorder<B> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        let parameters = self.state().parameters;
+        let parameters = self.state().and_then(|state| state.parameters);
         collector::report(self, parameters);
     }
 
     fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
-        self
+        mapped(self)
     }
 
     fn load_record(self, _record: Self::Record) -> Self {
@@ -260,11 +297,17 @@ impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
     type InnerModule = Recorder<B::InnerBackend>;
 
     fn valid(&self) -> Self::InnerModule {
-        Recorder::new()
+        match self.is_off() {
+            true => Recorder::off(),
+            false => Recorder::new(),
+        }
     }
 
-    fn from_inner(_module: Self::InnerModule) -> Self {
-        Recorder::new()
+    fn from_inner(module: Self::InnerModule) -> Self {
+        match module.is_off() {
+            true => Self::off(),
+            false => Self::new(),
+        }
     }
 }
 

@@ -135,25 +135,17 @@ impl<B: Backend> SelfAttention<B> {
     /// The bias repeats along the batch: of `n` biases, sample `i` has that at `i mod n`. So windows of one
     /// image next to each other have each their own, whatever the number of images.
     ///
-    /// `uncounted` changes nothing here: it is what the recorded layer takes, which this one can replace.
-    ///
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
     /// - bias: `[n, n_heads, tokens, tokens]`, where `n` divides the batch; 1 in place of a size is
     ///   broadcast
-    /// - uncounted: `[batch, tokens]`
     ///
     /// # Panics
     ///
     /// If the number of biases does not divide the batch.
-    pub fn forward_biased(
-        &self,
-        input: Tensor<B, 3>,
-        bias: Tensor<B, 4>,
-        uncounted: Option<Tensor<B, 2, Bool>>,
-    ) -> Tensor<B, 3> {
-        self.biased(&[], input, bias, uncounted)
+    pub fn forward_biased(&self, input: Tensor<B, 3>, bias: Tensor<B, 4>) -> Tensor<B, 3> {
+        self.biased(&[], input, bias, None)
     }
 
     fn masked(

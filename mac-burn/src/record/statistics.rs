@@ -56,9 +56,12 @@ pub(crate) fn token_sums<B: Backend, const D: usize>(input: Tensor<B, D>) -> Ten
 ///
 /// - input: `[batch, channels_in, height, width]`
 /// - output: `[groups, channels_in / groups · kernel_height · kernel_width + 2]`
+///
+/// `incidence` keeps `R` and `C` from call to call.
 pub(crate) fn patch_sums<B: Backend>(
     input: Tensor<B, 4>,
     geometry: &Conv2dGeometry,
+    incidence: &mut Option<Incidence<B>>,
 ) -> Tensor<B, 2> {
     let [batch, channels, height, width] = input.dims();
     let rows = geometry.axis(0, height);
@@ -67,15 +70,16 @@ pub(crate) fn patch_sums<B: Backend>(
         .sum_dim(0)
         .reshape([channels, height, width]);
 
-    let columns_seen = columns.incidence(&image).transpose();
-    let rows_seen = rows
-        .incidence(&image)
-        .expand([channels, rows.kernel, height]);
+    incidence.take_if(|found| !found.serves([rows, columns], &image));
+    let incidence = incidence.get_or_insert_with(|| Incidence::new([rows, columns], &image));
     let patch = image
         .reshape([1, channels * height, width])
-        .matmul(columns_seen)
+        .matmul(incidence.columns.clone().transpose())
         .reshape([channels, height, columns.kernel]);
-    let patch = rows_seen.matmul(patch);
+    let rows_seen = incidence.rows.clone();
+    let patch = rows_seen
+        .expand([channels, rows.kernel, height])
+        .matmul(patch);
 
     let size = channels / geometry.groups * rows.kernel * columns.kernel;
     with_count(
@@ -128,8 +132,32 @@ fn same_padding(kernel: usize, stride: usize, length: usize) -> (usize, usize) {
     (total / 2, total - total / 2)
 }
 
+/// The 0-1 matrices `R` and `C` of [`patch_sums`] for one size of images, each `[1, kernel, length]`.
+#[derive(Debug)]
+pub(crate) struct Incidence<B: Backend> {
+    axes: [Axis; 2],
+    rows: Tensor<B, 3>,
+    columns: Tensor<B, 3>,
+}
+
+impl<B: Backend> Incidence<B> {
+    fn new(axes: [Axis; 2], like: &Tensor<B, 3>) -> Self {
+        let [rows, columns] = axes.map(|axis| axis.incidence(like));
+        Self {
+            axes,
+            rows,
+            columns,
+        }
+    }
+
+    /// Whether these are the matrices for such images; those of each device are kept apart.
+    fn serves(&self, axes: [Axis; 2], image: &Tensor<B, 3>) -> bool {
+        self.axes == axes && self.rows.dtype() == image.dtype()
+    }
+}
+
 /// One axis of a convolution.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
     pub(crate) length: usize,
     pub(crate) kernel: usize,

@@ -38,10 +38,7 @@ struct Arguments {
 
 impl<B: Backend> Network<B> for Deit<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Images(images) => Ok(self.forward(images)),
-            Signal::Tokens(_) => Err(ParityError::Input(2)),
-        }
+        Ok(self.forward(input.images()?))
     }
 }
 
@@ -97,7 +94,13 @@ fn configured(
     construction: &Construction,
 ) -> Result<DeitConfig, ParityError> {
     let arguments: Arguments = construction.arguments()?;
-    arguments.refuse_dropping(construction)?;
+    construction.refuse_dropping(&[
+        arguments.drop_rate,
+        arguments.pos_drop_rate,
+        arguments.proj_drop_rate,
+        arguments.attn_drop_rate,
+        arguments.drop_path_rate,
+    ])?;
     let set = |value: &mut usize, argument: Option<usize>| {
         *value = argument.unwrap_or(*value);
     };
@@ -113,21 +116,4 @@ fn configured(
     config.image_size = image_size.unwrap_or(config.image_size);
 
     Ok(config)
-}
-
-impl Arguments {
-    /// What is dropped at random cannot be compared.
-    fn refuse_dropping(&self, construction: &Construction) -> Result<(), ParityError> {
-        let rates = [
-            self.drop_rate,
-            self.pos_drop_rate,
-            self.proj_drop_rate,
-            self.attn_drop_rate,
-            self.drop_path_rate,
-        ];
-        match rates.iter().all(|rate| *rate == 0.0) {
-            true => Ok(()),
-            false => Err(construction.unsupported("drops at random")),
-        }
-    }
 }

@@ -44,10 +44,7 @@ impl Default for Arguments {
 
 impl<B: Backend> Network<B> for Gpt<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Tokens(tokens) => Ok(self.forward(tokens).flatten(0, 1)),
-            Signal::Images(_) => Err(ParityError::Input(4)),
-        }
+        Ok(self.forward(input.tokens()?).flatten(0, 1))
     }
 }
 

@@ -55,10 +55,7 @@ impl Default for Arguments {
 
 impl<B: Backend> Network<B> for LeNet<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Images(images) => Ok(self.forward(images)),
-            Signal::Tokens(_) => Err(ParityError::Input(2)),
-        }
+        Ok(self.forward(input.images()?))
     }
 }
 

@@ -62,10 +62,7 @@ enum PerStage<T> {
 
 impl<B: Backend> Network<B> for Swin<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
-        match input {
-            Signal::Images(images) => Ok(self.forward(images)),
-            Signal::Tokens(_) => Err(ParityError::Input(2)),
-        }
+        Ok(self.forward(input.images()?))
     }
 }
 
@@ -93,8 +90,11 @@ pub(crate) fn swin<B: AutodiffBackend>(config: &SwinConfig) -> Box<dyn Subject<B
     Box::new(Named::new(config.init::<B>(&Default::default()), timm_name))
 }
 
-/// The network of a name like `swin_tiny_patch4_window7_224`.
+/// The network of a name like `swin_tiny_patch4_window7_224`, or of the class, whose defaults are those of the smallest.
 fn timm_model(name: &str) -> Option<SwinConfig> {
+    if name == "SwinTransformer" {
+        return Some(SwinConfig::tiny());
+    }
     let parts: Vec<&str> = name.split('_').collect();
     let &["swin", size, patch, window, image] = parts.as_slice() else {
         return None;
@@ -143,15 +143,12 @@ impl Arguments {
         &self,
         construction: &Construction,
     ) -> Result<(), ParityError> {
-        let rates = [
+        construction.refuse_dropping(&[
             self.drop_rate,
             self.proj_drop_rate,
             self.attn_drop_rate,
             self.drop_path_rate,
-        ];
-        if rates.iter().any(|rate| *rate != 0.0) {
-            return Err(construction.unsupported("drops at random"));
-        }
+        ])?;
         match self.num_classes {
             Some(0) => Err(construction.unsupported("has no head")),
             _ => Ok(()),
@@ -178,17 +175,16 @@ impl Arguments {
         if count == 0 || lengths.iter().any(|length| *length != count) {
             return Err(construction.unsupported("has arguments for another number of stages"));
         }
-        let stage = |index: usize| SwinStageConfig {
-            d_head: self.head_dim.as_ref().map(|size| size.at(index)),
-            window_size: self
-                .window_size
-                .as_ref()
-                .map_or(defaults[0].window_size, |size| size.at(index).pair()),
-            mlp_ratio: self
-                .mlp_ratio
-                .as_ref()
-                .map_or(defaults[0].mlp_ratio, |ratio| ratio.at(index)),
-            ..SwinStageConfig::new(d_model << index, depths[index], heads[index])
+        let stage = |index: usize| {
+            let (d_model, n_heads) = (d_model << index, heads[index]);
+            let d_head = self.head_dim.as_ref().map(|size| size.at(index));
+            let window_size = self.window_size.as_ref().map(|size| size.at(index).pair());
+            let mlp_ratio = self.mlp_ratio.as_ref().map(|ratio| ratio.at(index));
+            SwinStageConfig::new(d_model, depths[index], n_heads)
+                // timm rounds down.
+                .with_d_head(d_head.or(d_model.checked_div(n_heads)))
+                .with_window_size(window_size.unwrap_or(defaults[0].window_size))
+                .with_mlp_ratio(mlp_ratio.unwrap_or(defaults[0].mlp_ratio))
         };
 
         Ok((0..count).map(stage).collect())
@@ -209,5 +205,55 @@ impl<T: Copy> PerStage<T> {
             Some(Self::Each(values)) => values.len(),
             _ => stages,
         }
+    }
+}
+
+/// Breaks when an argument is read another way than timm reads it.
+#[test]
+fn arguments_are_read_as_timm_does() {
+    let configuration = |arguments: serde_json::Value| {
+        let arguments = serde_json::from_value(arguments).expect("arguments are an object");
+        let model = "swin_base_patch4_window12_384";
+        let construction = Construction::new(&format!("timm:{model}"), arguments);
+        configured(
+            timm_model(model).expect("it is one of timm's"),
+            &construction,
+        )
+    };
+
+    let default = configuration(serde_json::json!({})).expect("nothing is refused");
+    assert_eq!(default.image_size, [384, 384]);
+    let stage = &default.stages[3];
+    assert_eq!((stage.d_model, stage.d_head), (1024, Some(32)));
+    assert_eq!(stage.window_size, [12, 12]);
+
+    let other = configuration(serde_json::json!({
+        "img_size": [64, 96], "embed_dim": 20, "depths": [1, 3], "num_heads": [3, 4], "window_size": [5, 6],
+        "mlp_ratio": [2.0, 3.5], "strict_img_size": false, "global_pool": "avg", "head_dim": null,
+    }));
+    let other = other.expect("nothing is refused");
+    assert_eq!(other.image_size, [64, 96]);
+    let stage = &other.stages[1];
+    assert_eq!((stage.d_model, stage.n_layers, stage.n_heads), (40, 3, 4));
+    assert_eq!((stage.window_size, stage.mlp_ratio), ([5, 6], 3.5));
+    assert_eq!(other.stages[0].d_head, Some(6));
+
+    let sizes = serde_json::json!({ "window_size": [7, 7, [14, 13], 7], "head_dim": 16 });
+    let sizes = configuration(sizes).expect("nothing is refused").stages;
+    assert_eq!(
+        (sizes[2].window_size, sizes[3].window_size),
+        ([14, 13], [7, 7])
+    );
+    assert_eq!(sizes[2].d_head, Some(16));
+
+    for refused in [
+        serde_json::json!({ "window_size": [7, 7, 7] }),
+        serde_json::json!({ "depths": [2, 2] }),
+        serde_json::json!({ "num_classes": 0 }),
+        serde_json::json!({ "global_pool": "max" }),
+        serde_json::json!({ "ape": true }),
+        serde_json::json!({ "proj_drop_rate": 0.1 }),
+    ] {
+        assert!(configuration(refused.clone()).is_err(), "{refused}");
     }
 }

@@ -1,0 +1,145 @@
+//! How many kernels a step launches on wgpu, by the log of the runtime: a number, not a time, so software Vulkan counts as
+//! well as a GPU does.
+//!
+//! ```text
+//! cargo bench --bench kernels --features wgpu
+//! cargo bench --bench kernels --features wgpu -- --names
+//! ```
+#![allow(
+    clippy::print_stdout,
+    reason = "the tables are what a benchmark is for"
+)]
+
+mod kernel_log;
+
+use std::error::Error;
+
+use burn::backend::Autodiff;
+use burn::module::AutodiffModule;
+use burn::nn::LinearConfig;
+use burn::nn::conv::Conv2dConfig;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SgdConfig};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Distribution, Tensor};
+use clap::Parser;
+use kernel_log::KernelLog;
+use mac_burn::{MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
+use mac_burn_examples::backend::Wgpu;
+
+type B = Autodiff<Wgpu>;
+
+/// Steps before one is counted: kernels are chosen and state is made.
+const WARM_UP: usize = 3;
+/// A period that no run reaches.
+const NEVER: usize = 1_000_000_000;
+const MOMENTUM: f64 = 0.9;
+const WEIGHT_DECAY: f64 = 5e-4;
+
+/// What the command line selects.
+#[derive(Parser)]
+#[command(about = "Kernels launched in a step on wgpu")]
+struct Options {
+    /// Print the name of each kernel
+    #[arg(long)]
+    names: bool,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let log = KernelLog::start()?;
+    let device = Default::default();
+
+    println!(
+        "| layer | SGD | AdamW | MAC | MAC, refreshed | MAC, guarded |\n|---|---|---|---|---|---|"
+    );
+    let linear: MacLinear<B> = LinearConfig::new(64, 256).init(&device).into();
+    let images: Tensor<B, 2> = Tensor::random([8, 64], Distribution::Default, &device);
+    case("linear", &options, &log, linear, |layer| {
+        layer.forward(images.clone()).sum()
+    })?;
+
+    let conv: MacConv2d<B> = Conv2dConfig::new([8, 16], [3, 3]).init(&device).into();
+    let images = Tensor::random([8, 8, 10, 10], Distribution::Default, &device);
+    case("convolution", &options, &log, conv, |layer| {
+        layer.forward(images.clone()).sum()
+    })?;
+
+    let attention: MacSelfAttention<B> = SelfAttentionConfig::new(32, 4).init(&device).into();
+    let tokens = Tensor::random([4, 16, 32], Distribution::Default, &device);
+    case(
+        "self-attention, two layers",
+        &options,
+        &log,
+        attention,
+        |layer| layer.forward(tokens.clone(), None).square().sum(),
+    )?;
+    Ok(())
+}
+
+/// Prints a row of the table.
+fn case<M: AutodiffModule<B>>(
+    name: &str,
+    options: &Options,
+    log: &KernelLog,
+    layer: M,
+    loss: impl Fn(&M) -> Tensor<B, 1>,
+) -> Result<(), Box<dyn Error>> {
+    let momentum = MomentumConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_dampening(0.0);
+    let sgd = SgdConfig::new()
+        .with_momentum(Some(momentum))
+        .with_weight_decay(Some(WeightDecayConfig::new(WEIGHT_DECAY as f32)));
+    let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
+    let mac = MacConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_weight_decay(WEIGHT_DECAY)
+        .with_guard_gradients(false);
+    let every = mac.clone().with_tcov(1).with_tinv(1);
+    let mac = mac.with_tcov(NEVER).with_tinv(NEVER);
+    let guarded = mac.clone().with_guard_gradients(true);
+
+    let start = || (layer.clone(), &loss);
+    let kernels = [
+        step(sgd.init(), start(), log)?,
+        step(adamw.init(), start(), log)?,
+        step(mac.init(), start(), log)?,
+        step(every.init(), start(), log)?,
+        step(guarded.init(), start(), log)?,
+    ];
+    let counts: Vec<String> = kernels.iter().map(|step| step.len().to_string()).collect();
+    println!("| {name} | {} |", counts.join(" | "));
+    if options.names {
+        for (optimizer, names) in ["SGD", "AdamW", "MAC", "MAC, refreshed", "MAC, guarded"]
+            .iter()
+            .zip(kernels)
+        {
+            println!("{optimizer}:\n  {}", names.join("\n  "));
+        }
+    }
+    Ok(())
+}
+
+/// The kernels of a step.
+fn step<M: AutodiffModule<B>, O: Optimizer<M, B>>(
+    mut optimizer: O,
+    (mut layer, loss): (M, impl Fn(&M) -> Tensor<B, 1>),
+    log: &KernelLog,
+) -> Result<Vec<String>, Box<dyn Error>> {
+    let device = Default::default();
+    let mut kernels = Vec::new();
+    for _ in 0..=WARM_UP {
+        let grads = GradientsParams::from_grads(loss(&layer).backward(), &layer);
+        <Wgpu as Backend>::sync(&device)?;
+        log.drain()?;
+        layer = optimizer.step(1e-3, layer, grads);
+        <Wgpu as Backend>::sync(&device)?;
+        kernels = log.drain()?;
+    }
+    Ok(kernels)
+}

@@ -1,0 +1,127 @@
+use burn::config::Config;
+use burn::module::Initializer;
+use burn::nn::BatchNormConfig;
+use burn::tensor::backend::Backend;
+
+use super::{Concatenation, DenseBlock, DenseNet, Transition};
+use crate::convolution::{NORMAL_BY_FAN_IN, SquareConv, Stem, StemKind, UNIFORM_BY_FAN_IN, linear};
+
+/// Configuration of a [`DenseNet`].
+///
+/// The networks of the paper have constructors for ImageNet, with these parameters for 1000 classes, and for CIFAR, with these
+/// for 10:
+///
+/// | | growth | layers | parameters | for CIFAR |
+/// |---|---|---|---|---|
+/// | [`densenet121`](Self::densenet121), [`densenet121_cifar`](Self::densenet121_cifar) | 32 | 6, 12, 24, 16 | 7 978 856 | 6 956 298 |
+/// | [`densenet169`](Self::densenet169), [`densenet169_cifar`](Self::densenet169_cifar) | 32 | 6, 12, 32, 32 | 14 149 480 | 12 493 322 |
+/// | [`densenet201`](Self::densenet201), [`densenet201_cifar`](Self::densenet201_cifar) | 32 | 6, 12, 48, 32 | 20 013 928 | 18 104 330 |
+/// | [`densenet161`](Self::densenet161), [`densenet161_cifar`](Self::densenet161_cifar) | 48 | 6, 12, 36, 24 | 28 681 000 | 26 482 378 |
+/// | [`thin_cifar`](Self::thin_cifar) | 12 | 6, 12, 24, 16 | | 1 000 618 |
+///
+/// # Example
+/// ```
+/// use burn::tensor::Tensor;
+/// use mac_burn_models::convolution::StemKind;
+/// use mac_burn_models::{DenseNet, DenseNetConfig};
+/// # type B = burn_ndarray::NdArray<f32>;
+/// # let device = Default::default();
+///
+/// let config = DenseNetConfig::new(8, vec![2, 3]).with_stem(StemKind::Bare);
+/// let network: DenseNet<B> = config.with_num_classes(10).init(&device);
+/// let logits = network.forward(Tensor::ones([2, 3, 32, 32], &device));
+/// assert_eq!(logits.dims(), [2, 10]);
+/// ```
+#[derive(Config, Debug)]
+pub struct DenseNetConfig {
+    /// The channels of the output of each layer: the paper's growth rate `k`.
+    pub growth: usize,
+    /// The number of layers of each block. Between two blocks a transition halves the height and width.
+    pub blocks: Vec<usize>,
+    /// What comes before the blocks.
+    #[config(default = "StemKind::Large")]
+    pub stem: StemKind,
+    /// Channels of the stem; if none are given, twice the growth.
+    #[config(default = "None")]
+    pub stem_channels: Option<usize>,
+    /// The channels within the bottleneck of a layer, in multiples of the growth.
+    #[config(default = 4)]
+    pub bottleneck: usize,
+    /// Which part of the channels a transition leaves, in (0, 1]: the paper's compression `θ`, which code of today calls
+    /// reduction.
+    #[config(default = 0.5)]
+    pub compression: f64,
+    /// Where a layer puts its output among the channels.
+    #[config(default = "Concatenation::OldFirst")]
+    pub concatenation: Concatenation,
+    /// Channels of the images.
+    #[config(default = 3)]
+    pub image_channels: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub num_classes: usize,
+    /// The dropout rate of the output of each layer, in [0, 1]; where the paper has dropout it is 0.2, and also within
+    /// layers.
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// What the convolutions start with; the default is normal with a variance of 2 / fan-in.
+    #[config(default = "NORMAL_BY_FAN_IN")]
+    pub initializer: Initializer,
+    /// What the bias of the head starts with; its weights are always uniform in ±1/√fan-in.
+    #[config(default = "Initializer::Zeros")]
+    pub head_bias_initializer: Initializer,
+}
+
+impl DenseNetConfig {
+    /// Initializes a new [`DenseNet`].
+    ///
+    /// # Panics
+    /// If there is no block, the compression or the dropout rate is out of its range, or a transition leaves no channel.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> DenseNet<B> {
+        assert!(
+            !self.blocks.is_empty() && self.compression > 0.0 && self.compression <= 1.0,
+            "a DenseNet has blocks, and a compression in (0, 1]: these are {:?} and {}",
+            self.blocks,
+            self.compression
+        );
+        let stem_channels = self.stem_channels.unwrap_or(2 * self.growth);
+        let stem = [self.image_channels, stem_channels];
+        let mut channels = stem_channels;
+        let mut blocks = Vec::new();
+        let mut transitions = Vec::new();
+        for (index, layers) in self.blocks.iter().enumerate() {
+            if index > 0 {
+                transitions.push(self.transition(&mut channels, device));
+            }
+            blocks.push(DenseBlock::new(self, channels, *layers, device));
+            channels += layers * self.growth;
+        }
+        let head = [channels, self.num_classes];
+        DenseNet {
+            stem: Stem::new(self.stem, stem, &self.initializer, device),
+            blocks,
+            transitions,
+            norm: BatchNormConfig::new(channels).init(device),
+            head: linear(
+                head,
+                &UNIFORM_BY_FAN_IN,
+                &self.head_bias_initializer,
+                device,
+            )
+            .into(),
+        }
+    }
+
+    /// A transition from these channels, which become those that it leaves.
+    fn transition<B: Backend>(&self, channels: &mut usize, device: &B::Device) -> Transition<B> {
+        let left = (*channels as f64 * self.compression).floor() as usize;
+        assert!(
+            left > 0,
+            "a compression of {} leaves none of {channels} channels",
+            self.compression
+        );
+        let conv = SquareConv::new([*channels, left], 1, &self.initializer);
+        *channels = left;
+        Transition::new(conv, device)
+    }
+}

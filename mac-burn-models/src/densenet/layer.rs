@@ -1,0 +1,62 @@
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::DenseNetConfig;
+use crate::convolution::{NormConv, SquareConv};
+
+/// Where a layer puts its output. Networks of either order are equal but for the order of their weights' channels, which a
+/// checkpoint has.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Concatenation {
+    /// After what it saw: as in the paper, timm and torchvision.
+    OldFirst,
+    /// Before what it saw: as in the networks for CIFAR of the authors of MAC.
+    NewFirst,
+}
+
+/// A layer: a 1×1 convolution into a bottleneck and a 3×3 convolution, whose output joins the input.
+///
+/// Part of a [`DenseBlock`](super::DenseBlock).
+#[derive(Module, Debug)]
+pub struct DenseLayer<B: Backend> {
+    /// The 1×1 convolution.
+    pub conv1: NormConv<B>,
+    /// The 3×3 convolution.
+    pub conv2: NormConv<B>,
+    /// Drops values of the output.
+    pub dropout: Dropout,
+    /// Where the output goes.
+    #[module(skip)]
+    pub concatenation: Concatenation,
+}
+
+impl<B: Backend> DenseLayer<B> {
+    pub(super) fn new(config: &DenseNetConfig, channels: usize, device: &B::Device) -> Self {
+        let inner = config.bottleneck * config.growth;
+        let conv1 = SquareConv::new([channels, inner], 1, &config.initializer);
+        let conv2 = SquareConv::new([inner, config.growth], 3, &config.initializer);
+        Self {
+            conv1: NormConv::new(conv1, device),
+            conv2: NormConv::new(conv2, device),
+            dropout: DropoutConfig::new(config.dropout).init(),
+            concatenation: config.concatenation,
+        }
+    }
+
+    /// Applies the forward pass.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels, height, width]`
+    /// - output: `[batch_size, channels + growth, height, width]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let output = self.conv2.forward(self.conv1.forward(input.clone()));
+        let output = self.dropout.forward(output);
+        match self.concatenation {
+            Concatenation::OldFirst => Tensor::cat(vec![input, output], 1),
+            Concatenation::NewFirst => Tensor::cat(vec![output, input], 1),
+        }
+    }
+}

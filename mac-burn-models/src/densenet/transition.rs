@@ -1,0 +1,35 @@
+use burn::module::Module;
+use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::convolution::{NormConv, SquareConv};
+
+/// What is between two blocks: a 1×1 convolution to fewer channels, and the mean of each 2×2 positions.
+///
+/// Part of a [`DenseNet`](super::DenseNet).
+#[derive(Module, Debug)]
+pub struct Transition<B: Backend> {
+    /// The convolution.
+    pub conv: NormConv<B>,
+    /// The pooling.
+    pub pool: AvgPool2d,
+}
+
+impl<B: Backend> Transition<B> {
+    pub(super) fn new(conv: SquareConv, device: &B::Device) -> Self {
+        Self {
+            conv: NormConv::new(conv, device),
+            pool: AvgPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+        }
+    }
+
+    /// Applies the forward pass.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height, width]`
+    /// - output: `[batch_size, channels_out, ⌊height / 2⌋, ⌊width / 2⌋]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.pool.forward(self.conv.forward(input))
+    }
+}

@@ -1,0 +1,93 @@
+//! Command lines on which the optimizer is chosen.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Parser};
+
+use crate::optimizer_choice::OptimizerChoice;
+
+/// The help heading of the options that only MAC has.
+pub const MAC_HEADING: &str = "Options of MAC";
+
+/// A command line of which a part chooses the optimizer.
+pub trait ChoosesOptimizer: Parser {
+    /// The optimizer chosen.
+    fn optimizer(&self) -> OptimizerChoice;
+
+    /// Reads the command line of the process; explains itself and ends the program when that is wrong, or
+    /// asks for help.
+    fn read() -> Self {
+        Self::try_read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// clap's; and for an option of MAC that another optimizer would ignore.
+    fn try_read<T: Into<OsString> + Clone>(
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(line)?;
+        let args = Self::from_arg_matches(&matches)?;
+
+        match ignored_option(args.optimizer(), &command, &matches) {
+            None => Ok(args),
+            Some(option) => {
+                let optimizer = args.optimizer();
+                let text =
+                    format!("--{option} is an option of MAC, and the optimizer is {optimizer}");
+                Err(command.error(ErrorKind::ArgumentConflict, text))
+            }
+        }
+    }
+}
+
+/// An option that was given, and that the optimizer does not have.
+fn ignored_option(
+    optimizer: OptimizerChoice,
+    command: &Command,
+    matches: &ArgMatches,
+) -> Option<String> {
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    command
+        .get_arguments()
+        .filter(|option| option.get_help_heading() == Some(MAC_HEADING))
+        .filter(|option| optimizer != OptimizerChoice::Mac && given(option.get_id().as_str()))
+        .find_map(|option| option.get_long().map(str::to_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::OptimizerArgs;
+
+    #[derive(Parser, Debug)]
+    struct Args {
+        #[command(flatten)]
+        optimizer: OptimizerArgs,
+    }
+
+    impl ChoosesOptimizer for Args {
+        fn optimizer(&self) -> OptimizerChoice {
+            self.optimizer.optimizer
+        }
+    }
+
+    fn read(options: &str) -> Result<Args, String> {
+        Args::try_read(["example"].into_iter().chain(options.split_whitespace()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_option_that_would_be_ignored_is_refused() {
+        let error = read("--optimizer sgd --damping 1").expect_err("SGD has no damping");
+        let expected = "--damping is an option of MAC, and the optimizer is SGD";
+        assert!(error.contains(expected), "{error}");
+
+        assert!(read("--optimizer mac --damping 1").is_ok());
+        assert!(read("--optimizer sgd").is_ok(), "a default is no option");
+    }
+}
