@@ -25,7 +25,7 @@ mod error;
 mod exported;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use burn::module::Module;
@@ -35,8 +35,8 @@ pub use error::ExportError;
 
 use self::collector::Collector;
 use self::exported::Exported;
-use crate::pytorch::Name;
 use crate::pytorch::conventions::copy_of;
+use crate::pytorch::{Name, settle};
 
 /// Stores the weights of a module in a `.safetensors` file for PyTorch.
 ///
@@ -53,6 +53,7 @@ pub fn save<B: Backend, M: Module<B>>(
     name: Name,
 ) -> Result<(), ExportError> {
     let path = path.as_ref();
+    settle(module);
     let mut tensors = Collector::of(module, name)?;
     check_names(&tensors)?;
     add_copies(&mut tensors);
@@ -101,7 +102,10 @@ fn write(
     // Some readers want to be told of which framework the layout is.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), unfinished)?;
-    File::open(unfinished)?.sync_all()?;
+    // Some systems want a file to be writable for this.
+    let file = OpenOptions::new().write(true).open(unfinished)?;
+    file.sync_all()?;
+    drop(file);
 
     Ok(fs::rename(unfinished, path)?)
 }

@@ -24,6 +24,12 @@ pub enum ImportError {
         /// What its reader says.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Two parameters with the same name, so that the function that names them is of another network.
+    #[error("two parameters of the network have the name `{name}`")]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// A file with the tensors of another network.
     #[error("{} has the weights of another network: {mismatch}", path.display())]
     Mismatch {

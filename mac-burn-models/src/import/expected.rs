@@ -11,6 +11,7 @@ pub(super) struct Expected {
     pub(super) name: String,
     /// In PyTorch's layout.
     pub(super) shape: Vec<usize>,
+    pub(super) initialized: bool,
 }
 
 impl Expected {
@@ -45,6 +46,7 @@ impl<B: Backend> ModuleVisitor<B> for Survey {
             path: self.layout.path(),
             name: self.layout.pytorch_name(),
             shape: self.layout.pytorch_shape(&param.lazy_shape()),
+            initialized: param.is_initialized(),
         });
     }
 }

@@ -52,6 +52,7 @@ mod expected;
 mod filler;
 mod mismatch;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::Module;
@@ -64,7 +65,7 @@ use self::checkpoint::Checkpoint;
 use self::compare::compare;
 use self::expected::Expected;
 use self::filler::Filler;
-use crate::pytorch::Name;
+use crate::pytorch::{Name, settle};
 
 /// The module with the weights of a file that PyTorch stored, in place of its own.
 ///
@@ -75,8 +76,8 @@ use crate::pytorch::Name;
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or if it and the module do not have the same tensors. No parameter was changed then,
-/// those of clones of the module included, with which it shares the running statistics of norms.
+/// If the file cannot be read, if it and the module do not have the same tensors, or if `name` gives the same name to two
+/// parameters. Nothing was changed then, the running statistics of norms included, which clones of the module share.
 ///
 /// # Panics
 ///
@@ -87,6 +88,7 @@ pub fn load<B: Backend, M: Module<B>>(
     name: Name,
 ) -> Result<M, ImportError> {
     let expected = Expected::of(&module, name);
+    check_names(&expected)?;
     let file = Checkpoint::open(path.as_ref())?.unwrapped(&expected);
     let mismatch = compare(&expected, &file)?;
     if !mismatch.is_empty() {
@@ -97,6 +99,20 @@ pub fn load<B: Backend, M: Module<B>>(
     }
     // All is read before anything is changed: what a clone shares would not come back.
     let mut filler = Filler::read(&expected, &file, name)?;
+    // A module with a parameter that was never needed saw no batch, and the parameter need not be drawn.
+    if expected.iter().all(|tensor| tensor.initialized) {
+        settle(&module);
+    }
 
     Ok(module.map(&mut filler))
+}
+
+fn check_names(expected: &[Expected]) -> Result<(), ImportError> {
+    let mut names = BTreeSet::new();
+    match expected.iter().find(|tensor| !names.insert(&tensor.name)) {
+        None => Ok(()),
+        Some(tensor) => Err(ImportError::SameName {
+            name: tensor.name.clone(),
+        }),
+    }
 }

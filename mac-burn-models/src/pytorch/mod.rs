@@ -9,5 +9,9 @@
 #[cfg(any(feature = "import", feature = "export"))]
 pub(crate) mod conventions;
 mod layout;
+#[cfg(any(feature = "import", feature = "export"))]
+mod settle;
 
 pub use layout::{Layout, Name};
+#[cfg(any(feature = "import", feature = "export"))]
+pub(crate) use settle::settle;

@@ -31,6 +31,15 @@ impl Stored {
         }
     }
 
+    /// A whole number.
+    pub(crate) fn count(value: i64) -> Self {
+        Self {
+            dtype: Dtype::I64,
+            shape: Vec::new(),
+            bytes: value.to_le_bytes().into(),
+        }
+    }
+
     /// The values of a tensor of single precision.
     pub(crate) fn values(&self) -> Vec<f32> {
         assert_eq!(self.dtype, Dtype::F32);

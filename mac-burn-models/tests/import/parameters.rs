@@ -12,6 +12,8 @@ use rand::{RngExt, SeedableRng};
 pub(crate) struct Parameter {
     pub(crate) path: String,
     pub(crate) id: ParamId,
+    /// Whether it gets a gradient.
+    pub(crate) learns: bool,
     pub(crate) values: TensorData,
 }
 
@@ -26,7 +28,8 @@ pub(crate) fn parameters<B: Backend>(module: &impl Module<B>) -> Vec<Parameter> 
     reader.found
 }
 
-/// The module with random values in place of its own, so that no norm and no bias is as it was made.
+/// The module with random values in place of its own, so that no norm and no bias is as it was made. All are positive, as
+/// variances are, and outputs keep the size of inputs.
 pub(crate) fn filled<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
     module.map(&mut Filler(StdRng::seed_from_u64(seed)))
 }
@@ -49,6 +52,7 @@ impl<B: Backend> ModuleVisitor<B> for Reader {
         self.found.push(Parameter {
             path: self.layout.path(),
             id: param.id,
+            learns: param.is_require_grad(),
             values: param.val().into_data(),
         });
     }
@@ -60,7 +64,8 @@ impl<B: Backend> ModuleMapper<B> for Filler {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, tensor, mapper) = param.consume();
         let shape = tensor.shape();
-        let draw = |_| self.0.random_range(0.5f32..1.5);
+        let summed = shape.num_elements() / shape[0];
+        let draw = |_| self.0.random_range(0.5f32..1.5) / summed as f32;
         let values: Vec<f32> = (0..shape.num_elements()).map(draw).collect();
         let options = (&tensor.device(), tensor.dtype());
         let values = Tensor::from_data(TensorData::new(values, shape), options);

@@ -9,7 +9,7 @@ use burn::tensor::DType;
 use mac_burn_models::export::save;
 use mac_burn_models::import::{ImportError, Mismatch, Misshaped, Mistyped, Untied, load};
 use mac_burn_models::pytorch::Name;
-use mac_burn_models::{deit, gpt, lenet, swin};
+use mac_burn_models::{deit, densenet, gpt, lenet, resnet, swin, wide_resnet};
 use safetensors::Dtype;
 use tempfile::{TempDir, tempdir};
 
@@ -109,6 +109,47 @@ fn all_that_is_wrong_is_listed() {
     let renamed = ["transformer.wpe.weight", "transformer.ln_f.bias"];
     let turned = "transformer.h.1.attn.c_attn.weight";
     assert_refused(networks::gpt(), gpt::authors_name, renamed, turned);
+    let (network, name) = (networks::resnet_of_basic_blocks(), resnet::authors_name);
+    let renamed = ["bn1.running_var", "layer2.0.shortcut.0.weight"];
+    assert_refused(network, name, renamed, "linear.weight");
+    let (network, name) = (networks::resnet_of_bottlenecks(), resnet::timm_name);
+    let renamed = ["layer1.1.bn3.weight", "layer2.0.downsample.1.running_mean"];
+    assert_refused(network, name, renamed, "layer2.0.conv2.weight");
+    let (network, name) = (networks::wide_resnet(), wide_resnet::authors_name);
+    let renamed = ["bn1.running_mean", "block2.layer.0.convShortcut.weight"];
+    assert_refused(network, name, renamed, "fc.weight");
+    let (network, name) = (networks::densenet(), densenet::timm_name);
+    let renamed = [
+        "features.norm0.bias",
+        "features.transition1.norm.running_var",
+    ];
+    assert_refused(network, name, renamed, "classifier.weight");
+    let (network, name) = (
+        networks::densenet_for_small_images(),
+        densenet::authors_name,
+    );
+    let renamed = ["conv1.weight", "dense2.2.bn1.bias"];
+    assert_refused(network, name, renamed, "trans1.conv.weight");
+}
+
+/// Breaks when the number of batches that a norm of PyTorch has seen is missed, or taken for a weight.
+#[test]
+fn numbers_of_batches_are_passed_over() {
+    let network = filled(networks::resnet_of_basic_blocks::<Single>(), 1);
+    let (_folder, path) = changed(&network, resnet::timm_name, |tensors| {
+        let norms: Vec<String> = tensors
+            .keys()
+            .filter_map(|name| name.strip_suffix("running_mean").map(str::to_owned))
+            .collect();
+        assert_eq!(norms.len(), 1 + 3 * 2 + 1);
+        for norm in norms {
+            tensors.insert(format!("{norm}num_batches_tracked"), Stored::count(7));
+        }
+    });
+
+    let loaded = load(filled(network.clone(), 2), &path, resnet::timm_name);
+    let loaded = loaded.expect("the file is of this network");
+    assert_eq!(parameters(&loaded), parameters(&network));
 }
 
 /// Breaks when values of an embedding and a head that learned apart are taken for tied ones, or the file's order
@@ -157,12 +198,7 @@ fn running_statistics_are_loaded_and_left_alone() {
     let name: Name = |path| path.replace("gamma", "weight").replace("beta", "bias");
     let norm: BatchNorm<Single> = BatchNormConfig::new(2).init(&Default::default());
     let (_folder, path) = changed(&filled(norm.clone(), 1), name, |tensors| {
-        let count = Stored {
-            dtype: Dtype::I64,
-            shape: Vec::new(),
-            bytes: vec![7; 8],
-        };
-        tensors.insert("num_batches_tracked".to_owned(), count);
+        tensors.insert("num_batches_tracked".to_owned(), Stored::count(7));
         let mean = Stored::single(&[2], &[0.25, 0.75]);
         tensors.insert("running_mean".to_owned(), mean);
     });
@@ -179,6 +215,22 @@ fn running_statistics_are_loaded_and_left_alone() {
     let found = mismatch(&loaded, &path, name);
     assert_eq!(found.missing, ["running_var"]);
     assert!(found.unused.is_empty(), "{found}");
+}
+
+/// Breaks when two parameters take the values of one tensor.
+#[test]
+fn two_parameters_of_the_same_name_are_an_error() {
+    let network = filled(networks::lenet::<Single>(), 1);
+    let (_folder, path) = changed(&network, lenet::authors_name, |_| ());
+    let before = parameters(&network);
+    let name: Name = |path| lenet::authors_name(path).replace("conv2", "conv1");
+
+    let error = load(network.clone(), &path, name);
+    assert!(
+        matches!(&error, Err(ImportError::SameName { name }) if name.starts_with("conv1.")),
+        "{error:?}"
+    );
+    assert_eq!(parameters(&network), before);
 }
 
 /// Breaks when a file that cannot be read is another error, or a panic.
@@ -203,10 +255,16 @@ fn what_is_no_file_of_weights_is_an_error() {
         };
         fs::write(folder.path().join(name), text).expect("the folder can be written to");
     }
+    let (_other, whole) = changed(&networks::lenet(), lenet::authors_name, |_| ());
+    let mut bytes = fs::read(whole).expect("it was written");
+    bytes.pop();
+    let cut = folder.path().join("cut.safetensors");
+    fs::write(cut, bytes).expect("the folder can be written to");
 
     for name in [
         "text.safetensors",
         "empty.safetensors",
+        "cut.safetensors",
         "text.pth",
         "none.safetensors",
     ] {

@@ -35,8 +35,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mac_burn_models::pytorch as layout;
-
 use crate::{
     comparison::{Precision, compare},
     construction::{Arguments, Construction},

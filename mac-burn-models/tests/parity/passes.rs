@@ -7,12 +7,12 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
+use mac_burn_models::pytorch::{Layout, Name};
 
 use crate::{
     error::ParityError,
     fill::Alteration,
     fixture::Fixture,
-    layout::{Layout, Name},
     running::Running,
     subject::{Described, Slope, host, is_buffer},
 };
