@@ -63,6 +63,8 @@ fn assert_refused<M: Module<Single>>(network: M, name: Name, renamed: [&str; 2],
         shape = tensor.shape.clone();
         tensor.shape.reverse();
     });
+    // With other values than the file's.
+    let network = filled(network, 2);
 
     let found = mismatch(&network, &path, name);
     let mut missing = renamed.map(str::to_owned);
