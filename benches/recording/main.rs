@@ -1,5 +1,6 @@
 //! What recording adds to a training pass: forward and backward of a network with recorders that
-//! record every pass, with recorders that the optimizer's schedule pauses, and of Burn's own layers.
+//! record every pass, with recorders that the optimizer's schedule pauses, and of Burn's own layers;
+//! and the memory that a pass allocates at most.
 //!
 //! ```text
 //! cargo bench --bench recording -- --case lenet --rounds 50
@@ -14,6 +15,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/memory.rs"]
+mod memory;
 mod plain;
 mod plain_vit;
 
@@ -93,7 +96,7 @@ fn case<'a>(
     if !options.wants_case(name) {
         return;
     }
-    let comparison = Comparison::new(&["layers"], contenders(), &[PLAIN]).run(options);
+    let comparison = Comparison::new(&["layers", "peak MiB"], contenders(), &[PLAIN]).run(options);
     println!("{name}\n\n{comparison}\n");
     if let Some(bar) = bar.filter(|_| !options.quick()) {
         println!(
@@ -193,8 +196,12 @@ fn contender<'a, B: AutodiffBackend, const D: usize>(
 ) -> Contender<'a> {
     let batch = batch.clone();
     let device = batch.inputs.device();
+    // The second of two passes, with whatever the first leaves to the next.
+    batch.pass(&forward);
+    let before = memory::allocated();
+    let peak = memory::peak(|| batch.pass(&forward)) - before;
     Contender {
-        cells: vec![name.into()],
+        cells: vec![name.into(), memory::mebibytes(peak)],
         work: Box::new(move || timed::<B, _>(&device, || batch.pass(&forward)).0),
     }
 }

@@ -48,6 +48,8 @@ const PATCH_ELEMENTS: usize = 1 << 24;
 pub struct InputCovariance<B: Backend> {
     rows: Rows,
     parameters: LayerParameters,
+    /// What the layer takes: the size of a token, or the channels of an image.
+    size_input: usize,
     /// Sum of the batches' means, `[groups, size + 1, size + 1]`.
     sum: Option<Tensor<B, 3>>,
     batches: usize,
@@ -68,14 +70,16 @@ pub trait FirstLayer<B: Backend> {
 
 impl<B: Backend> FirstLayer<B> for Recorded<Linear<B>, B> {
     fn input_covariance(&self) -> InputCovariance<B> {
-        InputCovariance::new(LayerParameters::linear(self), Rows::Tokens)
+        let [size_input, _] = self.weight.dims();
+        InputCovariance::new(LayerParameters::linear(self), Rows::Tokens, size_input)
     }
 }
 
 impl<B: Backend> FirstLayer<B> for Recorded<Conv2d<B>, B> {
     fn input_covariance(&self) -> InputCovariance<B> {
         let rows = Rows::Patches(Conv2dGeometry::from(&**self));
-        InputCovariance::new(LayerParameters::conv2d(self), rows)
+        let [_, channels, ..] = self.weight.dims();
+        InputCovariance::new(LayerParameters::conv2d(self), rows, channels * self.groups)
     }
 }
 
@@ -85,10 +89,11 @@ impl<B: Backend> InputCovariance<B> {
         layer.input_covariance()
     }
 
-    fn new(parameters: LayerParameters, rows: Rows) -> Self {
+    fn new(parameters: LayerParameters, rows: Rows, size_input: usize) -> Self {
         Self {
             rows,
             parameters,
+            size_input,
             sum: None,
             batches: 0,
         }
@@ -103,8 +108,9 @@ impl<B: Backend> InputCovariance<B> {
     ///
     /// # Panics
     ///
-    /// If a `Conv2d` is given an input that is not of rank 4.
+    /// If the input is not one that the layer takes: of another size, or for a `Conv2d` not of rank 4.
     pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
+        self.check(&input.dims());
         let input = at_least_f32(untracked(&input));
         let mean = match &self.rows {
             Rows::Tokens => {
@@ -113,10 +119,8 @@ impl<B: Backend> InputCovariance<B> {
                 second_moment(input.reshape([1, rows, size])).div_scalar(rows as f64)
             }
             Rows::Patches(geometry) => {
-                let shape = input.dims().to_vec();
-                let shape: [usize; 4] = shape.try_into().unwrap_or_else(|shape: Vec<usize>| {
-                    panic!("a convolution's input has rank 4, but this one has shape {shape:?}")
-                });
+                let dims = input.dims();
+                let shape: [usize; 4] = std::array::from_fn(|dim| dims[dim]);
                 patch_second_moment(input.reshape(shape), geometry)
             }
         };
@@ -125,6 +129,19 @@ impl<B: Backend> InputCovariance<B> {
             None => mean,
         });
         self.batches += 1;
+    }
+
+    fn check(&self, shape: &[usize]) {
+        let (dim, form) = match self.rows {
+            Rows::Tokens => (shape.len() - 1, "[.., size]"),
+            Rows::Patches(_) => (1, "[batch, channels, height, width]"),
+        };
+        let fits_rank = matches!(self.rows, Rows::Tokens) || shape.len() == 4;
+        assert!(
+            fits_rank && shape[dim] == self.size_input,
+            "the layer takes inputs of shape {form} with {} in dimension {dim}, but this one has shape {shape:?}",
+            self.size_input
+        );
     }
 
     /// `(C + ρ I)⁻¹` in `f64`, by Cholesky on the host, `[groups, n, n]` where `n` is `size + 1` for

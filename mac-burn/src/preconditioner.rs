@@ -1,15 +1,17 @@
 mod found;
 mod loading;
 mod settings;
+mod warnings;
 
 use self::found::Found;
+use self::warnings::Warning;
 use crate::curvature::Curvature;
 use crate::dense::DenseCurvature;
 use crate::patterns::PathPatterns;
 use crate::preconditioner_record::MacPreconditionerRecord;
 use crate::rank_one::{LayerGradients, RankOne};
 use crate::record::layer::{LayerKind, LayerParameters};
-use crate::survey::{Parameter, Survey};
+use crate::survey::Survey;
 use crate::{InputCovariance, MacConfig, MacError};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
@@ -78,14 +80,6 @@ pub(crate) enum Devices {
     All,
 }
 
-/// What has been logged already.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Warning {
-    NoRecorder,
-    UnusedPatterns,
-    NothingRecorded(ParamId),
-}
-
 impl<B: AutodiffBackend> MacPreconditioner<B> {
     pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
         config.validate()?;
@@ -151,19 +145,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ) -> GradientsParams {
         self.settle(survey)
             .unwrap_or_else(|error| panic!("{error}"));
-        if survey.recorders.is_empty() {
-            self.warn(Warning::NoRecorder, || {
-                "no recorded layer in the module: MAC preconditions nothing; \
-                 use MacLinear and MacConv2d in place of Linear and Conv2d"
-                    .into()
-            });
-        }
-        if self.warned.insert(Warning::UnusedPatterns) {
-            let layers = survey.parameters.iter().map(Parameter::layer_path);
-            for pattern in self.skip_layers.unused(layers) {
-                log::warn!("`skip_layers` has \"{pattern}\", which names no layer of the module");
-            }
-        }
+        self.warn_of_what_has_no_effect(survey);
         for layer in self.find(survey, devices) {
             self.observe(&layer);
             self.schedule(&layer, survey, devices);
@@ -199,13 +181,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 curvature.refresh();
             }
             Some(_) => {}
-            None => self.warn(Warning::NothingRecorded(weight), || {
-                format!(
-                    "`{}` has gradients, but no forward pass of it was recorded: \
-                     its gradients are not preconditioned",
-                    layer.path
-                )
-            }),
+            None => self.warn_of_nothing_recorded(layer),
         }
     }
 
@@ -276,12 +252,6 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             gradients
         };
         put(parameters, gradients, grads);
-    }
-
-    fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
-        if self.warned.insert(warning) {
-            log::warn!("{}", text());
-        }
     }
 }
 

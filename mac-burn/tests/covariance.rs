@@ -163,3 +163,21 @@ fn what_cannot_be_inverted_is_an_error() {
         MacError::SingularCovariance { damping: 1.0, .. }
     ));
 }
+
+/// Breaks when an input of another width is taken, whose inverse would not fit the layer's gradient.
+#[test]
+#[should_panic(expected = "takes inputs of shape [.., size] with 4 in dimension 1")]
+fn an_input_of_another_size_is_refused() {
+    let layer: MacLinear<B> = LinearConfig::new(4, 3).init(&Default::default()).into();
+    InputCovariance::of(&layer).update(random::<B, 2>([6, 5], 1));
+}
+
+/// The same for channels.
+#[test]
+#[should_panic(expected = "with 2 in dimension 1, but this one has shape [1, 3, 5, 5]")]
+fn an_image_of_other_channels_is_refused() {
+    let layer: MacConv2d<B> = Conv2dConfig::new([2, 3], [3, 3])
+        .init(&Default::default())
+        .into();
+    InputCovariance::of(&layer).update(random::<B, 4>([1, 3, 5, 5], 1));
+}

@@ -9,20 +9,21 @@ use std::collections::HashSet;
 #[derive(Debug, Clone)]
 pub(super) struct Exemption {
     patterns: PathPatterns,
-    rank_one: bool,
+    norms_and_biases: bool,
 }
 
 impl Exemption {
     pub(super) fn new(config: &MacConfig) -> Result<Self, MacError> {
         Ok(Self {
             patterns: PathPatterns::new("no_decay", &config.no_decay)?,
-            rank_one: config.no_decay_norms_and_biases,
+            norms_and_biases: config.no_decay_norms_and_biases,
         })
     }
 
     pub(super) fn of<B: Backend>(&self, survey: &Survey<B>) -> HashSet<ParamId> {
         let exempt = survey.parameters.iter().filter(|parameter| {
-            (self.rank_one && parameter.shape.len() <= 1) || self.patterns.cover(&parameter.path)
+            (self.norms_and_biases && parameter.shape.len() <= 1)
+                || self.patterns.cover(&parameter.path)
         });
         exempt.map(|parameter| parameter.id).collect()
     }

@@ -1,0 +1,43 @@
+//! The networks of mac-burn-models: a training pass of each, and whole training steps of MAC beside Burn's SGD and AdamW, with
+//! the memory that these take.
+//!
+//! ```text
+//! cargo bench --bench models --features ndarray -- --case passes
+//! cargo bench --bench models -- --case steps --seconds 60
+//! ```
+//!
+//! The bars on flex, for the whole step (forward, backward, optimizer) of ResNet-20, ResNet-50 and DeiT-S: at most 1.05 times
+//! the time of SGD's, and at most 1.03 times its peak memory. Memory is that of the host, so it is not measured on a GPU.
+#![allow(
+    clippy::print_stdout,
+    reason = "the tables are what a benchmark is for"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../harness/memory.rs"]
+mod memory;
+mod network;
+mod passes;
+mod steps;
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use harness::{OnBackend, Options, on_backends};
+
+fn main() {
+    on_backends::<Models>();
+}
+
+struct Models;
+
+impl OnBackend for Models {
+    fn title(_options: &Options) -> String {
+        "Training passes and training steps of the networks".into()
+    }
+
+    fn run<B: Backend>(backend: &str, options: &Options) {
+        passes::table::<Autodiff<B>>(options);
+        steps::tables::<Autodiff<B>>(options, backend == "flex");
+    }
+}
