@@ -18,6 +18,9 @@ use crate::parameters::{filled, parameters};
 /// Exact in every type.
 const VALUES: [f32; 3] = [0.5, -1.25, 3.0];
 
+/// Makes the bytes of a value.
+type Store = fn(f32) -> Vec<u8>;
+
 /// The names of a norm, whose scale is a weight in PyTorch.
 fn name(path: &str) -> String {
     path.replace("gamma", "weight").replace("beta", "bias")
@@ -28,7 +31,7 @@ fn norm() -> BatchNorm<Single> {
 }
 
 /// A file with the tensors of a norm, made by `store` of values.
-fn write_norm(path: &Path, dtype: Dtype, store: fn(f32) -> Vec<u8>) {
+fn write_norm(path: &Path, dtype: Dtype, store: Store) {
     let stored = Stored {
         dtype,
         shape: vec![3],
@@ -47,7 +50,7 @@ fn write_norm(path: &Path, dtype: Dtype, store: fn(f32) -> Vec<u8>) {
 fn values_of_every_float_type_get_the_type_of_the_network() {
     let folder = tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("norm.safetensors");
-    let types: [(Dtype, fn(f32) -> Vec<u8>); 4] = [
+    let types: [(Dtype, Store); 4] = [
         (Dtype::F16, |value| {
             f16::from_f32(value).to_le_bytes().into()
         }),
