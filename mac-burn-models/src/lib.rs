@@ -2,13 +2,23 @@
 //!
 //! Each is made like a module of Burn, with a `Config` and its `init`, and is stored like one: the record of a network is
 //! that of the same network made of plain layers.
+//!
+//! # Features
+//!
+//! Two modules bring further dependencies and are there when asked for: `import` loads weights that PyTorch stored, and
+//! `export` stores them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
 
 pub mod convolution;
 pub mod deit;
 pub mod densenet;
+#[cfg(feature = "export")]
+pub mod export;
 pub mod gpt;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod lenet;
 pub mod mlp;
+pub mod pytorch;
 pub mod resnet;
 pub mod swin;
 pub mod transformer;

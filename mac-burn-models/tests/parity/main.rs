@@ -21,7 +21,6 @@ mod family;
 mod file;
 mod fill;
 mod fixture;
-mod layout;
 mod mistakes;
 mod passes;
 mod running;

@@ -7,12 +7,12 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
+use mac_burn_models::pytorch::{Layout, Name};
 
 use crate::{
     error::ParityError,
     fill::Alteration,
     fixture::Fixture,
-    layout::{Layout, Name},
     running::Running,
     subject::{Described, Slope, host, is_buffer},
 };
@@ -75,15 +75,16 @@ impl<'a> Filler<'a> {
         self.error.map_or(Ok(()), Err)
     }
 
-    /// The values for a parameter of a shape, both in Burn's layout.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ParityError> {
+    /// The values for a parameter, in Burn's layout.
+    fn values(&self, name: &str) -> Result<TensorData, ParityError> {
         let filled = self.fixture.tensor(name)?;
         let mut values = filled.values()?;
         if let Some(alteration) = self.alteration.filter(|found| name.ends_with(found.of)) {
             values = (alteration.change)(&filled.shape, values);
         }
 
-        Ok(self.layout.to_burn(shape, values))
+        let values = TensorData::new(values, filled.shape.clone());
+        Ok(self.layout.to_burn(values))
     }
 }
 
@@ -101,15 +102,13 @@ impl<B: Backend> ModuleMapper<B> for Filler<'_> {
             return param;
         }
         let name = self.layout.pytorch_name();
-        let shape = param.lazy_shape();
-        match self.values(&name, &shape) {
+        match self.values(&name) {
             Err(error) => {
                 self.error = Some(error);
                 param
             }
             Ok(values) => {
-                let data = TensorData::new(values, shape);
-                let tensor = Tensor::from_data(data, &param.lazy_device());
+                let tensor = Tensor::from_data(values, &param.lazy_device());
                 Param::initialized(param.id, tensor.set_require_grad(!is_buffer(&name)))
             }
         }
@@ -149,8 +148,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Slopes<B> {
         let Some(gradient) = param.val().grad_remove(&mut self.gradients) else {
             return;
         };
-        let shape = gradient.dims();
-        let values = self.layout.to_pytorch(&shape, host(gradient.into_data()));
+        let values = host(self.layout.to_pytorch(gradient.into_data()));
         self.found
             .push(Slope::of(self.layout.pytorch_name(), &values));
     }

@@ -8,13 +8,13 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
+use mac_burn_models::pytorch::Name;
 
 use crate::{
     batch::{Batch, Signal},
     error::ParityError,
     fill::Alteration,
     fixture::Fixture,
-    layout::Name,
     passes::{Filler, Slopes, Statistics, Survey},
     running::Running,
     wave::Wave,

@@ -5,6 +5,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use mac_burn_models::deit::{Deit, DeitConfig, authors_name, timm_name};
+use mac_burn_models::pytorch::Name;
 use serde::Deserialize;
 
 use super::{Built, Extent};
@@ -12,7 +13,6 @@ use crate::{
     batch::Signal,
     construction::Construction,
     error::ParityError,
-    layout::Name,
     subject::{Named, Network, Subject},
 };
 

@@ -1,0 +1,111 @@
+//! The networks' weights as PyTorch stores them (feature `export`).
+//!
+//! ```no_run
+//! use burn::tensor::backend::Backend;
+//! use mac_burn_models::{Gpt, export, gpt};
+//!
+//! fn store<B: Backend>(network: &Gpt<B>) -> Result<(), export::ExportError> {
+//!     export::save(network, "gpt.safetensors", gpt::authors_name)
+//! }
+//! ```
+//!
+//! and in Python
+//!
+//! ```python
+//! model.load_state_dict(safetensors.torch.load_file("gpt.safetensors"))
+//! ```
+//!
+//! Names, shapes and layout are those of PyTorch's `state_dict`, values have the network's own type. What PyTorch lists
+//! twice is twice in the file: the table of GPT's tokens is also `lm_head.weight`. Buffers that PyTorch makes of shapes
+//! or counts are not in it; `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes
+//! `strict=False` for these.
+
+mod collector;
+mod error;
+mod exported;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+
+pub use error::ExportError;
+
+use self::collector::Collector;
+use self::exported::Exported;
+use crate::pytorch::conventions::copy_of;
+use crate::pytorch::{Name, settle};
+
+/// Stores the weights of a module in a `.safetensors` file for PyTorch.
+///
+/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). The
+/// file is written next to its place with `.unfinished` added to its name, and renamed; a file of this name is
+/// replaced, and left as it is if there is an error. The values of one tensor at a time are on the host.
+///
+/// # Errors
+///
+/// If the file cannot be written, a parameter has a type that safetensors does not know, or two have the same name.
+pub fn save<B: Backend, M: Module<B>>(
+    module: &M,
+    path: impl AsRef<Path>,
+    name: Name,
+) -> Result<(), ExportError> {
+    let path = path.as_ref();
+    settle(module);
+    let mut tensors = Collector::of(module, name)?;
+    check_names(&tensors)?;
+    add_copies(&mut tensors);
+    let unfinished = path.with_added_extension("unfinished");
+    let written = write(tensors, &unfinished, path);
+    if written.is_err() {
+        // What is left of it is of no use; that it cannot be removed says nothing new.
+        let _ = fs::remove_file(&unfinished);
+    }
+
+    written.map_err(|source| ExportError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The tensors by their names, in the order of the module.
+type Tensors = Vec<(String, Exported)>;
+
+fn check_names(tensors: &[(String, Exported)]) -> Result<(), ExportError> {
+    let mut names = BTreeSet::new();
+    for (name, _) in tensors {
+        if !names.insert(name) {
+            return Err(ExportError::SameName { name: name.clone() });
+        }
+    }
+
+    Ok(())
+}
+
+/// Lists the tensors a second time that PyTorch lists twice, unless the module has one of that name itself.
+fn add_copies(tensors: &mut Tensors) {
+    let copies: Tensors = tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((copy_of(name)?.to_owned(), tensor.clone())))
+        .filter(|(copy, _)| tensors.iter().all(|(name, _)| name != copy))
+        .collect();
+    tensors.extend(copies);
+}
+
+fn write(
+    tensors: Tensors,
+    unfinished: &Path,
+    path: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Some readers want to be told of which framework the layout is.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(tensors, Some(metadata), unfinished)?;
+    // Some systems want a file to be writable for this.
+    let file = OpenOptions::new().write(true).open(unfinished)?;
+    file.sync_all()?;
+    drop(file);
+
+    Ok(fs::rename(unfinished, path)?)
+}

@@ -1,0 +1,152 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
+
+use super::{Expected, ImportError};
+use crate::pytorch::conventions::copy_of;
+
+/// What the weights of a network are put into: by training scripts, by data parallelism and by compilation.
+const WRAPPERS: [&str; 5] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "_orig_mod",
+];
+
+type Tensors = BTreeMap<String, TensorSnapshot>;
+
+/// The tensors of a file by their names. Their values are read when they are asked for.
+pub(super) struct Checkpoint {
+    path: PathBuf,
+    tensors: Tensors,
+}
+
+impl Checkpoint {
+    /// Opens a file, which its extension tells how to read.
+    pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
+        let path = path.to_owned();
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let tensors = match extension.to_str() {
+            Some("safetensors") => safetensors(&path),
+            Some("pth" | "pt" | "bin" | "ckpt" | "tar") => pickled(&path),
+            _ => return Err(ImportError::UnknownFormat { path }),
+        };
+
+        match tensors {
+            Ok(tensors) => Ok(Self { path, tensors }),
+            Err(source) => Err(ImportError::Read { path, source }),
+        }
+    }
+
+    /// The part that has the weights of a network, if they are not the whole; the outermost if there are several.
+    pub(super) fn unwrapped(self, expected: &[Expected]) -> Self {
+        let expected: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+        let wrappings = self.tensors.keys();
+        let wrappings = wrappings.filter_map(|name| wrapping(name, &expected));
+        let Some(outermost) = wrappings.min_by_key(|wrapping| wrapping.len()) else {
+            return self;
+        };
+        let inside = |(name, tensor): (&String, &TensorSnapshot)| {
+            let name = name.strip_prefix(outermost)?;
+            Some((name.to_owned(), tensor.clone()))
+        };
+
+        Self {
+            tensors: self.tensors.iter().filter_map(inside).collect(),
+            path: self.path.clone(),
+        }
+    }
+
+    /// The names of the tensors, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensor of a name; the copy that is tied to it if that is all there is.
+    pub(super) fn tensor(&self, name: &str) -> Option<&TensorSnapshot> {
+        self.tensors
+            .get(name)
+            .or_else(|| self.tensors.get(copy_of(name)?))
+    }
+
+    /// The values of a tensor of this file.
+    pub(super) fn values(&self, tensor: &TensorSnapshot) -> Result<TensorData, ImportError> {
+        tensor.to_data().map_err(|error| ImportError::Read {
+            path: self.path.clone(),
+            source: error.into(),
+        })
+    }
+}
+
+/// What is before the name of an expected tensor in another name, with its dots; nothing if that is no wrapping.
+fn wrapping<'a>(name: &'a str, expected: &BTreeSet<&str>) -> Option<&'a str> {
+    let mut rest = name;
+    while !expected.contains(rest) {
+        let (first, inner) = rest.split_once('.')?;
+        if !WRAPPERS.contains(&first) {
+            return None;
+        }
+        rest = inner;
+    }
+
+    name.strip_suffix(rest)
+}
+
+fn safetensors(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
+    let mut store = SafetensorsStore::from_file(path);
+
+    Ok(store.get_all_snapshots()?.clone())
+}
+
+#[cfg(feature = "pth")]
+fn pickled(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
+    check_storages(path)?;
+    let reader = burn_store::pytorch::PytorchReader::new(path)?;
+
+    Ok(reader.into_tensors().into_iter().collect())
+}
+
+/// Reads the storages of an archive with their checksums: Burn's reader takes one that it cannot read for zeros.
+#[cfg(feature = "pth")]
+fn check_storages(path: &Path) -> std::io::Result<()> {
+    // PyTorch's formats before version 1.6 are no archives, and have no checksums.
+    let Ok(archive) = burn_store::pytorch::lazy_data::ZipSource::new(path.to_owned()) else {
+        return Ok(());
+    };
+    for storage in archive.data_files() {
+        archive.read_file(&storage)?;
+    }
+
+    Ok(())
+}
+
+#[cfg(not(feature = "pth"))]
+fn pickled(_path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
+    Err("files of torch.save need the feature `pth` of mac-burn-models".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks when the weights of another part than the network's are taken, or a name of the network's own that is
+    /// also one of a wrapping is cut off.
+    #[test]
+    fn a_wrapping_is_made_of_wrappers_alone() {
+        let expected = BTreeSet::from(["head.weight", "model.0.weight"]);
+        let wrapping = |name| wrapping(name, &expected);
+
+        assert_eq!(wrapping("head.weight"), Some(""));
+        assert_eq!(wrapping("model.0.weight"), Some(""));
+        assert_eq!(
+            wrapping("model._orig_mod.head.weight"),
+            Some("model._orig_mod.")
+        );
+        assert_eq!(wrapping("teacher.head.weight"), None);
+        assert_eq!(wrapping("model.tail.weight"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Weights that PyTorch stored, for the networks of this crate (feature `import`).
+//!
+//! ```no_run
+//! use burn::nn::LinearConfig;
+//! use burn::tensor::backend::Backend;
+//! use mac_burn_models::{Deit, DeitConfig, deit, import};
+//!
+//! /// timm's DeiT-Ti, with a head for ten classes of one's own.
+//! fn network<B: Backend>(device: &B::Device) -> Result<Deit<B>, import::ImportError> {
+//!     let network = DeitConfig::tiny().init(device);
+//!     let file = "deit_tiny_patch16_224.safetensors";
+//!     let mut network = import::load(network, file, deit::timm_name)?;
+//!     network.head = LinearConfig::new(192, 10).init(device).into();
+//!     Ok(network)
+//! }
+//! ```
+//!
+//! # Files
+//!
+//! - `.safetensors`;
+//! - `.pth`, `.pt`, `.bin`, `.ckpt` and `.tar`, which `torch.save` wrote, with the feature `pth`. Burn's reader does
+//!   not look at strides: a tensor that is not contiguous in the file, such as a kernel in `channels_last`, is read in
+//!   the wrong order. PyTorch's `contiguous` before storing helps, and so does safetensors, which stores nothing else.
+//!
+//! The weights may be the whole file or a part of it: they are taken from below `state_dict`, `model_state_dict`,
+//! `model`, `module` or `_orig_mod`, or several of these, as the training scripts of timm and nanoGPT, data parallelism
+//! and `torch.compile` make them. What is next to such a part, like an optimizer's state, is not looked at.
+//!
+//! # Tensors
+//!
+//! Every tensor of the network must be in the file and the other way round, with the same shape; otherwise a
+//! [`Mismatch`] lists all that is not so. Linear weights are transposed, and values of `f16`, `bf16`, `f32` and `f64`
+//! become values of the network's own type. Projections to queries, keys and values are one tensor here as in PyTorch.
+//!
+//! Two kinds of tensors may be in the file besides. Buffers that PyTorch makes of shapes or counts are passed over:
+//! those whose names end in `num_batches_tracked`, `relative_position_index`, `attn_mask`, `attn.bias` or
+//! `attn.masked_bias`. And a tied tensor is listed twice by PyTorch: nanoGPT's `lm_head.weight` must have the values of
+//! `transformer.wte.weight`. One of the two is enough, since safetensors keeps but one.
+//!
+//! # Weights of other definitions
+//!
+//! A family has names for the definitions that its `names` list, timm's and those of MAC's authors. Other definitions
+//! of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is
+//! refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
+//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu). Microsoft's Swin merges patches at the end of a stage
+//! and not, as timm's, at the start of the next.
+
+mod checkpoint;
+mod compare;
+mod error;
+mod expected;
+mod filler;
+mod mismatch;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+
+pub use error::ImportError;
+pub use mismatch::{Mismatch, Misshaped, Mistyped, Untied};
+
+use self::checkpoint::Checkpoint;
+use self::compare::compare;
+use self::expected::Expected;
+use self::filler::Filler;
+use crate::pytorch::{Name, settle};
+
+/// The module with the weights of a file that PyTorch stored, in place of its own.
+///
+/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name).
+/// Parameters keep their ids, so that an optimizer's record still belongs to them. What was not initialized yet is
+/// never drawn, so a network may come straight from its configuration. The whole file is read into memory before the
+/// first parameter is set.
+///
+/// # Errors
+///
+/// If the file cannot be read, if it and the module do not have the same tensors, or if `name` gives the same name to two
+/// parameters. Nothing was changed then, the running statistics of norms included, which clones of the module share.
+///
+/// # Panics
+///
+/// If a parameter is quantized.
+pub fn load<B: Backend, M: Module<B>>(
+    module: M,
+    path: impl AsRef<Path>,
+    name: Name,
+) -> Result<M, ImportError> {
+    let expected = Expected::of(&module, name);
+    check_names(&expected)?;
+    let file = Checkpoint::open(path.as_ref())?.unwrapped(&expected);
+    let mismatch = compare(&expected, &file)?;
+    if !mismatch.is_empty() {
+        return Err(ImportError::Mismatch {
+            path: path.as_ref().to_owned(),
+            mismatch: Box::new(mismatch),
+        });
+    }
+    // All is read before anything is changed: what a clone shares would not come back.
+    let mut filler = Filler::read(&expected, &file, name)?;
+    // A module with a parameter that was never needed saw no batch, and the parameter need not be drawn.
+    if expected.iter().all(|tensor| tensor.initialized) {
+        settle(&module);
+    }
+
+    Ok(module.map(&mut filler))
+}
+
+fn check_names(expected: &[Expected]) -> Result<(), ImportError> {
+    let mut names = BTreeSet::new();
+    match expected.iter().find(|tensor| !names.insert(&tensor.name)) {
+        None => Ok(()),
+        Some(tensor) => Err(ImportError::SameName {
+            name: tensor.name.clone(),
+        }),
+    }
+}

@@ -1,0 +1,56 @@
+//! What a `state_dict` lists besides the parameters of a module.
+
+/// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of
+/// GPT is the table of its tokens.
+const TIED: [(&str, &str); 1] = [("lm_head.weight", "transformer.wte.weight")];
+
+/// How the names of buffers end that PyTorch makes of shapes, or counts, and no module of this crate has: batches that
+/// a norm has seen, where a window's biases are in their table, and masks of attention.
+#[cfg(feature = "import")]
+const DERIVED: [&str; 5] = [
+    "num_batches_tracked",
+    "relative_position_index",
+    "attn_mask",
+    "attn.bias",
+    "attn.masked_bias",
+];
+
+/// The name under which a tensor is listed a second time.
+pub(crate) fn copy_of(original: &str) -> Option<&'static str> {
+    let pair = TIED.iter().find(|(_, name)| *name == original);
+
+    pair.map(|(copy, _)| *copy)
+}
+
+/// The tensor that this one lists a second time.
+#[cfg(feature = "import")]
+pub(crate) fn original_of(copy: &str) -> Option<&'static str> {
+    let pair = TIED.iter().find(|(name, _)| *name == copy);
+
+    pair.map(|(_, original)| *original)
+}
+
+/// Whether a tensor of this name is a buffer that no module needs.
+#[cfg(feature = "import")]
+pub(crate) fn is_derived(name: &str) -> bool {
+    DERIVED.iter().any(|end| {
+        let before = name.strip_suffix(end);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    })
+}
+
+#[cfg(all(test, feature = "import"))]
+mod tests {
+    use super::*;
+
+    /// Breaks when a parameter whose name only ends like a buffer's is passed over.
+    #[test]
+    fn a_buffer_is_known_by_whole_parts_of_its_name() {
+        assert!(is_derived("layers.0.blocks.1.attn_mask"));
+        assert!(is_derived("bn1.num_batches_tracked"));
+        assert!(is_derived("transformer.h.0.attn.bias"));
+        assert!(!is_derived("blocks.0.attn.qkv.bias"));
+        assert!(!is_derived("blocks.0.cross_attn.bias"));
+        assert!(!is_derived("attn.biases"));
+    }
+}

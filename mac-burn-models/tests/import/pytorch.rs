@@ -1,0 +1,164 @@
+//! Files that PyTorch wrote: the network gives what PyTorch's gives. `tests/fixtures/weights/make.py` wrote them, and fed the
+//! same images and tokens to PyTorch's networks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use mac_burn_models::export::save;
+use mac_burn_models::import::load;
+use mac_burn_models::{deit, gpt};
+use tempfile::tempdir;
+
+use crate::files::{self, Stored, Tensors};
+use crate::networks::{self, Single, images, tokens};
+
+/// The largest difference of a logit, of the largest logit. Single precision leaves up to 2e-6 in these networks; a
+/// weight that is transposed, or at the place of another, changes the first digit.
+const ROUNDING: f64 = 2e-5;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/weights")
+        .join(name)
+}
+
+/// Asserts that these are the logits that PyTorch's network gave.
+fn assert_logits<const D: usize>(network: &str, found: Tensor<Single, D>) {
+    let text = fs::read_to_string(file("logits.json")).expect("the fixture is there");
+    let logits: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let expected: Vec<f64> = serde_json::from_value(logits[network].clone())
+        .expect("the network is among those of the fixture");
+    let found: Vec<f64> = found.into_data().iter().collect();
+
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let difference = (found - expected).abs() / largest;
+        assert!(difference < ROUNDING, "{index}: {found} for {expected}");
+    }
+}
+
+/// Of timm, in half precision. Breaks when a name or a layout is not timm's, or values are not converted.
+#[test]
+fn deit_of_a_safetensors_file() {
+    let network = load(networks::deit(), file("deit.safetensors"), deit::timm_name);
+    let network = network.expect("the file has this network");
+    assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+}
+
+/// A part of a file, as data parallelism makes it. Breaks when a wrapping is not taken off, or what is next to it counts.
+#[test]
+fn deit_of_a_part_of_a_file() {
+    let folder = tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("wrapped.safetensors");
+    let mut wrapped: Tensors = files::read(&file("deit.safetensors"))
+        .into_iter()
+        .map(|(name, tensor)| (format!("state_dict.module.{name}"), tensor))
+        .collect();
+    wrapped.insert("optimizer.step".to_owned(), Stored::count(1));
+    files::write(&path, &wrapped);
+
+    let network = load(networks::deit(), &path, deit::timm_name);
+    let network = network.expect("the file has this network");
+    assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+}
+
+/// As `safetensors.torch.save_model` leaves it: with `lm_head.weight` and no `transformer.wte.weight`, and with masks.
+/// Breaks when the one is not taken for the other, or masks count as weights.
+#[test]
+fn gpt_of_a_safetensors_file() {
+    let network = load(networks::gpt(), file("gpt.safetensors"), gpt::authors_name);
+    let network = network.expect("the file has this network");
+    assert_logits("gpt", network.forward(tokens()));
+}
+
+/// Breaks when what is exported is not, byte by byte, what PyTorch stored: the other way than the tests of logits go.
+#[test]
+fn what_pytorch_stored_is_stored_again() {
+    let network = load(
+        networks::gpt::<Single>(),
+        file("gpt.safetensors"),
+        gpt::authors_name,
+    );
+    let network = network.expect("the file has this network");
+    let folder = tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("gpt.safetensors");
+    save(&network, &path, gpt::authors_name).expect("the folder can be written to");
+
+    let mut expected = files::read(&file("gpt.safetensors"));
+    expected.retain(|name, _| !name.ends_with(".attn.bias"));
+    let head = expected["lm_head.weight"].clone();
+    expected.insert("transformer.wte.weight".to_owned(), head);
+    let found = files::read(&path);
+    assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
+    for (name, expected) in &expected {
+        assert!(found[name] == *expected, "{name}");
+    }
+}
+
+#[cfg(feature = "pth")]
+mod pickled {
+    use mac_burn_models::import::ImportError;
+    use mac_burn_models::{lenet, swin};
+
+    use super::*;
+
+    /// A state and nothing else. Breaks like the test of DeiT.
+    #[test]
+    fn lenet() {
+        let network = load(networks::lenet(), file("lenet.pth"), lenet::authors_name);
+        let network = network.expect("the file has this network");
+        assert_logits("lenet", network.forward(images([2, 1, 16, 16])));
+    }
+
+    /// A state below `model`, with the buffers of older versions of timm. Breaks when these count as weights, or what
+    /// is next to the state does.
+    #[test]
+    fn swin() {
+        let network = load(networks::swin(), file("swin.pth"), swin::timm_name);
+        let network = network.expect("the file has this network");
+        assert_logits("swin", network.forward(images([2, 3, 16, 16])));
+    }
+
+    /// A checkpoint of nanoGPT's training script with a compiled network, both tied tensors and the optimizer's state.
+    #[test]
+    fn gpt() {
+        let network = load(networks::gpt(), file("gpt.pt"), gpt::authors_name);
+        let network = network.expect("the file has this network");
+        assert_logits("gpt", network.forward(tokens()));
+    }
+
+    /// Breaks when a storage that does not fit its checksum is read as zeros, or as it is.
+    #[test]
+    fn a_damaged_storage_is_an_error() {
+        let mut bytes = fs::read(file("lenet.pth")).expect("the fixture is there");
+        let name = b"lenet/data/0";
+        let at = bytes.windows(name.len()).position(|bytes| bytes == name);
+        let at = at.expect("PyTorch names its storages");
+        // The length of what is between the name and the storage is in the two bytes before the name.
+        let between = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]);
+        bytes[at + name.len() + usize::from(between) + 1] ^= 1;
+        let folder = tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("lenet.pth");
+        fs::write(&path, bytes).expect("the folder can be written to");
+
+        let error = load(networks::lenet::<Single>(), &path, lenet::authors_name);
+        assert!(matches!(error, Err(ImportError::Read { .. })), "{error:?}");
+    }
+}
+
+/// Breaks when the reason does not say what helps.
+#[cfg(not(feature = "pth"))]
+#[test]
+fn a_pickled_file_needs_a_feature() {
+    let path = file("lenet.pth");
+    let error = load(
+        networks::lenet::<Single>(),
+        path,
+        mac_burn_models::lenet::authors_name,
+    );
+    let error = error.expect_err("there is no reader").to_string();
+    assert!(error.contains("lenet.pth: "), "{error}");
+    assert!(error.contains("`pth`"), "{error}");
+}
