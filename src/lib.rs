@@ -6,6 +6,7 @@ pub mod backend;
 pub mod command_line;
 pub mod digits;
 pub mod exit;
+pub mod image_files;
 pub mod image_folder;
 pub mod interval;
 pub mod learner;
