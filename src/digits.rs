@@ -9,7 +9,9 @@
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::image_batch::ImageBatch;
 
 /// Height and width of an image.
 pub const SIZE: usize = 8;
@@ -94,21 +96,12 @@ impl Dataset<DigitItem> for DigitsDataset {
     }
 }
 
-/// Makes a [`DigitsBatch`] of items: standardises the pixels with the mean and standard deviation of the training set.
+/// Makes an [`ImageBatch`] of items: standardises the pixels with the mean and standard deviation of the training set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DigitsBatcher;
 
-/// Some digits, as a network takes them.
-#[derive(Clone, Debug)]
-pub struct DigitsBatch<B: Backend> {
-    /// The standardised pixels, `[batch_size, 1, height, width]`: 8×8 for the digits.
-    pub images: Tensor<B, 4>,
-    /// Which digits they are, `[batch_size]`.
-    pub targets: Tensor<B, 1, Int>,
-}
-
-impl<B: Backend> Batcher<B, DigitItem, DigitsBatch<B>> for DigitsBatcher {
-    fn batch(&self, items: Vec<DigitItem>, device: &B::Device) -> DigitsBatch<B> {
+impl<B: Backend> Batcher<B, DigitItem, ImageBatch<B>> for DigitsBatcher {
+    fn batch(&self, items: Vec<DigitItem>, device: &B::Device) -> ImageBatch<B> {
         let pixels: Vec<f32> = items
             .iter()
             .flat_map(|item| item.image)
@@ -116,7 +109,7 @@ impl<B: Backend> Batcher<B, DigitItem, DigitsBatch<B>> for DigitsBatcher {
             .collect();
         let labels: Vec<i64> = items.iter().map(|item| item.label.into()).collect();
 
-        DigitsBatch {
+        ImageBatch {
             images: Tensor::from_data(
                 TensorData::new(pixels, [items.len(), 1, SIZE, SIZE]),
                 device,
@@ -174,7 +167,7 @@ mod tests {
         let items = DigitsDataset::train().items;
         let labels: Vec<i64> = items.iter().map(|item| item.label.into()).collect();
 
-        let batch: DigitsBatch<Selected> = DigitsBatcher.batch(items, &Default::default());
+        let batch: ImageBatch<Selected> = DigitsBatcher.batch(items, &Default::default());
 
         assert_eq!(batch.images.dims(), [1501, 1, 8, 8]);
         assert_eq!(

@@ -8,9 +8,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use image::imageops::{self, FilterType};
 
-use crate::digits::DigitsBatch;
+use crate::image_batch::ImageBatch;
+use crate::image_data::ImageData;
 use crate::image_files::{self, FolderError, ImageFile};
-use crate::learner::Data;
 
 /// Red, green and blue.
 pub const CHANNELS: usize = 3;
@@ -26,7 +26,7 @@ pub struct FolderItem {
 /// The images, and the names of their classes.
 pub struct ImageFolder {
     /// Both sides of the split.
-    pub data: Data<InMemDataset<FolderItem>, FolderBatcher>,
+    pub data: ImageData<InMemDataset<FolderItem>, FolderBatcher>,
     /// The names of the folders in `train`, in order.
     pub classes: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub struct ImageFolder {
 pub fn load(root: &Path, size: usize) -> Result<ImageFolder, FolderError> {
     let files = image_files::list(root)?;
     Ok(ImageFolder {
-        data: Data {
+        data: ImageData {
             train: side(&files.train, size)?,
             valid: side(&files.valid, size)?,
             batcher: FolderBatcher { size },
@@ -66,8 +66,8 @@ pub struct FolderBatcher {
     size: usize,
 }
 
-impl<B: Backend> Batcher<B, FolderItem, DigitsBatch<B>> for FolderBatcher {
-    fn batch(&self, items: Vec<FolderItem>, device: &B::Device) -> DigitsBatch<B> {
+impl<B: Backend> Batcher<B, FolderItem, ImageBatch<B>> for FolderBatcher {
+    fn batch(&self, items: Vec<FolderItem>, device: &B::Device) -> ImageBatch<B> {
         let pixels: Vec<f32> = items
             .iter()
             .flat_map(|item| &item.pixels)
@@ -76,7 +76,7 @@ impl<B: Backend> Batcher<B, FolderItem, DigitsBatch<B>> for FolderBatcher {
         let labels: Vec<i64> = items.iter().map(|item| item.label as i64).collect();
         let shape = [items.len(), self.size, self.size, CHANNELS];
         let images = Tensor::<B, 4>::from_data(TensorData::new(pixels, shape), device);
-        DigitsBatch {
+        ImageBatch {
             images: images.permute([0, 3, 1, 2]),
             targets: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
         }
@@ -112,7 +112,7 @@ mod tests {
         let loaded = load(root.path(), 4).expect("the folder is right");
         assert_eq!(loaded.classes, ["blue", "red"]);
         let item = loaded.data.train.get(1).expect("there are two");
-        let batch: DigitsBatch<Selected> =
+        let batch: ImageBatch<Selected> =
             loaded.data.batcher.batch(vec![item], &Default::default());
         assert_eq!(batch.images.dims(), [1, 3, 4, 4]);
         let values: Vec<f32> = batch.images.into_data().iter().collect();

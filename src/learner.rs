@@ -19,5 +19,5 @@ pub use atomic_recorder::AtomicRecorder;
 pub use checkpoints::{checkpoint, whole_checkpoints};
 pub use classifier::Classifier;
 pub use epoch_loader::EpochLoader;
-pub use loaders::{Data, Loaders};
+pub use loaders::Loaders;
 pub use run::{Components, Run, RunConfig};

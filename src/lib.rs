@@ -6,6 +6,8 @@ pub mod backend;
 pub mod command_line;
 pub mod digits;
 pub mod exit;
+pub mod image_batch;
+pub mod image_data;
 pub mod image_files;
 pub mod image_folder;
 pub mod interval;

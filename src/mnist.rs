@@ -8,8 +8,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_dataset::vision::{MnistDataset, MnistItem};
 
-use crate::digits::DigitsBatch;
-use crate::learner::Data;
+use crate::image_batch::ImageBatch;
+use crate::image_data::ImageData;
 
 /// Height and width of an image.
 pub const SIZE: usize = 28;
@@ -27,8 +27,8 @@ const STD: f32 = 78.567_49;
 #[derive(Clone, Copy, Debug)]
 pub struct MnistBatcher;
 
-impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
-    fn batch(&self, items: Vec<MnistItem>, device: &B::Device) -> DigitsBatch<B> {
+impl<B: Backend> Batcher<B, MnistItem, ImageBatch<B>> for MnistBatcher {
+    fn batch(&self, items: Vec<MnistItem>, device: &B::Device) -> ImageBatch<B> {
         let pixels: Vec<f32> = items
             .iter()
             .flat_map(|item| item.image.iter().flatten())
@@ -36,7 +36,7 @@ impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
             .collect();
         let labels: Vec<i64> = items.iter().map(|item| item.label.into()).collect();
 
-        DigitsBatch {
+        ImageBatch {
             images: Tensor::from_data(
                 TensorData::new(pixels, [items.len(), 1, SIZE, SIZE]),
                 device,
@@ -50,8 +50,8 @@ impl<B: Backend> Batcher<B, MnistItem, DigitsBatch<B>> for MnistBatcher {
 ///
 /// # Errors
 /// If that fails, as without a network.
-pub fn load() -> Result<Data<MnistDataset, MnistBatcher>, String> {
-    caught(|| Data {
+pub fn load() -> Result<ImageData<MnistDataset, MnistBatcher>, String> {
+    caught(|| ImageData {
         train: MnistDataset::train(),
         valid: MnistDataset::test(),
         batcher: MnistBatcher,
@@ -94,7 +94,7 @@ mod tests {
         };
         item.image[2][5] = MEAN + STD;
 
-        let batch: DigitsBatch<Selected> = MnistBatcher.batch(vec![item], &Default::default());
+        let batch: ImageBatch<Selected> = MnistBatcher.batch(vec![item], &Default::default());
 
         assert_eq!(batch.images.dims(), [1, 1, SIZE, SIZE]);
         let pixels: Vec<f32> = batch.images.into_data().iter().collect();

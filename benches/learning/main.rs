@@ -27,7 +27,7 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
-use mac_burn_examples::learner::Data;
+use mac_burn_examples::image_data::ImageData;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::{HAMLET, ImageClasses, TextModel};
 use mac_burn_examples::training::{OptimizerArgs, Schedule, Task};
@@ -60,7 +60,7 @@ fn main() {
 fn vit(options: &Options) {
     let device = Default::default();
     let task = |seed| {
-        let data = Data {
+        let data = ImageData {
             train: DigitsDataset::train(),
             valid: DigitsDataset::test(),
             batcher: DigitsBatcher,

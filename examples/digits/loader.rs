@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::tensor::backend::Backend;
-use mac_burn_examples::digits::{DigitsBatch, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
+use mac_burn_examples::image_batch::ImageBatch;
 
 use crate::args::Args;
 
 /// Batches of one side of the data set.
-pub(crate) type Loader<B> = Arc<dyn DataLoader<B, DigitsBatch<B>>>;
+pub(crate) type Loader<B> = Arc<dyn DataLoader<B, ImageBatch<B>>>;
 
 /// The training set in a new order in each epoch. It is loaded in the thread that trains, so that the seed alone decides
 /// the order.

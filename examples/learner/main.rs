@@ -24,7 +24,8 @@ use burn::tensor::backend::Backend;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
-use mac_burn_examples::learner::{Classifier, Data, Loaders, Run};
+use mac_burn_examples::image_data::ImageData;
+use mac_burn_examples::learner::{Classifier, Loaders, Run};
 use mac_burn_examples::mnist;
 use mac_burn_examples::no_device;
 
@@ -60,7 +61,7 @@ fn loaders(args: &Args) -> Result<Loaders<Training>, Box<dyn Error>> {
     Ok(match args.data {
         DataChoice::Mnist => Loaders::new(mnist::load()?, &config, done, args.workers),
         DataChoice::Digits => {
-            let digits = Data {
+            let digits = ImageData {
                 train: DigitsDataset::train(),
                 valid: DigitsDataset::test(),
                 batcher: DigitsBatcher,

@@ -24,10 +24,11 @@ use burn::tensor::backend::Backend;
 use env_logger::Env;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::command_line::ChoosesOptimizer;
-use mac_burn_examples::digits::{self, DigitsBatch, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
+use mac_burn_examples::image_batch::ImageBatch;
+use mac_burn_examples::image_data::ImageData;
 use mac_burn_examples::image_folder;
-use mac_burn_examples::learner::Data;
 use mac_burn_examples::mnist;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::ImageClasses;
@@ -64,7 +65,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     match args.data {
         DataChoice::Digits => {
-            let data = Data {
+            let data = ImageData {
                 train: DigitsDataset::train(),
                 valid: DigitsDataset::test(),
                 batcher: DigitsBatcher,
@@ -79,10 +80,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn train<I, D, Bt>(args: &Args, data: Data<D, Bt>, images: Images) -> Result<(), Box<dyn Error>>
+fn train<I, D, Bt>(
+    args: &Args,
+    data: ImageData<D, Bt>,
+    images: Images,
+) -> Result<(), Box<dyn Error>>
 where
     D: Dataset<I>,
-    Bt: Batcher<Training, I, DigitsBatch<Training>> + Batcher<Selected, I, DigitsBatch<Selected>>,
+    Bt: Batcher<Training, I, ImageBatch<Training>> + Batcher<Selected, I, ImageBatch<Selected>>,
 {
     let device = Default::default();
     let (train, valid) = (data.train.len(), data.valid.len());

@@ -6,7 +6,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 use mac_burn_models::LeNet;
 
-use crate::digits::DigitsBatch;
+use crate::image_batch::ImageBatch;
 
 /// A [`LeNet`] with the cross entropy as its loss.
 #[derive(Module, Debug)]
@@ -21,7 +21,7 @@ impl<B: Backend> Classifier<B> {
         Self { network }
     }
 
-    fn classify(&self, batch: DigitsBatch<B>) -> ClassificationOutput<B> {
+    fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let logits = self.network.forward(batch.images);
         let loss = CrossEntropyLossConfig::new()
             .init(&logits.device())
@@ -31,20 +31,20 @@ impl<B: Backend> Classifier<B> {
 }
 
 impl<B: AutodiffBackend> TrainStep for Classifier<B> {
-    type Input = DigitsBatch<B>;
+    type Input = ImageBatch<B>;
     type Output = ClassificationOutput<B>;
 
-    fn step(&self, batch: DigitsBatch<B>) -> TrainOutput<ClassificationOutput<B>> {
+    fn step(&self, batch: ImageBatch<B>) -> TrainOutput<ClassificationOutput<B>> {
         let output = self.classify(batch);
         TrainOutput::new(self, output.loss.backward(), output)
     }
 }
 
 impl<B: Backend> InferenceStep for Classifier<B> {
-    type Input = DigitsBatch<B>;
+    type Input = ImageBatch<B>;
     type Output = ClassificationOutput<B>;
 
-    fn step(&self, batch: DigitsBatch<B>) -> ClassificationOutput<B> {
+    fn step(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         self.classify(batch)
     }
 }

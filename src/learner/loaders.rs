@@ -10,26 +10,17 @@ use burn::tensor::backend::AutodiffBackend;
 use mac_burn::InputCovariance;
 
 use super::{Classifier, EpochLoader, RunConfig};
-use crate::digits::DigitsBatch;
-
-/// A data set, and what makes batches of its items.
-pub struct Data<D, Bt> {
-    /// The images to train on.
-    pub train: D,
-    /// The images to validate on.
-    pub valid: D,
-    /// Makes batches of both.
-    pub batcher: Bt,
-}
+use crate::image_batch::ImageBatch;
+use crate::image_data::ImageData;
 
 /// The data loaders of a run.
 pub struct Loaders<B: AutodiffBackend> {
     /// The training set, in the order of each epoch that is left.
-    pub train: Arc<dyn DataLoader<B, DigitsBatch<B>>>,
+    pub train: Arc<dyn DataLoader<B, ImageBatch<B>>>,
     /// The training set in its own order: what is measured before training must not take the order of an epoch.
-    pub train_in_order: Arc<dyn DataLoader<B, DigitsBatch<B>>>,
+    pub train_in_order: Arc<dyn DataLoader<B, ImageBatch<B>>>,
     /// The validation set.
-    pub valid: Arc<dyn DataLoader<B::InnerBackend, DigitsBatch<B::InnerBackend>>>,
+    pub valid: Arc<dyn DataLoader<B::InnerBackend, ImageBatch<B::InnerBackend>>>,
 }
 
 impl<B: AutodiffBackend> Loaders<B> {
@@ -38,12 +29,17 @@ impl<B: AutodiffBackend> Loaders<B> {
     ///
     /// The order of the images does not depend on whether there is a worker. Burn hands over the batches of several in
     /// the order in which they happen to be ready, so with more than one a run cannot be repeated.
-    pub fn new<I, D, Bt>(data: Data<D, Bt>, config: &RunConfig, done: usize, workers: usize) -> Self
+    pub fn new<I, D, Bt>(
+        data: ImageData<D, Bt>,
+        config: &RunConfig,
+        done: usize,
+        workers: usize,
+    ) -> Self
     where
         I: Clone + std::fmt::Debug + Send + Sync + 'static,
         D: Dataset<I> + 'static,
-        Bt: Batcher<B, I, DigitsBatch<B>>
-            + Batcher<B::InnerBackend, I, DigitsBatch<B::InnerBackend>>
+        Bt: Batcher<B, I, ImageBatch<B>>
+            + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>
             + Clone
             + 'static,
     {
@@ -91,7 +87,7 @@ mod tests {
 
     /// The labels of two epochs, the first of them that after `done`.
     fn labels(done: usize, workers: usize) -> [Vec<i64>; 2] {
-        let data = Data {
+        let data = ImageData {
             train: PartialDataset::new(DigitsDataset::train(), 0, 50),
             valid: PartialDataset::new(DigitsDataset::test(), 0, 8),
             batcher: DigitsBatcher,

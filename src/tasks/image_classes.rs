@@ -8,8 +8,8 @@ use mac_burn_models::Deit;
 use std::marker::PhantomData;
 
 use crate::accuracy::correct;
-use crate::digits::DigitsBatch;
-use crate::learner::Data;
+use crate::image_batch::ImageBatch;
+use crate::image_data::ImageData;
 use crate::training::{Batches, Inner, Task};
 
 /// Images at a time, where nothing is trained.
@@ -20,7 +20,7 @@ const MEASURED: usize = 8192;
 
 /// To tell the classes of images with a vision transformer.
 pub struct ImageClasses<B: AutodiffBackend, I, D, Bt> {
-    data: Data<D, Bt>,
+    data: ImageData<D, Bt>,
     batches: Batches,
     device: B::Device,
     item: PhantomData<fn() -> I>,
@@ -30,10 +30,10 @@ impl<B, I, D, Bt> ImageClasses<B, I, D, Bt>
 where
     B: AutodiffBackend,
     D: Dataset<I>,
-    Bt: Batcher<B, I, DigitsBatch<B>> + Batcher<B::InnerBackend, I, DigitsBatch<B::InnerBackend>>,
+    Bt: Batcher<B, I, ImageBatch<B>> + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>,
 {
     /// Of the images of `data`, `batch_size` in a step, in an order that `seed` decides.
-    pub fn new(data: Data<D, Bt>, batch_size: usize, seed: u64, device: &B::Device) -> Self {
+    pub fn new(data: ImageData<D, Bt>, batch_size: usize, seed: u64, device: &B::Device) -> Self {
         Self {
             batches: Batches::new(data.train.len(), batch_size, seed),
             data,
@@ -52,7 +52,7 @@ where
     }
 
     /// The sum of something over the batches of the validation images, divided by their number.
-    fn over_validation(&self, measure: impl Fn(DigitsBatch<B::InnerBackend>) -> f64) -> f64 {
+    fn over_validation(&self, measure: impl Fn(ImageBatch<B::InnerBackend>) -> f64) -> f64 {
         let valid = &self.data.valid;
         let indices: Vec<usize> = (0..valid.len()).collect();
         let sums = indices.chunks(BATCH).map(|indices| {
@@ -67,14 +67,14 @@ impl<B, I, D, Bt> Task<B> for ImageClasses<B, I, D, Bt>
 where
     B: AutodiffBackend,
     D: Dataset<I>,
-    Bt: Batcher<B, I, DigitsBatch<B>> + Batcher<B::InnerBackend, I, DigitsBatch<B::InnerBackend>>,
+    Bt: Batcher<B, I, ImageBatch<B>> + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>,
 {
     type Model = Deit<B>;
 
     fn loss(&self, model: &Deit<B>, step: usize) -> Tensor<B, 1> {
         let items = self.batches.of_step(step).into_iter();
         let items = items.filter_map(|index| self.data.train.get(index));
-        let batch: DigitsBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
+        let batch: ImageBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
         CrossEntropyLossConfig::new()
             .init(&self.device)
             .forward(model.forward(batch.images), batch.targets)
@@ -96,7 +96,7 @@ where
             let items = indices
                 .iter()
                 .filter_map(|index| self.data.train.get(*index));
-            let batch: DigitsBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
+            let batch: ImageBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
             covariance.update(batch.images);
         }
         Some(covariance)

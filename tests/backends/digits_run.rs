@@ -7,7 +7,8 @@ use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use mac_burn::{InputCovariance, Mac, MacConfig};
-use mac_burn_examples::digits::{self, DigitItem, DigitsBatch, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
+use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_models::{LeNet, LeNetConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -145,10 +146,10 @@ impl<B: Backend> Batches<B> {
         }
     }
 
-    fn next(&mut self, size: usize) -> DigitsBatch<B> {
+    fn next(&mut self, size: usize) -> ImageBatch<B> {
         let items = self.items.by_ref().take(size).collect();
-        let batch: DigitsBatch<B> = DigitsBatcher.batch(items, &self.device);
-        DigitsBatch {
+        let batch: ImageBatch<B> = DigitsBatcher.batch(items, &self.device);
+        ImageBatch {
             images: batch.images.cast(self.dtype),
             targets: batch.targets,
         }

@@ -14,9 +14,8 @@ use burn::record::{Record, Recorder};
 use mac_burn::{Mac, MacConfig, MacRecord};
 use mac_burn_examples::backend::Training;
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
-use mac_burn_examples::learner::{
-    AtomicRecorder, Classifier, Data, Loaders, Run, RunConfig, checkpoint,
-};
+use mac_burn_examples::image_data::ImageData;
+use mac_burn_examples::learner::{AtomicRecorder, Classifier, Loaders, Run, RunConfig, checkpoint};
 use mac_burn_models::LeNetConfig;
 use tempfile::TempDir;
 
@@ -48,7 +47,7 @@ fn config() -> RunConfig {
 }
 
 fn run(artifacts: &Path, config: RunConfig, resume: Option<usize>) -> Run<Training> {
-    let data = Data {
+    let data = ImageData {
         train: PartialDataset::new(DigitsDataset::train(), 0, TRAIN_ITEMS),
         valid: PartialDataset::new(DigitsDataset::test(), 0, BATCH_SIZE),
         batcher: DigitsBatcher,
