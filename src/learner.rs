@@ -9,15 +9,21 @@
 //!   from the epochs that it has seen.
 
 mod atomic_recorder;
+mod averaging_optimizer;
 mod checkpoints;
 mod classifier;
 mod epoch_loader;
 mod loaders;
+mod ordered_loader;
 mod run;
+mod scheduled_lr;
 
 pub use atomic_recorder::AtomicRecorder;
+pub use averaging_optimizer::AveragingOptimizer;
 pub use checkpoints::{checkpoint, whole_checkpoints};
 pub use classifier::Classifier;
 pub use epoch_loader::EpochLoader;
 pub use loaders::Loaders;
+pub use ordered_loader::{BatchError, LoaderPlan, OrderedLoader};
 pub use run::{Components, Run, RunConfig};
+pub use scheduled_lr::ScheduledLr;

@@ -2,6 +2,7 @@
 //! data sets, and small helpers.
 
 pub mod accuracy;
+pub mod augment;
 pub mod backend;
 pub mod command_line;
 pub mod digits;
@@ -15,5 +16,6 @@ pub mod learner;
 pub mod mnist;
 pub mod no_device;
 pub mod optimizer_choice;
+pub mod parameter_average;
 pub mod tasks;
 pub mod training;
