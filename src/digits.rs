@@ -19,11 +19,11 @@ pub const SIZE: usize = 8;
 /// The number of classes.
 pub const CLASSES: usize = 10;
 
-/// Mean of the training pixels.
-const MEAN: f32 = 4.881_141_7;
+/// Mean of the training pixels, which are 0 to 16.
+pub const MEAN: f32 = 4.881_141_7;
 
 /// Standard deviation of the training pixels.
-const STD: f32 = 6.018_802_5;
+pub const STD: f32 = 6.018_802_5;
 
 const CSV: &str = include_str!("../data/digits.csv");
 

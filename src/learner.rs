@@ -6,24 +6,33 @@
 //!   between two recordings and two refreshes;
 //! - [`AtomicRecorder`] stores them in full precision, and never half;
 //! - [`EpochLoader`] makes the order of the images depend on seed and epoch alone, where Burn's shuffled loader goes on
-//!   from the epochs that it has seen.
+//!   from the epochs that it has seen;
+//! - an [`EpochBatcher`] that changes images at random does so by the seed of the epoch and the image alone.
 
+mod artifacts;
 mod atomic_recorder;
 mod averaging_optimizer;
 mod checkpoints;
 mod classifier;
+mod course;
+mod epoch_batcher;
 mod epoch_loader;
 mod loaders;
 mod ordered_loader;
+mod plain_renderer;
 mod run;
 mod scheduled_lr;
 
+pub use artifacts::Artifacts;
 pub use atomic_recorder::AtomicRecorder;
 pub use averaging_optimizer::AveragingOptimizer;
 pub use checkpoints::{checkpoint, whole_checkpoints};
-pub use classifier::Classifier;
+pub use classifier::{Classifier, TrainableNetwork};
+pub use course::Course;
+pub use epoch_batcher::EpochBatcher;
 pub use epoch_loader::EpochLoader;
 pub use loaders::Loaders;
 pub use ordered_loader::{BatchError, LoaderPlan, OrderedLoader};
-pub use run::{Components, Run, RunConfig};
+pub use plain_renderer::PlainRenderer;
+pub use run::{Components, Run};
 pub use scheduled_lr::ScheduledLr;

@@ -1,13 +1,11 @@
 //! MNIST, from burn-dataset.
 
-use std::any::Any;
-use std::panic;
-
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_dataset::vision::{MnistDataset, MnistItem};
 
+use crate::caught::caught;
 use crate::image_batch::ImageBatch;
 use crate::image_data::ImageData;
 
@@ -18,10 +16,10 @@ pub const SIZE: usize = 28;
 pub const CLASSES: usize = 10;
 
 /// Mean of the training pixels, which are 0 to 255.
-const MEAN: f32 = 33.318_42;
+pub const MEAN: f32 = 33.318_42;
 
 /// Standard deviation of the training pixels.
-const STD: f32 = 78.567_49;
+pub const STD: f32 = 78.567_49;
 
 /// Makes batches: standardises the pixels with the mean and standard deviation of the training set.
 #[derive(Clone, Copy, Debug)]
@@ -64,23 +62,6 @@ pub fn load() -> Result<ImageData<MnistDataset, MnistBatcher>, String> {
     })
 }
 
-/// The result of `load`, or what it panicked with: burn-dataset reports no error otherwise.
-fn caught<T>(load: impl FnOnce() -> T + panic::UnwindSafe) -> Result<T, String> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let result = panic::catch_unwind(load);
-    panic::set_hook(hook);
-    result.map_err(|panic| message(panic.as_ref()))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-        (Some(message), _) => message.clone(),
-        (None, Some(message)) => (*message).to_string(),
-        (None, None) => "the reason is unknown".to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,18 +83,5 @@ mod tests {
         assert_eq!(inked, [2 * SIZE + 5]);
         assert!((pixels[inked[0]] - 1.0).abs() < f32::EPSILON);
         assert_eq!(batch.targets.into_data().iter::<i64>().next(), Some(7));
-    }
-
-    #[test]
-    fn a_panic_becomes_its_message() {
-        assert_eq!(caught(|| 3), Ok(3));
-        assert_eq!(
-            caught(|| -> i32 { panic!("no network {}", 1) }),
-            Err("no network 1".to_string())
-        );
-        assert_eq!(
-            caught(|| -> i32 { panic!("no disk") }),
-            Err("no disk".to_string())
-        );
     }
 }

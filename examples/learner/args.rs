@@ -3,12 +3,13 @@
 use std::ops::Bound::{Excluded, Included};
 use std::path::PathBuf;
 
+use burn::config::Config;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use mac_burn::MacConfig;
 use mac_burn_examples::digits;
 use mac_burn_examples::interval::{at_least_one, number_in};
-use mac_burn_examples::learner::RunConfig;
+use mac_burn_examples::learner::Course;
 use mac_burn_examples::mnist;
 use mac_burn_models::LeNetConfig;
 
@@ -58,6 +59,14 @@ pub(crate) struct Args {
     pub(crate) resume: Option<usize>,
 }
 
+/// Everything that decides the parameters at the end of a run, but for the images.
+#[derive(Config, Debug)]
+pub(crate) struct RunConfig {
+    pub(crate) network: LeNetConfig,
+    pub(crate) mac: MacConfig,
+    pub(crate) course: Course,
+}
+
 /// A data set, as named on the command line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum DataChoice {
@@ -80,16 +89,17 @@ impl Args {
             DataChoice::Mnist => (mnist::SIZE, 0.1),
             DataChoice::Digits => (digits::SIZE, 0.05),
         };
-        RunConfig::new(LeNetConfig::new([size, size]))
-            .with_mac(
-                MacConfig::new()
-                    .with_damping(self.damping)
-                    .with_weight_decay(self.weight_decay),
-            )
-            .with_lr(self.lr.unwrap_or(lr))
-            .with_epochs(self.epochs)
-            .with_batch_size(self.batch_size)
-            .with_seed(self.seed)
+        RunConfig {
+            network: LeNetConfig::new([size, size]),
+            mac: MacConfig::new()
+                .with_damping(self.damping)
+                .with_weight_decay(self.weight_decay),
+            course: Course::new()
+                .with_lr(self.lr.unwrap_or(lr))
+                .with_epochs(self.epochs)
+                .with_batch_size(self.batch_size)
+                .with_seed(self.seed),
+        }
     }
 }
 
@@ -111,8 +121,9 @@ mod tests {
         let config = args.config();
 
         assert_eq!(config.network.image_size, [8, 8]);
-        assert_eq!((config.epochs, config.batch_size, config.seed), (3, 16, 7));
-        assert_eq!((config.lr, config.mac.damping), (0.5, f64::INFINITY));
+        let course = &config.course;
+        assert_eq!((course.epochs, course.batch_size, course.seed), (3, 16, 7));
+        assert_eq!((course.lr, config.mac.damping), (0.5, f64::INFINITY));
         assert_eq!(config.mac.weight_decay, 0.0);
     }
 

@@ -1,36 +1,52 @@
 //! A network that burn-train can train.
 
-use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
+use burn::module::{AutodiffModule, Module};
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use mac_burn_models::LeNet;
 
 use crate::image_batch::ImageBatch;
+use crate::image_network::ImageNetwork;
 
-/// A [`LeNet`] with the cross entropy as its loss.
+/// A network that classifies images, with its loss.
 #[derive(Module, Debug)]
-pub struct Classifier<B: Backend> {
+pub struct Classifier<B: Backend, N: Module<B>> {
     /// The network that gives the logits.
-    pub network: LeNet<B>,
+    pub network: N,
+    /// The loss: the cross entropy of the classes.
+    pub loss: CrossEntropyLoss<B>,
 }
 
-impl<B: Backend> Classifier<B> {
+/// A network that a [`Classifier`] can train, and validate without gradients.
+pub trait TrainableNetwork<B: AutodiffBackend>:
+    ImageNetwork<B> + AutodiffModule<B, InnerModule: ImageNetwork<B::InnerBackend>> + 'static
+{
+}
+
+impl<B, N> TrainableNetwork<B> for N
+where
+    B: AutodiffBackend,
+    N: ImageNetwork<B> + AutodiffModule<B, InnerModule: ImageNetwork<B::InnerBackend>> + 'static,
+{
+}
+
+impl<B: Backend, N: ImageNetwork<B>> Classifier<B, N> {
     /// Wraps a network.
-    pub fn new(network: LeNet<B>) -> Self {
-        Self { network }
+    pub fn new(network: N) -> Self {
+        Self {
+            network,
+            loss: CrossEntropyLossConfig::new().init(&Default::default()),
+        }
     }
 
     fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let logits = self.network.forward(batch.images);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&logits.device())
-            .forward(logits.clone(), batch.targets.clone());
+        let loss = self.loss.forward(logits.clone(), batch.targets.clone());
         ClassificationOutput::new(loss, logits, batch.targets)
     }
 }
 
-impl<B: AutodiffBackend> TrainStep for Classifier<B> {
+impl<B: AutodiffBackend, N: TrainableNetwork<B>> TrainStep for Classifier<B, N> {
     type Input = ImageBatch<B>;
     type Output = ClassificationOutput<B>;
 
@@ -40,7 +56,7 @@ impl<B: AutodiffBackend> TrainStep for Classifier<B> {
     }
 }
 
-impl<B: Backend> InferenceStep for Classifier<B> {
+impl<B: Backend, N: ImageNetwork<B>> InferenceStep for Classifier<B, N> {
     type Input = ImageBatch<B>;
     type Output = ClassificationOutput<B>;
 

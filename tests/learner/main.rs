@@ -15,14 +15,15 @@ use mac_burn::{Mac, MacConfig, MacRecord};
 use mac_burn_examples::backend::Training;
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_data::ImageData;
-use mac_burn_examples::learner::{AtomicRecorder, Classifier, Loaders, Run, RunConfig, checkpoint};
-use mac_burn_models::LeNetConfig;
+use mac_burn_examples::learner::{AtomicRecorder, Classifier, Course, Loaders, Run, checkpoint};
+use mac_burn_models::{LeNet, LeNetConfig};
 use tempfile::TempDir;
 
 use silent_renderer::SilentRenderer;
 
-type Optimizer = Mac<Classifier<Training>, Training>;
-type OptimizerRecord = MacRecord<Classifier<Training>, Training>;
+type Model = Classifier<Training, LeNet<Training>>;
+type Optimizer = Mac<Model, Training>;
+type OptimizerRecord = MacRecord<Model, Training>;
 
 const BATCH_SIZE: usize = 32;
 
@@ -34,34 +35,39 @@ const RESUME_IN: &str = "MAC_BURN_TEST_RESUME_IN";
 
 /// Recordings are at steps 1, 4, 7, 10, 13 and refreshes at 1, 6, 11: after the 7 steps of the first epoch the optimizer
 /// is in the middle of both, and statistics are recorded that it does not use yet.
-fn config() -> RunConfig {
-    RunConfig::new(LeNetConfig::new([8, 8]))
-        .with_mac(
-            MacConfig::new()
-                .with_tcov(3)
-                .with_tinv(5)
-                .with_weight_decay(1e-3),
-        )
-        .with_epochs(2)
-        .with_batch_size(BATCH_SIZE)
+fn mac() -> MacConfig {
+    MacConfig::new()
+        .with_tcov(3)
+        .with_tinv(5)
+        .with_weight_decay(1e-3)
 }
 
-fn run(artifacts: &Path, config: RunConfig, resume: Option<usize>) -> Run<Training> {
+fn course() -> Course {
+    Course::new().with_epochs(2).with_batch_size(BATCH_SIZE)
+}
+
+fn model() -> Model {
+    Classifier::new(LeNetConfig::new([8, 8]).init(&Default::default()))
+}
+
+fn run(artifacts: &Path, course: Course, resume: Option<usize>) -> Run<Training> {
     let data = ImageData {
         train: PartialDataset::new(DigitsDataset::train(), 0, TRAIN_ITEMS),
         valid: PartialDataset::new(DigitsDataset::test(), 0, BATCH_SIZE),
         batcher: DigitsBatcher,
     };
     Run {
-        loaders: Loaders::new(data, &config, resume.unwrap_or(0), 1),
-        config,
+        loaders: Loaders::new(data, &course, resume.unwrap_or(0), 1),
+        course,
         artifacts: artifacts.to_path_buf(),
         resume,
     }
 }
 
-fn launch(run: &Run<Training>) -> Classifier<Training> {
-    let learner = run.learner().expect("the configuration is valid");
+fn launch(run: &Run<Training>) -> Model {
+    let model = model();
+    let optimizer = run.mac(&mac(), &model).expect("the configuration is valid");
+    let learner = run.learner(model, optimizer).expect("the course is valid");
     let result = run
         .training()
         .renderer(SilentRenderer)
@@ -73,7 +79,7 @@ fn launch(run: &Run<Training>) -> Classifier<Training> {
 /// A run of two epochs that was not interrupted.
 fn uninterrupted() -> TempDir {
     let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
-    launch(&run(artifacts.path(), config(), None));
+    launch(&run(artifacts.path(), course(), None));
     artifacts
 }
 
@@ -105,7 +111,7 @@ fn a_resumed_run_ends_with_the_parameters_of_an_uninterrupted_one() {
     let whole = uninterrupted();
     let resumed = interrupted(&whole);
 
-    launch(&run(resumed.path(), config(), Some(1)));
+    launch(&run(resumed.path(), course(), Some(1)));
 
     assert!(end_alike(&resumed, &whole));
     assert_ne!(
@@ -120,7 +126,7 @@ fn a_run_resumed_in_a_new_process_ends_with_the_parameters_of_an_uninterrupted_o
     const THIS: &str =
         "a_run_resumed_in_a_new_process_ends_with_the_parameters_of_an_uninterrupted_one";
     if let Some(artifacts) = std::env::var_os(RESUME_IN) {
-        launch(&run(Path::new(&artifacts), config(), Some(1)));
+        launch(&run(Path::new(&artifacts), course(), Some(1)));
         return;
     }
     let whole = uninterrupted();
@@ -140,21 +146,21 @@ fn a_run_resumed_in_a_new_process_ends_with_the_parameters_of_an_uninterrupted_o
 #[test]
 fn a_run_that_is_resumed_without_a_part_of_its_state_ends_with_other_parameters() {
     let whole = uninterrupted();
-    let ends_alike = |config: RunConfig, spoil: &dyn Fn(&Path)| {
+    let ends_alike = |course: Course, spoil: &dyn Fn(&Path)| {
         let resumed = interrupted(&whole);
         spoil(resumed.path());
-        launch(&run(resumed.path(), config, Some(1)));
+        launch(&run(resumed.path(), course, Some(1)));
         end_alike(&resumed, &whole)
     };
 
-    assert!(!ends_alike(config(), &forget_the_statistics), "statistics");
-    assert!(!ends_alike(config(), &forget_the_momentum), "momentum");
-    assert!(!ends_alike(config(), &forget_the_schedule), "schedule");
+    assert!(!ends_alike(course(), &forget_the_statistics), "statistics");
+    assert!(!ends_alike(course(), &forget_the_momentum), "momentum");
+    assert!(!ends_alike(course(), &forget_the_schedule), "schedule");
     assert!(
-        !ends_alike(config().with_seed(1), &|_| ()),
+        !ends_alike(course().with_seed(1), &|_| ()),
         "the order of the images"
     );
-    assert!(ends_alike(config(), &|_| ()), "nothing is missing here");
+    assert!(ends_alike(course(), &|_| ()), "nothing is missing here");
 }
 
 /// Forgets the recorded activations, and where the optimizer is between recordings and between refreshes.
@@ -179,13 +185,11 @@ fn forget_the_schedule(artifacts: &Path) {
 
 /// Knows the covariance of the input, and nothing else.
 fn optimizer_before_training(artifacts: &Path) -> Optimizer {
-    let model = Classifier::new(config().network.init(&Default::default()))
-        .load_record(load(artifacts, "model"));
-    let covariance = run(artifacts, config(), None)
+    let model = model().load_record(load(artifacts, "model"));
+    let covariance = run(artifacts, course(), None)
         .loaders
         .input_covariance(&model);
-    config()
-        .mac
+    mac()
         .init()
         .with_input_covariance(&covariance)
         .expect("the covariance of images has an inverse")
@@ -206,10 +210,12 @@ fn store<R: Record<Training>>(artifacts: &Path, part: &str, record: R) {
 #[test]
 fn the_report_of_a_run_is_made_from_its_last_checkpoint() {
     let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
-    let run = run(artifacts.path(), config(), None);
+    let run = run(artifacts.path(), course(), None);
     let model = launch(&run);
 
-    let report = run.report(&model, 2).expect("each epoch has a checkpoint");
+    let report = run
+        .report(&mac(), &model, 2)
+        .expect("each epoch has a checkpoint");
 
     let layers: Vec<&str> = report
         .layers
@@ -220,5 +226,8 @@ fn the_report_of_a_run_is_made_from_its_last_checkpoint() {
         layers,
         ["conv1", "conv2", "fc1", "fc2", "head"].map(|layer| format!("network.{layer}"))
     );
-    assert!(run.report(&model, 3).is_err(), "the run has two epochs");
+    assert!(
+        run.report(&mac(), &model, 3).is_err(),
+        "the run has two epochs"
+    );
 }

@@ -1,64 +1,37 @@
 //! A second optimizer in burn-train's `Learner`: here for the head, which MAC is told to skip.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use burn::lr_scheduler::cosine::{CosineAnnealingLrScheduler, CosineAnnealingLrSchedulerConfig};
+use burn::module::Module;
 use burn::optim::{AdamW, AdamWConfig};
-use burn::train::{Learner, LearningComponentsMarker, SupervisedTraining};
 use mac_burn::{Mac, MacConfig, MacRecord, SecondOptimizerReport};
 use mac_burn_examples::backend::Training;
-use mac_burn_examples::learner::{AtomicRecorder, Classifier, RunConfig};
-use mac_burn_models::LeNetConfig;
 
 use super::silent_renderer::SilentRenderer;
-use super::{end_alike, interrupted, load, run};
+use super::{Model, course, end_alike, interrupted, load, model, run};
 
-type Optimizer = Mac<Classifier<Training>, Training, AdamW>;
-type OptimizerRecord = MacRecord<Classifier<Training>, Training, AdamW>;
-type Components =
-    LearningComponentsMarker<Training, CosineAnnealingLrScheduler, Classifier<Training>, Optimizer>;
+type Optimizer = Mac<Model, Training, AdamW>;
+type OptimizerRecord = MacRecord<Model, Training, AdamW>;
 
 const HEAD: &str = "network.head";
 
-fn config() -> RunConfig {
-    let mac = MacConfig::new()
+fn optimizer() -> Optimizer {
+    MacConfig::new()
         .with_tcov(3)
         .with_tinv(5)
-        .with_skip_layers(vec![HEAD.into()]);
-    super::config().with_mac(mac)
-}
-
-fn optimizer() -> Optimizer {
-    config()
-        .mac
+        .with_skip_layers(vec![HEAD.into()])
         .init()
         .with_second_optimizer(AdamWConfig::new().init(), 0.02)
         .expect("the factor is allowed")
 }
 
 fn launch(artifacts: &Path, resume: Option<usize>) {
-    let config = config();
-    let run = run(artifacts, config.clone(), resume);
-    let steps = config.epochs * run.loaders.train.num_items().div_ceil(config.batch_size);
-    let schedule = CosineAnnealingLrSchedulerConfig::new(config.lr, steps)
-        .init()
-        .expect("the schedule is valid");
-    let model = Classifier::new(config.network.init(&Default::default()));
-    let training = SupervisedTraining::<Components>::new(
-        artifacts,
-        Arc::clone(&run.loaders.train),
-        Arc::clone(&run.loaders.valid),
-    )
-    .with_file_checkpointer(AtomicRecorder)
-    .num_epochs(config.epochs)
-    .renderer(SilentRenderer)
-    .with_application_logger(None);
-    let training = match resume {
-        Some(epoch) => training.checkpoint(epoch),
-        None => training,
-    };
-    training.launch(Learner::new(model, optimizer(), schedule));
+    let run = run(artifacts, course(), resume);
+    let learner = run.learner(model(), optimizer());
+    run.training()
+        .renderer(SilentRenderer)
+        .with_application_logger(None)
+        .launch(learner.expect("the course is valid"));
 }
 
 #[test]
@@ -77,8 +50,7 @@ fn the_checkpoint_of_a_run_has_the_state_of_the_second_optimizer() {
     let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
     launch(artifacts.path(), None);
     let record: OptimizerRecord = load(artifacts.path(), "optim");
-    let model = Classifier::new(LeNetConfig::new([8, 8]).init(&Default::default()));
-    let model = burn::module::Module::load_record(model, load(artifacts.path(), "model"));
+    let model = model().load_record(load(artifacts.path(), "model"));
 
     let (_, states) = record.3.as_ref().expect("there is a second optimizer");
     assert_eq!(states.len(), 2, "weight and bias of the head");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt::{self, Display};
-use std::io::{Write, stdout};
+use std::io::Write;
 
 use burn::train::LearnerSummary;
 use burn::train::metric::{
@@ -14,9 +14,11 @@ use burn::train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-/// Prints a line after each epoch, with the mean of each metric over the epoch.
-#[derive(Default)]
-pub(crate) struct PlainRenderer {
+/// Writes a line after each epoch, with the mean of each metric over the epoch.
+///
+/// Where there is no terminal burn-train would print a line for each batch, without metrics.
+pub struct PlainRenderer<W> {
+    output: W,
     metrics: HashMap<MetricId, Label>,
     train: Means,
     valid: Means,
@@ -54,7 +56,21 @@ impl Display for Means {
     }
 }
 
-impl PlainRenderer {
+impl<W: Write> PlainRenderer<W> {
+    /// That writes to `output`, and goes on if it cannot: a run does not end because nobody reads its lines any more.
+    pub fn new(output: W) -> Self {
+        Self {
+            output,
+            metrics: HashMap::new(),
+            train: Means::default(),
+            valid: Means::default(),
+        }
+    }
+
+    fn write(&mut self, text: impl Display) {
+        writeln!(self.output, "{text}").ok();
+    }
+
     fn numeric(&self, state: MetricState) -> Option<(Label, NumericEntry)> {
         match state {
             MetricState::Numeric(MetricEntry { metric_id, .. }, entry) => {
@@ -82,7 +98,7 @@ impl PlainRenderer {
     }
 }
 
-impl MetricsRendererTraining for PlainRenderer {
+impl<W: Write + Send + Sync> MetricsRendererTraining for PlainRenderer<W> {
     fn update_train(&mut self, state: MetricState) {
         if let Some((label, entry)) = self.numeric(state) {
             self.train.add(label, entry);
@@ -99,30 +115,25 @@ impl MetricsRendererTraining for PlainRenderer {
 
     fn render_valid(&mut self, progress: TrainingProgress, _indicators: Vec<ProgressType>) {
         if let Some(line) = self.line(&progress) {
-            print(line);
+            self.write(line);
         }
     }
 
     fn on_train_end(&mut self, summary: Option<LearnerSummary>) -> Result<(), Box<dyn Error>> {
         if let Some(summary) = summary {
-            print(summary);
+            self.write(summary);
         }
         Ok(())
     }
 }
 
-/// Unlike `println!`, does not end the run if nobody reads its lines any more.
-fn print(text: impl Display) {
-    writeln!(stdout(), "{text}").ok();
-}
-
-impl MetricsRendererEvaluation for PlainRenderer {
+impl<W: Write + Send + Sync> MetricsRendererEvaluation for PlainRenderer<W> {
     fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
 
     fn render_test(&mut self, _progress: EvaluationProgress, _indicators: Vec<ProgressType>) {}
 }
 
-impl MetricsRenderer for PlainRenderer {
+impl<W: Write + Send + Sync> MetricsRenderer for PlainRenderer<W> {
     fn manual_close(&mut self) {}
 
     fn register_metric(&mut self, definition: MetricDefinition) {

@@ -5,20 +5,23 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use burn::config::Config;
-use mac_burn_examples::learner::{RunConfig, whole_checkpoints};
+use super::whole_checkpoints;
+use burn::config::{Config, config_to_json};
 
 /// A directory that holds, or is to hold, the artifacts of a run, with the configuration of the run in a file.
-pub(crate) struct Artifacts {
+pub struct Artifacts<C> {
     directory: PathBuf,
-    config: RunConfig,
+    config: C,
+    epochs: usize,
 }
 
-impl Artifacts {
-    pub(crate) fn new(directory: &Path, config: RunConfig) -> Self {
+impl<C: Config> Artifacts<C> {
+    /// Of a run that `config` describes: everything that decides the parameters at its end. It has `epochs` epochs.
+    pub fn new(directory: &Path, config: C, epochs: usize) -> Self {
         Self {
             directory: directory.to_path_buf(),
             config,
+            epochs,
         }
     }
 
@@ -27,7 +30,7 @@ impl Artifacts {
     /// # Errors
     /// If a run is to begin and there is one already; if one is to continue, and it is not here, its options were others, or
     /// the checkpoint is missing.
-    pub(crate) fn check(&self, resume: Option<usize>) -> Result<(), String> {
+    pub fn check(&self, resume: Option<usize>) -> Result<(), String> {
         match resume {
             None => self.check_vacant(),
             Some(epoch) => {
@@ -41,7 +44,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// If the directory cannot be written to.
-    pub(crate) fn write(&self) -> Result<(), String> {
+    pub fn write(&self) -> Result<(), String> {
         fs::create_dir_all(&self.directory)
             .and_then(|()| self.config.save(self.config_file()))
             .map_err(|error| format!("{} cannot be written to: {error}", self.name()))
@@ -63,7 +66,7 @@ impl Artifacts {
             io::ErrorKind::NotFound => format!("{} holds no run to continue", self.name()),
             _ => format!("{} cannot be read: {error}", self.config_file().display()),
         })?;
-        let current = self.config.to_string();
+        let current = config_to_json(&self.config);
         if saved == current {
             return Ok(());
         }
@@ -82,10 +85,10 @@ impl Artifacts {
                 self.checkpoints()
             ));
         }
-        if epoch >= self.config.epochs {
+        if epoch >= self.epochs {
             return Err(format!(
                 "nothing is left to train: the run has {} epochs",
-                self.config.epochs
+                self.epochs
             ));
         }
         Ok(())
@@ -125,18 +128,19 @@ fn differences(saved: &str, current: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mac_burn_examples::learner::checkpoint;
-    use mac_burn_models::LeNetConfig;
+    use crate::learner::{Course, checkpoint};
     use tempfile::TempDir;
 
-    fn config() -> RunConfig {
-        RunConfig::new(LeNetConfig::new([8, 8])).with_epochs(3)
+    const EPOCHS: usize = 3;
+
+    fn config() -> Course {
+        Course::new().with_epochs(EPOCHS)
     }
 
     /// A directory with a run that has checkpoints of two epochs.
-    fn begun() -> (TempDir, Artifacts) {
+    fn begun() -> (TempDir, Artifacts<Course>) {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let artifacts = Artifacts::new(directory.path(), config());
+        let artifacts = Artifacts::new(directory.path(), config(), EPOCHS);
         artifacts.write().expect("the directory can be written to");
         fs::create_dir(directory.path().join("checkpoint")).expect("it is not there yet");
         for epoch in [2, 3] {
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn a_run_begins_where_there_is_none_and_continues_where_there_is_one() {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let vacant = Artifacts::new(&directory.path().join("new"), config());
+        let vacant = Artifacts::new(&directory.path().join("new"), config(), EPOCHS);
         assert_eq!(vacant.check(None), Ok(()));
         assert!(complaint(vacant.check(Some(2))).ends_with("new holds no run to continue"));
 
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn other_options_are_named() {
         let (directory, _) = begun();
-        let other = Artifacts::new(directory.path(), config().with_lr(0.25));
+        let other = Artifacts::new(directory.path(), config().with_lr(0.25), EPOCHS);
 
         let message = complaint(other.check(Some(2)));
 

@@ -1,0 +1,42 @@
+//! Trains the networks of the MAC paper by the authors' recipe for CIFAR, in burn-train's `Learner`:
+//!
+//! ```text
+//! cargo run --release --example cifar -- --model resnet20
+//! cargo run --release --example cifar -- --model wrn28-10 --dataset cifar100 --optimizer sgd
+//! cargo run --release --example cifar -- --data-dir cifar-10-batches-bin
+//! cargo run --release --example cifar -- --dataset digits --steps 100
+//! cargo run --release --example cifar -- --help
+//! ```
+//!
+//! The recipe: batches of 128; crops of the image in a frame of 4 zeros, and flips; MAC and SGD with a learning rate of
+//! 0.1, a momentum of 0.9 and a weight decay of 5e-4, AdamW with 0.001 and 0.5; the learning rate falls along a cosine.
+//! Here it falls with each step, in the authors' code with each epoch.
+//!
+//! A run leaves a checkpoint after each epoch; with `--resume EPOCH` and otherwise the same options it continues, and
+//! ends with the parameters that it would have had without the interruption.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+mod args;
+mod dataset_choice;
+mod images;
+mod model_choice;
+mod network;
+mod optimizer_config;
+mod run_config;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use std::io::{IsTerminal, stdout};
+use std::process::ExitCode;
+
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::exit;
+use mac_burn_examples::learner::PlainRenderer;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let renderer = (!stdout().is_terminal()).then(|| PlainRenderer::new(stdout()));
+    exit::explained(training::run(&Args::read(), renderer))
+}

@@ -1,0 +1,123 @@
+//! One type for all networks, so that the training is compiled once for each optimizer and not for each network too.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use mac_burn::InputCovariance;
+use mac_burn_examples::cifar;
+use mac_burn_examples::image_network::ImageNetwork;
+use mac_burn_examples::small_images::ImageShape;
+use mac_burn_models::{
+    Deit, DeitConfig, DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig,
+    WideResNet, WideResNetConfig,
+};
+
+/// Configuration of a [`Network`].
+#[derive(Config, Debug)]
+pub(crate) enum NetworkConfig {
+    ResNet(ResNetConfig),
+    DenseNet(DenseNetConfig),
+    WideResNet(WideResNetConfig),
+    Deit(DeitConfig),
+    LeNet(LeNetConfig),
+}
+
+/// A network of any family.
+#[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and Burn has no modules in boxes"
+)]
+pub(crate) enum Network<B: Backend> {
+    ResNet(ResNet<B>),
+    DenseNet(DenseNet<B>),
+    WideResNet(WideResNet<B>),
+    Deit(Deit<B>),
+    LeNet(LeNet<B>),
+}
+
+impl NetworkConfig {
+    /// Initializes a new [`Network`].
+    pub(crate) fn init<B: Backend>(&self, device: &B::Device) -> Network<B> {
+        match self {
+            Self::ResNet(config) => Network::ResNet(config.init(device)),
+            Self::DenseNet(config) => Network::DenseNet(config.init(device)),
+            Self::WideResNet(config) => Network::WideResNet(config.init(device)),
+            Self::Deit(config) => Network::Deit(config.init(device)),
+            Self::LeNet(config) => Network::LeNet(config.init(device)),
+        }
+    }
+
+    /// For images of another size and number of channels than CIFAR's.
+    pub(crate) fn for_images(self, shape: ImageShape) -> Self {
+        let ImageShape { size, channels, .. } = shape;
+        match self {
+            Self::ResNet(config) => config.with_image_channels(channels).into(),
+            Self::DenseNet(config) => config.with_image_channels(channels).into(),
+            Self::WideResNet(config) => config.with_image_channels(channels).into(),
+            Self::Deit(config) => config
+                .with_image_channels(channels)
+                .with_image_size([size; 2])
+                .into(),
+            // Without padding nothing would be left of the smallest images.
+            Self::LeNet(config) => config
+                .with_image_channels(channels)
+                .with_image_size([size; 2])
+                .with_padded(size < cifar::SIZE)
+                .into(),
+        }
+    }
+}
+
+impl From<ResNetConfig> for NetworkConfig {
+    fn from(config: ResNetConfig) -> Self {
+        Self::ResNet(config)
+    }
+}
+
+impl From<DenseNetConfig> for NetworkConfig {
+    fn from(config: DenseNetConfig) -> Self {
+        Self::DenseNet(config)
+    }
+}
+
+impl From<WideResNetConfig> for NetworkConfig {
+    fn from(config: WideResNetConfig) -> Self {
+        Self::WideResNet(config)
+    }
+}
+
+impl From<DeitConfig> for NetworkConfig {
+    fn from(config: DeitConfig) -> Self {
+        Self::Deit(config)
+    }
+}
+
+impl From<LeNetConfig> for NetworkConfig {
+    fn from(config: LeNetConfig) -> Self {
+        Self::LeNet(config)
+    }
+}
+
+impl<B: Backend> ImageNetwork<B> for Network<B> {
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        match self {
+            Self::ResNet(network) => network.forward(images),
+            Self::DenseNet(network) => network.forward(images),
+            Self::WideResNet(network) => network.forward(images),
+            Self::Deit(network) => network.forward(images),
+            Self::LeNet(network) => network.forward(images),
+        }
+    }
+
+    fn input_covariance(&self) -> InputCovariance<B> {
+        match self {
+            Self::ResNet(network) => network.input_covariance(),
+            Self::DenseNet(network) => network.input_covariance(),
+            Self::WideResNet(network) => network.input_covariance(),
+            Self::Deit(network) => network.input_covariance(),
+            Self::LeNet(network) => network.input_covariance(),
+        }
+    }
+}
