@@ -188,7 +188,10 @@ mod tests {
             [(0, 0), (1, 1)]
         );
         let image = files.valid[1].decode().expect("it is an image");
-        assert_eq!((image.dimensions(), image[(4, 2)]), ((5, 3), Rgb([255, 0, 0])));
+        assert_eq!(
+            (image.dimensions(), image[(4, 2)]),
+            ((5, 3), Rgb([255, 0, 0]))
+        );
     }
 
     #[test]

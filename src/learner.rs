@@ -22,6 +22,7 @@ mod ordered_loader;
 mod plain_renderer;
 mod run;
 mod scheduled_lr;
+mod soft_classifier;
 
 pub use artifacts::Artifacts;
 pub use atomic_recorder::AtomicRecorder;
@@ -36,3 +37,4 @@ pub use ordered_loader::{BatchError, LoaderPlan, OrderedLoader};
 pub use plain_renderer::PlainRenderer;
 pub use run::{Components, Run};
 pub use scheduled_lr::ScheduledLr;
+pub use soft_classifier::SoftClassifier;

@@ -145,7 +145,10 @@ mod tests {
         let values = values(average.module());
         assert_eq!(values.len(), 8);
         // All of these are exact in binary.
-        assert!(values.iter().all(|value| f64::from(*value) == expected), "{values:?} {expected}");
+        assert!(
+            values.iter().all(|value| f64::from(*value) == expected),
+            "{values:?} {expected}"
+        );
     }
 
     #[test]

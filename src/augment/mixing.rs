@@ -107,9 +107,7 @@ mod tests {
     /// Breaks when `λ` is uniform whatever `α` is: this share is 0.2 then, and two thirds with α = 0.2.
     #[test]
     fn a_small_alpha_mixes_little() {
-        let little = share_of(&draws(0.2, 0.0), |mix| {
-            (mix.share(SIZE) - 0.5).abs() > 0.4
-        });
+        let little = share_of(&draws(0.2, 0.0), |mix| (mix.share(SIZE) - 0.5).abs() > 0.4);
         assert!(little > 0.5, "{little}");
     }
 }

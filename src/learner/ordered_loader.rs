@@ -357,6 +357,9 @@ mod tests {
     #[test]
     fn a_slice_has_its_items() {
         let slice = loader(2, false).slice(3, 9);
-        assert_eq!(slice.iter().flatten().collect::<Vec<_>>(), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(
+            slice.iter().flatten().collect::<Vec<_>>(),
+            [3, 4, 5, 6, 7, 8]
+        );
     }
 }

@@ -57,6 +57,9 @@ mod tests {
         assert_eq!(first, [0.5, 1.0, 1.0]);
         let record = whole.to_record::<Selected>();
         let mut resumed = start().load_record::<Selected>(record);
-        assert_eq!([(); 3].map(|()| resumed.step()), [(); 3].map(|()| whole.step()));
+        assert_eq!(
+            [(); 3].map(|()| resumed.step()),
+            [(); 3].map(|()| whole.step())
+        );
     }
 }
