@@ -62,7 +62,7 @@ mod tests {
                 .forward(logits.clone(), labels.clone());
             let targets = soft_targets(labels.clone(), 5, f64::from(smoothing));
             let soft = cross_entropy_with_logits(logits.clone(), targets);
-            let difference: f32 = (hard - soft).abs().into_data().iter().sum();
+            let difference: f32 = (hard - soft).abs().into_data().iter::<f32>().sum();
             assert!(difference < ROUNDING, "{difference}");
         }
     }

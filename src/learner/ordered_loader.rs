@@ -192,9 +192,11 @@ impl<O: Send + 'static> Worker<O> {
         let (sender, batches) = sync_channel(READY);
         let thread = thread::spawn(move || {
             for index in (first..).step_by(step) {
-                match maker.make(index) {
-                    Some(batch) if sender.send(batch).is_ok() => {}
-                    _ => return,
+                let Some(batch) = maker.make(index) else {
+                    return;
+                };
+                if sender.send(batch).is_err() {
+                    return;
                 }
             }
         });
