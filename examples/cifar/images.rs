@@ -88,3 +88,29 @@ fn digit(index: usize, item: &DigitItem) -> SmallImage {
         index,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of both sets are whole numbers, so nothing is lost in bytes; pixels column by column would show here.
+    #[test]
+    fn gray_images_keep_their_values_row_by_row() {
+        let mut item = MnistItem {
+            image: [[0.0; mnist::SIZE]; mnist::SIZE],
+            label: 7,
+        };
+        item.image[2][5] = 255.0;
+
+        let image = gray(3, item);
+
+        assert_eq!(image.pixels[2 * mnist::SIZE + 5], 255);
+        assert_eq!(image.pixels.iter().filter(|value| **value > 0).count(), 1);
+        assert_eq!((image.label, image.index), (7, 3));
+
+        let item = DigitsDataset::train().get(1).expect("there is a second");
+        let image = digit(1, &item);
+        let values: Vec<f32> = image.pixels.iter().map(|value| f32::from(*value)).collect();
+        assert_eq!(values, item.image);
+    }
+}

@@ -1,7 +1,7 @@
 //! One type for all networks, so that the training is compiled once for each optimizer and not for each network too.
 
 use burn::config::Config;
-use burn::module::Module;
+use burn::module::{DisplaySettings, Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
@@ -25,6 +25,7 @@ pub(crate) enum NetworkConfig {
 
 /// A network of any family.
 #[derive(Module, Debug)]
+#[module(custom_display)]
 #[allow(
     clippy::large_enum_variant,
     reason = "there is one of it, and Burn has no modules in boxes"
@@ -67,6 +68,20 @@ impl NetworkConfig {
                 .with_padded(size < cifar::SIZE)
                 .into(),
         }
+    }
+}
+
+/// A line: burn-train's summary shows the network, and the layers of some of these are hundreds.
+impl<B: Backend> ModuleDisplay for Network<B> {
+    fn format(&self, _settings: DisplaySettings) -> String {
+        let family = match self {
+            Self::ResNet(_) => "ResNet",
+            Self::DenseNet(_) => "DenseNet",
+            Self::WideResNet(_) => "WideResNet",
+            Self::Deit(_) => "Deit",
+            Self::LeNet(_) => "LeNet",
+        };
+        format!("{family} {{params: {}}}", self.num_params())
     }
 }
 

@@ -12,7 +12,7 @@ use mac_burn_examples::learner::{Artifacts, Classifier, Loaders, Run};
 use mac_burn_examples::no_device;
 
 use crate::args::Args;
-use crate::images;
+use crate::images::{self, Images};
 use crate::network::Network;
 use crate::optimizer_config::OptimizerConfig;
 use crate::run_config::RunConfig;
@@ -37,38 +37,44 @@ where
     let images = images::load(args.dataset, args.data_dir.as_deref())?;
     let (train_images, valid_images) = (images.train.len(), images.valid.len());
     println!("images: {train_images} to train on, {valid_images} to validate with");
+
     let config = args.config(train_images);
-    let epochs = config.course.number_of_epochs(train_images);
+    let run = begin(args, &config, images)?;
+    let model = Classifier::new(config.network.init::<Training>(&device));
+    describe_run(args, &run, &model);
+    train(&run, &config, model, renderer)
+}
+
+/// The run, once it is certain that it can begin or continue where its artifacts are to be.
+fn begin(args: &Args, config: &RunConfig, images: Images) -> Result<Run<Training>, Box<dyn Error>> {
+    let (course, done) = (&config.course, args.resume.unwrap_or(0));
+    let epochs = course.number_of_epochs(images.train.len());
     let artifacts = Artifacts::new(&args.artifacts, config.clone(), epochs);
     artifacts.check(args.resume)?;
-    let run = Run {
-        loaders: Loaders::new(
-            images,
-            &config.course,
-            args.resume.unwrap_or(0),
-            args.workers,
-        ),
-        course: config.course.clone(),
+    artifacts.write()?;
+    Ok(Run {
+        loaders: Loaders::new(images, course, done, args.workers),
+        course: course.clone(),
         artifacts: args.artifacts.clone(),
         resume: args.resume,
-    };
-    artifacts.write()?;
+    })
+}
 
-    let model = Classifier::new(config.network.init::<Training>(&device));
+fn describe_run(args: &Args, run: &Run<Training>, model: &Model) {
     println!(
         "network: {} with {} parameters; {} with learning rate {} from seed {}",
         args.model_name(),
         model.num_params(),
         args.optimizer,
-        config.course.lr,
+        run.course.lr,
         args.seed
     );
     println!(
-        "steps: {} in {epochs} epochs; checkpoints, metrics and log in {}",
-        config.course.number_of_steps(train_images),
+        "steps: {} in {} epochs; checkpoints, metrics and log in {}",
+        run.course.number_of_steps(run.loaders.train_images),
+        run.epochs(),
         args.artifacts.display()
     );
-    train(&run, &config, model, renderer)
 }
 
 fn train<R>(
