@@ -1,7 +1,7 @@
 //! One type for all networks, so that the training is compiled once for each optimizer and not for each network too.
 
 use burn::config::Config;
-use burn::module::Module;
+use burn::module::{DisplaySettings, Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
@@ -18,6 +18,7 @@ pub(crate) enum NetworkConfig {
 
 /// A network of any family.
 #[derive(Module, Debug)]
+#[module(custom_display)]
 #[allow(
     clippy::large_enum_variant,
     reason = "there is one of it, and Burn has no modules in boxes"
@@ -36,6 +37,18 @@ impl NetworkConfig {
             Self::Deit(config) => Network::Deit(config.init(device)),
             Self::Swin(config) => Network::Swin(config.init(device)),
         }
+    }
+}
+
+/// A line: burn-train's summary shows the network, and the layers of some of these are hundreds.
+impl<B: Backend> ModuleDisplay for Network<B> {
+    fn format(&self, _settings: DisplaySettings) -> String {
+        let family = match self {
+            Self::ResNet(_) => "ResNet",
+            Self::Deit(_) => "Deit",
+            Self::Swin(_) => "Swin",
+        };
+        format!("{family} {{params: {}}}", self.num_params())
     }
 }
 
