@@ -40,5 +40,5 @@ use args::Args;
 
 fn main() -> ExitCode {
     let renderer = (!stdout().is_terminal()).then(|| PlainRenderer::new(stdout()));
-    exit::explained(training::run(&Args::read(), renderer))
+    exit::explained(training::run(&Args::read(), renderer).map(drop))
 }

@@ -10,6 +10,7 @@ use burn::record::Recorder;
 use burn::tensor::Tensor;
 use clap::ValueEnum;
 use image::{Rgb, RgbImage};
+use mac_burn::{Coverage, LayerReport, Report};
 use mac_burn_examples::backend::Selected;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::image_network::ImageNetwork;
@@ -53,7 +54,7 @@ fn temporary() -> TempDir {
 }
 
 /// Runs the example on the images of `root` with these options.
-fn run(options: &str, root: &Path, artifacts: &Path) -> Result<(), Box<dyn Error>> {
+fn run(options: &str, root: &Path, artifacts: &Path) -> Result<Option<Report>, Box<dyn Error>> {
     let mut line: Vec<_> = ["imagenet", "--image-size", "32", "--batch-size", "4"]
         .map(Into::into)
         .into();
@@ -89,6 +90,37 @@ fn parameters(artifacts: &Path, epoch: usize) -> Vec<u8> {
 
 fn ema(artifacts: &Path) -> Vec<u8> {
     fs::read(artifacts.join(EMA_FILE).with_extension("mpk")).expect("the run has an average")
+}
+
+/// Breaks when MAC records nothing and is SGD but for its name, or when the report is that of an optimizer whose record was
+/// not compared with the network yet: both say that nothing was recorded.
+#[test]
+fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
+    let covered = |report: Result<Option<Report>, Box<dyn Error>>, tokens: usize| {
+        let report = report.expect("the run is short").expect("it is MAC's");
+        let (first, others) = report.layers.split_first().expect("there are layers");
+        assert_eq!(first.coverage, Coverage::InputCovariance, "{report}");
+        let (unrecorded, layers): (Vec<_>, Vec<_>) = others
+            .iter()
+            .partition(|layer| layer.coverage == Coverage::NoRecorder);
+        assert_eq!(unrecorded.len(), tokens, "{report}");
+        // Recorded in the first of every 2 of 4 steps.
+        let recorded =
+            |layer: &&LayerReport| layer.coverage == Coverage::MeanActivation && layer.updates == 2;
+        assert!(
+            layers.len() >= 20 && layers.iter().all(recorded),
+            "{report}"
+        );
+    };
+    // DeiT's class token and positions have no inputs to record.
+    for (model, second, tokens) in [("deit-tiny", "--second-lr 0.01", 2), ("resnet18", "", 0)] {
+        let (root, whole) = (folder(), temporary());
+        let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {second}");
+        covered(run(&options, root.path(), whole.path()), tokens);
+        let resumed = interrupted(whole.path());
+        let options = format!("{options} --resume 1");
+        covered(run(&options, root.path(), resumed.path()), tokens);
+    }
 }
 
 /// Six images make 2 steps an epoch, so this ends with the second epoch. Crops, flips or mixtures that are drawn by another

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
-use mac_burn::unrecorded;
+use mac_burn::{Report, unrecorded};
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::image_files;
 use mac_burn_examples::learner::{Artifacts, SoftClassifier};
@@ -18,12 +18,12 @@ use crate::image_loaders::ImageLoaders;
 use crate::launch::{Launch, Model};
 use crate::run_config::RunConfig;
 
-/// Trains as the command line says; metrics go to `renderer`, or to burn-train's dashboard.
+/// Trains as the command line says, and returns MAC's report; metrics go to `renderer`, or to burn-train's dashboard.
 ///
 /// # Errors
 /// If there is no device, the images cannot be listed or read, there is another run among the artifacts, or the training
 /// ends early.
-pub(crate) fn run<R>(args: &Args, renderer: Option<R>) -> Result<(), Box<dyn Error>>
+pub(crate) fn run<R>(args: &Args, renderer: Option<R>) -> Result<Option<Report>, Box<dyn Error>>
 where
     R: MetricsRenderer + 'static,
 {
@@ -65,10 +65,10 @@ where
         renderer,
     };
     let (_, report) = config.optimizer.train(covariance, launch)?;
-    if let Some(report) = report {
+    if let Some(report) = &report {
         println!("{report}");
     }
-    Ok(())
+    Ok(report)
 }
 
 fn model(config: &RunConfig) -> Model {
