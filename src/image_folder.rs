@@ -1,24 +1,19 @@
-//! Images in folders: `ROOT/train/CLASS/*` and `ROOT/val/CLASS/*`.
+//! Small images in folders, all of them in memory; [`image_files`](crate::image_files) says how folders are laid out.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::InMemDataset;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use image::ImageError;
-use image::imageops::FilterType;
-use thiserror::Error;
+use image::imageops::{self, FilterType};
 
 use crate::image_batch::ImageBatch;
 use crate::image_data::ImageData;
+use crate::image_files::{self, FolderError, ImageFile};
 
 /// Red, green and blue.
 pub const CHANNELS: usize = 3;
-
-const EXTENSIONS: [&str; 4] = ["bmp", "jpeg", "jpg", "png"];
 
 /// An image of a folder, resized.
 #[derive(Clone, Debug)]
@@ -36,125 +31,33 @@ pub struct ImageFolder {
     pub classes: Vec<String>,
 }
 
-/// A folder that cannot be used.
-#[derive(Debug, Error)]
-pub enum FolderError {
-    /// It cannot be listed.
-    #[error(
-        "{folder} cannot be listed ({error}); images are expected in ROOT/train/CLASS and ROOT/val/CLASS"
-    )]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// It holds nothing to train on or to validate with.
-    #[error(
-        "{folder} has no image: files ending in bmp, jpeg, jpg or png are expected in a folder for each class"
-    )]
-    Empty {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A class is to be validated that is not trained.
-    #[error("{folder} has the class `{class}`, which train does not have")]
-    UnknownClass {
-        /// The folder.
-        folder: PathBuf,
-        /// The class.
-        class: String,
-    },
-    /// A file is not the image that its name says.
-    #[error("{file}: {error}")]
-    Image {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        error: ImageError,
-    },
-}
-
 /// Loads all images of a folder, each resized to `size × size`.
 ///
 /// # Errors
 /// If a folder or an image cannot be read, or a side of the split is empty or has classes of its own.
 pub fn load(root: &Path, size: usize) -> Result<ImageFolder, FolderError> {
-    let [train, valid] = ["train", "val"].map(|side| root.join(side));
-    let classes = names(&train)?;
+    let files = image_files::list(root)?;
     Ok(ImageFolder {
         data: ImageData {
-            train: side(&train, &classes, size)?,
-            valid: side(&valid, &classes, size)?,
+            train: side(&files.train, size)?,
+            valid: side(&files.valid, size)?,
             batcher: FolderBatcher { size },
         },
-        classes,
+        classes: files.classes,
     })
 }
 
-fn side(
-    folder: &Path,
-    classes: &[String],
-    size: usize,
-) -> Result<InMemDataset<FolderItem>, FolderError> {
-    let mut items = Vec::new();
-    for class in names(folder)? {
-        let label = classes.binary_search(&class);
-        let label = label.map_err(|_| FolderError::UnknownClass {
-            folder: folder.to_path_buf(),
-            class: class.clone(),
-        })?;
-        for file in list(&folder.join(class))?
-            .into_iter()
-            .filter(|file| is_image(file))
-        {
-            let pixels = pixels(&file, size)?;
-            items.push(FolderItem { pixels, label });
-        }
-    }
-    if items.is_empty() {
-        return Err(FolderError::Empty {
-            folder: folder.to_path_buf(),
-        });
-    }
-    Ok(InMemDataset::new(items))
-}
-
-fn pixels(file: &Path, size: usize) -> Result<Vec<u8>, FolderError> {
-    let image = image::open(file).map_err(|error| FolderError::Image {
-        file: file.to_path_buf(),
-        error,
-    })?;
-    let size = size as u32;
-    Ok(image
-        .resize_exact(size, size, FilterType::Triangle)
-        .into_rgb8()
-        .into_raw())
-}
-
-/// The folders in a folder.
-fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
-    let folders = list(folder)?.into_iter().filter(|path| path.is_dir());
-    Ok(folders
-        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-        .collect())
-}
-
-fn list(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
-    let failed = |error| FolderError::Folder {
-        folder: folder.to_path_buf(),
-        error,
-    };
-    let entries = fs::read_dir(folder).map_err(failed)?;
-    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(failed)?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn is_image(file: &Path) -> bool {
-    let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-    EXTENSIONS.iter().any(|known| extension == *known)
+fn side(files: &[ImageFile], size: usize) -> Result<InMemDataset<FolderItem>, FolderError> {
+    let items = files.iter().map(|file| {
+        let image = file.decode()?;
+        let size = size as u32;
+        Ok(FolderItem {
+            pixels: imageops::resize(&image, size, size, FilterType::Triangle).into_raw(),
+            label: file.label,
+        })
+    });
+    let items: Result<Vec<_>, _> = items.collect();
+    Ok(InMemDataset::new(items?))
 }
 
 /// Makes batches: channels first, from −1 (none) to 1 (full).
@@ -186,6 +89,7 @@ mod tests {
     use crate::backend::Selected;
     use burn::data::dataset::Dataset;
     use image::{Rgb, RgbImage};
+    use std::fs;
 
     /// A folder with a red and a blue image on each side.
     fn folder() -> tempfile::TempDir {
@@ -218,19 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_folder_is_named() {
-        let said = |root: &Path| match load(root, 4) {
-            Ok(_) => panic!("the folder is wrong"),
-            Err(error) => error.to_string(),
-        };
+    fn a_file_that_is_no_image_is_named() {
         let root = folder();
-        assert!(said(&root.path().join("nowhere")).contains("ROOT/train/CLASS"));
-
-        fs::create_dir(root.path().join("val/green")).expect("it can be made");
-        assert!(said(root.path()).contains("has the class `green`"));
-        fs::remove_dir(root.path().join("val/green")).expect("it is there");
-
         fs::write(root.path().join("val/red/2.png"), "text").expect("it can be written");
-        assert!(said(root.path()).contains("2.png"));
+        let error = load(root.path(), 4).err().expect("it is no image");
+        assert!(error.to_string().contains("2.png"), "{error}");
     }
 }

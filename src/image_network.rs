@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
-use mac_burn_models::{Deit, DenseNet, LeNet, ResNet, WideResNet};
+use mac_burn_models::{Deit, DenseNet, LeNet, ResNet, Swin, WideResNet};
 
 /// A network that gives the logits of the classes of images.
 pub trait ImageNetwork<B: Backend>: Module<B> + ModuleDisplay {
@@ -62,6 +62,16 @@ impl<B: Backend> ImageNetwork<B> for WideResNet<B> {
 impl<B: Backend> ImageNetwork<B> for Deit<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         Deit::forward(self, images)
+    }
+
+    fn input_covariance(&self) -> InputCovariance<B> {
+        InputCovariance::of(&self.patch_embedding.projection)
+    }
+}
+
+impl<B: Backend> ImageNetwork<B> for Swin<B> {
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        Swin::forward(self, images)
     }
 
     fn input_covariance(&self) -> InputCovariance<B> {

@@ -11,22 +11,30 @@
 
 mod artifacts;
 mod atomic_recorder;
+mod averaging_optimizer;
 mod checkpoints;
 mod classifier;
 mod course;
 mod epoch_batcher;
 mod epoch_loader;
 mod loaders;
+mod ordered_loader;
 mod plain_renderer;
 mod run;
+mod scheduled_lr;
+mod soft_classifier;
 
 pub use artifacts::Artifacts;
 pub use atomic_recorder::AtomicRecorder;
+pub use averaging_optimizer::AveragingOptimizer;
 pub use checkpoints::{checkpoint, whole_checkpoints};
 pub use classifier::{Classifier, TrainableNetwork};
 pub use course::Course;
 pub use epoch_batcher::EpochBatcher;
 pub use epoch_loader::EpochLoader;
 pub use loaders::Loaders;
+pub use ordered_loader::{BatchError, LoaderPlan, OrderedLoader};
 pub use plain_renderer::PlainRenderer;
 pub use run::{Components, Run};
+pub use scheduled_lr::ScheduledLr;
+pub use soft_classifier::SoftClassifier;

@@ -2,6 +2,7 @@
 //! data sets, and small helpers.
 
 pub mod accuracy;
+pub mod augment;
 pub mod backend;
 mod caught;
 pub mod cifar;
@@ -10,6 +11,7 @@ pub mod digits;
 pub mod exit;
 pub mod image_batch;
 pub mod image_data;
+pub mod image_files;
 pub mod image_folder;
 pub mod image_network;
 pub mod interval;
@@ -17,6 +19,7 @@ pub mod learner;
 pub mod mnist;
 pub mod no_device;
 pub mod optimizer_choice;
+pub mod parameter_average;
 pub mod small_images;
 pub mod tasks;
 pub mod training;

@@ -3,9 +3,10 @@
 use std::fmt::{self, Display};
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// An optimizer, as named on a command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum OptimizerChoice {
     /// MAC: gradients preconditioned by mean activations, then momentum
     #[default]

@@ -1,12 +1,14 @@
 //! Training loops of the transformer examples and of the benchmark that compares optimizers on them.
 //!
 //! A [`Task`] is what is learnt; a [`Session`] is a run of an optimizer on it, which can be stored and continued at
-//! any step; [`OptimizerArgs`] are the optimizers as a command line describes them.
+//! any step; [`OptimizerArgs`] are the optimizers as a command line describes them, [`OptimizerPlan`] those with
+//! all settings.
 
 mod any_optimizer;
 mod batches;
 mod monitor;
 mod optimizer_args;
+mod optimizer_plan;
 mod run;
 mod schedule;
 mod session;
@@ -17,6 +19,7 @@ pub use any_optimizer::WithOptimizer;
 pub use batches::Batches;
 pub use monitor::{Monitor, train};
 pub use optimizer_args::{LearningRates, OptimizerArgs};
+pub use optimizer_plan::OptimizerPlan;
 pub use run::{Run, RunArgs};
 pub use schedule::Schedule;
 pub use session::{Session, SessionError};

@@ -96,7 +96,7 @@ fn gpt(options: &Options) {
 fn compare<T, M>(options: &Options, task: impl Fn(u64) -> T, make: impl Fn() -> M)
 where
     T: Task<Training, Model = M>,
-    M: AutodiffModule<Training>,
+    M: AutodiffModule<Training> + 'static,
 {
     let run = |optimizer, lr, seed| {
         Training::seed(&Default::default(), seed);
@@ -140,7 +140,7 @@ fn outcome<T, M>(
 ) -> Outcome
 where
     T: Task<Training, Model = M>,
-    M: AutodiffModule<Training>,
+    M: AutodiffModule<Training> + 'static,
 {
     let args = OptimizerArgs {
         optimizer,
@@ -160,7 +160,7 @@ where
         model: model.clone(),
     };
     let covariance = task.input_covariance(&model);
-    if let Err(reason) = args.train(lr, covariance, trial) {
+    if let Err(reason) = args.plan(lr).train(covariance, trial) {
         println!("{optimizer} at {lr}: {reason}");
     }
     Outcome(seen)

@@ -22,7 +22,7 @@ where
     M: AutodiffModule<B>,
     T: Task<B, Model = M>,
 {
-    fn run<O: Optimizer<M, B>>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
+    fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
         let session = Session {
             task: self.task,
             model: self.model,

@@ -10,5 +10,5 @@ pub trait WithOptimizer<B: AutodiffBackend, M: AutodiffModule<B>> {
     ///
     /// # Errors
     /// If the training ends early.
-    fn run<O: Optimizer<M, B>>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>>;
+    fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>>;
 }

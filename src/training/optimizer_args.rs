@@ -1,14 +1,8 @@
-use std::error::Error;
 use std::ops::Bound::{Excluded, Included};
 
-use burn::module::AutodiffModule;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, SgdConfig};
-use burn::tensor::backend::AutodiffBackend;
-use mac_burn::{InputCovariance, MacConfig, Report};
+use mac_burn::MacConfig;
 
-use super::WithOptimizer;
+use super::OptimizerPlan;
 use crate::command_line::MAC_HEADING;
 use crate::interval::{at_least_one, number_in};
 use crate::optimizer_choice::OptimizerChoice;
@@ -121,42 +115,13 @@ impl OptimizerArgs {
         })
     }
 
-    /// Makes the optimizer for the learning rate `lr` and trains with it; MAC's report comes with the network.
-    ///
-    /// # Errors
-    /// If the covariance cannot be inverted, or the training ends early.
-    pub fn train<B, M>(
-        &self,
-        lr: f64,
-        covariance: Option<InputCovariance<B>>,
-        run: impl WithOptimizer<B, M>,
-    ) -> Result<(M, Option<Report>), Box<dyn Error>>
-    where
-        B: AutodiffBackend,
-        M: AutodiffModule<B>,
-    {
-        match self.optimizer {
-            OptimizerChoice::Mac => {
-                let mut mac = self.mac().try_init::<B, M>()?;
-                if let Some(covariance) = covariance.filter(|_| !self.no_input_covariance) {
-                    mac = mac.with_input_covariance(&covariance)?;
-                }
-                if self.second_lr == 0.0 {
-                    let (model, mac) = run.run(mac)?;
-                    let report = mac.report(&model);
-                    return Ok((model, Some(report)));
-                }
-                let adamw = self.adamw(0.0).init();
-                let (model, mac) =
-                    run.run(mac.with_second_optimizer(adamw, self.second_lr / lr)?)?;
-                let report = mac.report(&model);
-                Ok((model, Some(report)))
-            }
-            OptimizerChoice::Sgd => Ok((run.run(self.sgd().init())?.0, None)),
-            OptimizerChoice::Adamw => {
-                Ok((run.run(self.adamw(self.weight_decay()).init())?.0, None))
-            }
-        }
+    /// The optimizer with the learning rate `lr`.
+    pub fn plan(&self, lr: f64) -> OptimizerPlan {
+        OptimizerPlan::new(self.optimizer, lr, self.mac())
+            .with_momentum(self.momentum)
+            .with_weight_decay(self.weight_decay())
+            .with_second_lr(self.second_lr)
+            .with_input_covariance(!self.no_input_covariance)
     }
 
     fn mac(&self) -> MacConfig {
@@ -168,21 +133,5 @@ impl OptimizerArgs {
             .with_stat_decay(self.stat_decay)
             .with_tcov(self.tcov)
             .with_tinv(self.tinv)
-    }
-
-    /// Without dampening, as in MAC.
-    fn sgd(&self) -> SgdConfig {
-        let momentum = MomentumConfig::new()
-            .with_momentum(self.momentum)
-            .with_dampening(0.0);
-        SgdConfig::new()
-            .with_momentum(Some(momentum))
-            .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay() as f32)))
-    }
-
-    fn adamw(&self, weight_decay: f64) -> AdamWConfig {
-        AdamWConfig::new()
-            .with_beta_1(self.momentum as f32)
-            .with_weight_decay(weight_decay as f32)
     }
 }

@@ -69,15 +69,12 @@ impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
         // A run that continues has it in the optimizer's record.
         let covariance = (!self.args.resume).then(|| self.task.input_covariance(&model));
         let lr = self.optimizer.lr(self.rates);
-        self.optimizer.train(
+        let run = Started {
+            run: self,
+            model,
             lr,
-            covariance.flatten(),
-            Started {
-                run: self,
-                model,
-                lr,
-            },
-        )
+        };
+        run.run.optimizer.plan(lr).train(covariance.flatten(), run)
     }
 
     fn options(&self, lr: f64) -> String {
@@ -110,7 +107,7 @@ where
     T: Task<B, Model = M>,
     F: FnMut(Monitor),
 {
-    fn run<O: Optimizer<M, B>>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
+    fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
         let Self { mut run, model, lr } = self;
         let options = run.options(lr);
         let mut session = Session {

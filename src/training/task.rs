@@ -9,7 +9,7 @@ pub type Inner<T, B> = <<T as Task<B>>::Model as AutodiffModule<B>>::InnerModule
 /// Something to learn.
 pub trait Task<B: AutodiffBackend> {
     /// The network that learns.
-    type Model: AutodiffModule<B>;
+    type Model: AutodiffModule<B> + 'static;
 
     /// The mean loss of the batch of a step, in nats, `[1]`. The same step has the same batch in every run.
     fn loss(&self, model: &Self::Model, step: usize) -> Tensor<B, 1>;

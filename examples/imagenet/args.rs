@@ -1,0 +1,303 @@
+//! The command line of the example.
+
+use std::ops::Bound::{Excluded, Included};
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
+use mac_burn_examples::interval::{at_least_one, number_in};
+use mac_burn_examples::learner::Course;
+use mac_burn_examples::optimizer_choice::OptimizerChoice;
+use mac_burn_examples::training::OptimizerPlan;
+
+use crate::model_choice::ModelChoice;
+use crate::recipe::Recipe;
+use crate::run_config::RunConfig;
+
+/// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper.
+#[derive(Parser, Debug)]
+pub(crate) struct Args {
+    /// The folder of the images, which are in train/CLASS and val/CLASS
+    pub(crate) root: PathBuf,
+
+    /// The network
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) model: ModelChoice,
+
+    /// What makes steps of gradients
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) optimizer: OptimizerChoice,
+
+    /// How images are changed.
+    #[command(flatten)]
+    images: ImageArgs,
+
+    /// Passes over the training set
+    #[arg(long, default_value_t = 100, value_parser = at_least_one())]
+    epochs: usize,
+
+    /// For a short run: steps of the optimizer after which it ends, in place of --epochs
+    #[arg(long, value_parser = at_least_one(), conflicts_with = "epochs")]
+    steps: Option<usize>,
+
+    /// Images in a batch; the learning rates are for 1024
+    #[arg(long, default_value_t = 1024, value_parser = at_least_one())]
+    batch_size: usize,
+
+    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine
+    /// [default: 0.5 for mac and sgd, 0.001 for adamw]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
+    lr: Option<f64>,
+
+    /// Epochs in which the learning rate rises, at most half of the run
+    #[arg(long, default_value_t = 5)]
+    warmup_epochs: usize,
+
+    /// Momentum, in [0, 1); the first of AdamW's two
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
+    momentum: f64,
+
+    /// Weight decay, 0 or more [default: 2e-5 for ResNets and 1e-4 for transformers, 0.05 for adamw]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
+    weight_decay: Option<f64>,
+
+    /// Decay of an average of the parameters over the steps, in [0, 1), which is validated and stored at the end; 0 keeps
+    /// none [default: 0.9998 for ResNets, 0 for transformers]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
+    ema_decay: Option<f64>,
+
+    /// Threads that read images and make batches; with 0 the one that trains does. The run does not depend on their number
+    #[arg(long, default_value_t = 4)]
+    pub(crate) workers: usize,
+
+    /// Seed of the initial parameters, and of the order and the changes of the images
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Directory for checkpoints, metrics and the log
+    #[arg(long, default_value = "target/imagenet")]
+    pub(crate) artifacts: PathBuf,
+
+    /// Continue the run in the directory of artifacts after this epoch
+    #[arg(long, value_name = "EPOCH", value_parser = at_least_one())]
+    pub(crate) resume: Option<usize>,
+
+    /// What only MAC has.
+    #[command(flatten, next_help_heading = MAC_HEADING)]
+    mac: MacArgs,
+}
+
+#[derive(clap::Args, Debug)]
+struct ImageArgs {
+    /// Height and width of the images; a multiple of 16 for DeiT, of 4 for Swin
+    /// [default: 224, but ResNets train on 176]
+    #[arg(long, value_parser = at_least_one())]
+    image_size: Option<usize>,
+
+    /// α of mixup, 0 or more; 0 turns it off [default: 0.2 for ResNets, 0.8 for transformers]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
+    mixup: Option<f64>,
+
+    /// α of cutmix, 0 or more; 0 turns it off [default: 1]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
+    cutmix: Option<f64>,
+
+    /// Share of the targets that is spread over all classes, in [0, 1] [default: 0.1]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..=1.0))]
+    label_smoothing: Option<f64>,
+}
+
+#[derive(clap::Args, Debug)]
+struct MacArgs {
+    /// Damping, in (0, inf] [default: 1 for ResNets, 3 for transformers]
+    #[arg(long, allow_hyphen_values = true,
+          value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
+    damping: Option<f64>,
+
+    /// Decay of the moving average of the mean activations, in [0, 1) [default: 0.95 for ResNets, 0.99 for transformers]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
+    stat_decay: Option<f64>,
+
+    /// Record activations in every n-th forward pass [default: 5]
+    #[arg(long, value_parser = at_least_one())]
+    tcov: Option<usize>,
+
+    /// Take the recorded means into use in every n-th step [default: 50 for ResNets, 5 for transformers]
+    #[arg(long, value_parser = at_least_one())]
+    tinv: Option<usize>,
+
+    /// Learning rate of AdamW for the parameters that MAC does not cover (norms, positions), in [0, 1]; at 0 they take MAC's
+    /// own step, as in the paper
+    #[arg(long, allow_hyphen_values = true, default_value_t = 0.0, value_parser = number_in(0.0..=1.0))]
+    second_lr: f64,
+
+    /// Treat the first layer like the others, instead of by its covariance, measured before training
+    #[arg(long)]
+    no_input_covariance: bool,
+}
+
+impl ChoosesOptimizer for Args {
+    fn optimizer(&self) -> OptimizerChoice {
+        self.optimizer
+    }
+}
+
+impl Args {
+    /// What the options say of a run on as many images of as many classes.
+    ///
+    /// # Errors
+    /// If the network does not take images of the size.
+    pub(crate) fn config(&self, train_images: usize, classes: usize) -> Result<RunConfig, String> {
+        let recipe = self.recipe();
+        let network = self.model.network(recipe.train_size, classes)?;
+        let lr = self.lr.unwrap_or(match self.optimizer {
+            OptimizerChoice::Mac | OptimizerChoice::Sgd => 0.5,
+            OptimizerChoice::Adamw => 0.001,
+        });
+        let weight_decay = self.weight_decay.unwrap_or(match self.optimizer {
+            OptimizerChoice::Mac | OptimizerChoice::Sgd => recipe.mac.weight_decay,
+            OptimizerChoice::Adamw => 0.05,
+        });
+        Ok(RunConfig {
+            classes,
+            train_images,
+            network,
+            optimizer: OptimizerPlan::new(self.optimizer, lr, recipe.mac.clone())
+                .with_momentum(self.momentum)
+                .with_weight_decay(weight_decay)
+                .with_second_lr(self.mac.second_lr)
+                .with_input_covariance(!self.mac.no_input_covariance),
+            recipe,
+            warmup_epochs: self.warmup_epochs,
+            course: Course::new()
+                .with_lr(lr)
+                .with_epochs(self.epochs)
+                .with_steps(self.steps)
+                .with_batch_size(self.batch_size)
+                .with_seed(self.seed),
+        })
+    }
+
+    /// The network, as named on the command line.
+    pub(crate) fn model_name(&self) -> String {
+        let value = self.model.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string())
+    }
+
+    fn recipe(&self) -> Recipe {
+        let (paper, images, mac) = (self.model.recipe(), &self.images, &self.mac);
+        let config = paper.mac;
+        let config = config
+            .clone()
+            .with_momentum(self.momentum)
+            .with_weight_decay(self.weight_decay.unwrap_or(config.weight_decay))
+            .with_damping(mac.damping.unwrap_or(config.damping))
+            .with_stat_decay(mac.stat_decay.unwrap_or(config.stat_decay))
+            .with_tcov(mac.tcov.unwrap_or(config.tcov))
+            .with_tinv(mac.tinv.unwrap_or(config.tinv));
+        Recipe {
+            mac: config,
+            train_size: images.image_size.unwrap_or(paper.train_size),
+            valid_size: images.image_size.unwrap_or(paper.valid_size),
+            valid_share: paper.valid_share,
+            mixup: images.mixup.unwrap_or(paper.mixup),
+            cutmix: images.cutmix.unwrap_or(paper.cutmix),
+            label_smoothing: images.label_smoothing.unwrap_or(paper.label_smoothing),
+            ema_decay: self.ema_decay.unwrap_or(paper.ema_decay),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mac_burn::WeightDecayForm;
+
+    fn read(options: &str) -> Result<Args, String> {
+        let line = ["imagenet", "ROOT"].into_iter();
+        Args::try_read(line.chain(options.split_whitespace())).map_err(|error| error.to_string())
+    }
+
+    fn config(options: &str) -> Result<RunConfig, String> {
+        read(options)?.config(1_281_167, 1000)
+    }
+
+    #[test]
+    fn the_defaults_are_the_authors() {
+        let resnet = config("").expect("the options are right");
+        let (mac, recipe) = (&resnet.optimizer.mac, &resnet.recipe);
+        assert_eq!(
+            (mac.damping, mac.stat_decay, mac.momentum),
+            (1.0, 0.95, 0.9)
+        );
+        assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 50, 2e-5));
+        assert_eq!(mac.weight_decay_form, WeightDecayForm::Decoupled);
+        assert_eq!((recipe.train_size, recipe.valid_size), (176, 224));
+        assert_eq!(
+            (recipe.mixup, recipe.cutmix, recipe.label_smoothing),
+            (0.2, 1.0, 0.1)
+        );
+        assert_eq!(resnet.ema_decay(), Some(0.9998));
+        let schedule = resnet.schedule();
+        assert_eq!((schedule.lr, schedule.warmup), (0.5, 5 * 1252));
+        assert_eq!(schedule.steps, 100 * 1252);
+
+        for model in ["deit-small", "swin-tiny"] {
+            let vit = config(&format!("--model {model}")).expect("the options are right");
+            let mac = &vit.optimizer.mac;
+            assert_eq!((mac.damping, mac.stat_decay), (3.0, 0.99));
+            assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 5, 1e-4));
+            assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
+            assert_eq!((vit.recipe.train_size, vit.ema_decay()), (224, None));
+            assert_eq!(vit.optimizer.second_lr, 0.0);
+        }
+    }
+
+    #[test]
+    fn options_replace_the_settings_of_the_paper() {
+        let config = config(
+            "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --second-lr 0.1 --steps 6 --ema-decay 0.5",
+        );
+        let config = config.expect("the options are right");
+        assert_eq!(
+            (config.recipe.train_size, config.recipe.valid_size),
+            (32, 32)
+        );
+        assert_eq!(
+            (config.optimizer.mac.damping, config.optimizer.second_lr),
+            (0.5, 0.1)
+        );
+        assert_eq!((config.recipe.mixup, config.recipe.cutmix), (0.0, 1.0));
+        assert_eq!((config.schedule().steps, config.schedule().warmup), (6, 3));
+        assert_eq!(config.ema_decay(), Some(0.5));
+    }
+
+    #[test]
+    fn a_wrong_option_is_answered_with_what_is_allowed() {
+        for (options, answer) in [
+            (
+                "--model vgg",
+                "resnet18, resnet50, deit-tiny, deit-small, swin-tiny",
+            ),
+            (
+                "--model deit-tiny --image-size 40",
+                "must be a multiple of 16",
+            ),
+            ("--image-size 0", "0 is not in 1.."),
+            ("--mixup -1", "must be a number in [0, inf)"),
+            ("--label-smoothing 2", "must be a number in [0, 1]"),
+            ("--ema-decay 1", "must be a number in [0, 1)"),
+            ("--lr 0", "must be a number in (0, 10]"),
+            ("--damping 0", "must be a number in (0, inf]"),
+            ("--steps 1 --epochs 1", "cannot be used with"),
+            (
+                "--optimizer sgd --damping 1",
+                "--damping is an option of MAC",
+            ),
+            ("--resume 0", "0 is not in 1.."),
+        ] {
+            let error = config(options).expect_err(options);
+            assert!(error.contains(answer), "{options}: {error}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Trains ResNets, vision transformers and Swin Transformers with MAC on images in folders, as ImageNet, in burn-train's
+//! `Learner`, with the settings that the authors of MAC give for their paper:
+//!
+//! ```text
+//! cargo run --release --example imagenet -- ROOT
+//! cargo run --release --example imagenet -- ROOT --model deit-small --batch-size 256
+//! cargo run --release --example imagenet -- ROOT --model swin-tiny --optimizer adamw
+//! cargo run --release --example imagenet -- ROOT --model resnet18 --image-size 64 --steps 100
+//! cargo run --release --example imagenet -- --help
+//! ```
+//!
+//! The images are in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`; they are read and changed by threads as they are needed. A
+//! run leaves a checkpoint after each epoch; with `--resume EPOCH` and otherwise the same options it continues, and ends
+//! with the parameters that it would have had without the interruption. It leaves the average of the parameters, where
+//! one is kept, in `ema.mpk`.
+//!
+//! What the authors' recipes have and this one has not: automatic augmentation and random erasing, each image several times
+//! in a batch, bicubic resizing for the transformers, and warm-up from more than 0.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+mod args;
+mod image_loaders;
+mod launch;
+mod model_choice;
+mod network;
+mod recipe;
+mod run_config;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use std::io::{IsTerminal, stdout};
+use std::process::ExitCode;
+
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::exit;
+use mac_burn_examples::learner::PlainRenderer;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let renderer = (!stdout().is_terminal()).then(|| PlainRenderer::new(stdout()));
+    exit::explained(training::run(&Args::read(), renderer).map(drop))
+}

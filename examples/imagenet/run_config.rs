@@ -1,0 +1,73 @@
+//! What a run is.
+
+use burn::config::Config;
+use mac_burn_examples::augment::{
+    CenterCrop, Mixing, Normalization, RandomResizedCrop, TrainingBatcher, ValidationBatcher,
+};
+use mac_burn_examples::learner::Course;
+use mac_burn_examples::training::{OptimizerPlan, Schedule};
+
+use crate::network::NetworkConfig;
+use crate::recipe::Recipe;
+
+/// Everything that decides the parameters at the end of a run, but for the images themselves.
+#[derive(Config, Debug)]
+pub(crate) struct RunConfig {
+    pub(crate) classes: usize,
+    pub(crate) train_images: usize,
+    pub(crate) network: NetworkConfig,
+    /// The settings of the paper, or what the command line has in their place.
+    pub(crate) recipe: Recipe,
+    pub(crate) optimizer: OptimizerPlan,
+    /// Epochs in which the learning rate rises.
+    pub(crate) warmup_epochs: usize,
+    pub(crate) course: Course,
+}
+
+impl RunConfig {
+    pub(crate) fn epochs(&self) -> usize {
+        self.course.number_of_epochs(self.train_images)
+    }
+
+    /// The learning rate of each step. It rises in at most half of the run, or short runs would not get to it.
+    pub(crate) fn schedule(&self) -> Schedule {
+        let steps = self.course.number_of_steps(self.train_images);
+        let epoch = self.train_images.div_ceil(self.course.batch_size);
+        Schedule {
+            lr: self.course.lr,
+            warmup: (self.warmup_epochs * epoch).min(steps / 2),
+            steps,
+        }
+    }
+
+    /// The decay of the average of the parameters, if one is kept.
+    pub(crate) fn ema_decay(&self) -> Option<f64> {
+        Some(self.recipe.ema_decay).filter(|decay| *decay > 0.0)
+    }
+
+    /// What makes batches to train on.
+    pub(crate) fn training_batcher(&self) -> TrainingBatcher {
+        TrainingBatcher {
+            crop: RandomResizedCrop::new(self.recipe.train_size),
+            normalization: Normalization::imagenet(),
+            mixing: Mixing {
+                mixup: self.recipe.mixup,
+                cutmix: self.recipe.cutmix,
+            },
+            classes: self.classes,
+            label_smoothing: self.recipe.label_smoothing,
+            seed: self.course.seed,
+        }
+    }
+
+    /// What makes batches to validate with.
+    pub(crate) fn validation_batcher(&self) -> ValidationBatcher {
+        ValidationBatcher {
+            crop: CenterCrop {
+                size: self.recipe.valid_size,
+                share: self.recipe.valid_share,
+            },
+            normalization: Normalization::imagenet(),
+        }
+    }
+}

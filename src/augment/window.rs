@@ -1,0 +1,77 @@
+use image::imageops::{self, FilterType};
+use image::{RgbImage, SubImage};
+
+/// A part of an image, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Columns to the left of it.
+    pub left: usize,
+    /// Rows above it.
+    pub top: usize,
+    /// Its columns.
+    pub width: usize,
+    /// Its rows.
+    pub height: usize,
+}
+
+impl Window {
+    /// The part of this width and height in the middle of an image of `size`, which is width and height too; an odd
+    /// margin is larger on the right and at the bottom.
+    pub fn center(size: [usize; 2], [width, height]: [usize; 2]) -> Self {
+        Self {
+            left: (size[0] - width) / 2,
+            top: (size[1] - height) / 2,
+            width,
+            height,
+        }
+    }
+
+    /// The share of an image of this width and height that it covers, in [0, 1].
+    pub fn share(&self, [width, height]: [usize; 2]) -> f64 {
+        (self.width * self.height) as f64 / (width * height) as f64
+    }
+
+    /// The part of an image, resized to `size × size` by averaging linearly (bilinear, without aliasing where it shrinks, as
+    /// in PIL).
+    pub fn resized(&self, image: &RgbImage, size: usize) -> RgbImage {
+        let part: SubImage<&RgbImage> = imageops::crop_imm(
+            image,
+            self.left as u32,
+            self.top as u32,
+            self.width as u32,
+            self.height as u32,
+        );
+        imageops::resize(&*part, size as u32, size as u32, FilterType::Triangle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    #[test]
+    fn the_middle_has_the_same_margin_on_both_sides() {
+        let window = Window::center([11, 8], [4, 6]);
+        assert_eq!((window.left, window.top), (3, 1));
+        assert!((window.share([11, 8]) - 24.0 / 88.0).abs() < 1e-12);
+    }
+
+    /// Breaks when columns and rows are exchanged, or the part is not where the window is.
+    #[test]
+    fn what_is_resized_is_the_part_alone() {
+        let mut image = RgbImage::from_pixel(10, 6, Rgb([0, 0, 0]));
+        for (x, y) in [(7, 1), (8, 1), (7, 2), (8, 2)] {
+            image.put_pixel(x, y, Rgb([250, 100, 50]));
+        }
+        let window = Window {
+            left: 7,
+            top: 1,
+            width: 2,
+            height: 2,
+        };
+        let part = window.resized(&image, 5);
+        assert_eq!(part.dimensions(), (5, 5));
+        assert!(part.pixels().all(|pixel| *pixel == Rgb([250, 100, 50])));
+    }
+}
