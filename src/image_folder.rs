@@ -1,4 +1,4 @@
-//! Small images in folders, all of them in memory; [`image_files`](crate::image_files) says how folders are laid out.
+//! Small images in folders, all of them in memory; [`crate::image_files`] says how folders are laid out.
 
 use std::path::Path;
 

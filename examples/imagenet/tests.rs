@@ -96,30 +96,31 @@ fn ema(artifacts: &Path) -> Vec<u8> {
 /// not compared with the network yet: both say that nothing was recorded.
 #[test]
 fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
-    let covered = |report: Result<Option<Report>, Box<dyn Error>>, tokens: usize| {
+    let covered = |report: Result<Option<Report>, Box<dyn Error>>, counts: [usize; 2]| {
         let report = report.expect("the run is short").expect("it is MAC's");
-        let (first, others) = report.layers.split_first().expect("there are layers");
-        assert_eq!(first.coverage, Coverage::InputCovariance, "{report}");
-        let (unrecorded, layers): (Vec<_>, Vec<_>) = others
-            .iter()
-            .partition(|layer| layer.coverage == Coverage::NoRecorder);
-        assert_eq!(unrecorded.len(), tokens, "{report}");
+        let count = |coverage| {
+            let layers = report.layers.iter();
+            layers.filter(|layer| layer.coverage == coverage).count()
+        };
+        let found = [Coverage::NoRecorder, Coverage::InputCovariance].map(count);
+        assert_eq!(found, counts, "{report}");
         // Recorded in the first of every 2 of 4 steps.
         let recorded =
             |layer: &&LayerReport| layer.coverage == Coverage::MeanActivation && layer.updates == 2;
-        assert!(
-            layers.len() >= 20 && layers.iter().all(recorded),
-            "{report}"
-        );
+        let recorded = report.layers.iter().filter(recorded).count();
+        let others = report.layers.len() - counts.iter().sum::<usize>();
+        assert!(others >= 20 && recorded == others, "{report}");
     };
-    // DeiT's class token and positions have no inputs to record.
-    for (model, second, tokens) in [("deit-tiny", "--second-lr 0.01", 2), ("resnet18", "", 0)] {
+    // DeiT's class token and positions have no inputs to record. The covariance of its patches has 769 rows, whose inverse
+    // takes long in a build without optimization; that of ResNet's has 147.
+    let deit = "--second-lr 0.01 --no-input-covariance";
+    for (model, options, counts) in [("deit-tiny", deit, [2, 0]), ("resnet18", "", [0, 1])] {
         let (root, whole) = (folder(), temporary());
-        let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {second}");
-        covered(run(&options, root.path(), whole.path()), tokens);
+        let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {options}");
+        covered(run(&options, root.path(), whole.path()), counts);
         let resumed = interrupted(whole.path());
         let options = format!("{options} --resume 1");
-        covered(run(&options, root.path(), resumed.path()), tokens);
+        covered(run(&options, root.path(), resumed.path()), counts);
     }
 }
 
@@ -128,7 +129,8 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
 /// batches that come as they happen to be ready.
 #[test]
 fn a_resumed_run_ends_with_the_parameters_and_the_average_of_an_uninterrupted_one() {
-    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --second-lr 0.01";
+    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --second-lr 0.01 \
+                   --no-input-covariance";
     let (root, whole) = (folder(), temporary());
     run(&format!("{options} --workers 3"), root.path(), whole.path()).expect("the run is short");
     let resumed = interrupted(whole.path());
