@@ -159,12 +159,14 @@ where
     /// What is covered, what was seen and what is kept. Reads from the device: not for every step.
     pub fn report(&self, module: &M) -> Report {
         let survey = Survey::of(module);
-        let report = Report::new(&survey, &self.preconditioner)
+        let settled = self.preconditioner.settled(&survey);
+        let preconditioner = settled.as_ref().unwrap_or(&self.preconditioner);
+        let report = Report::new(&survey, preconditioner)
             .with_momentum(momentum_bytes([&self.decayed, &self.exempt], module));
         match &self.second {
             Some(second) => report.with_second_optimizer(SecondOptimizerReport::new(
                 &survey,
-                &uncovered(&survey, &self.preconditioner),
+                &uncovered(&survey, preconditioner),
                 second.lr_factor(),
             )),
             None => report,

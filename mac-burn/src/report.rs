@@ -30,7 +30,7 @@ pub struct Report {
 }
 
 /// One layer of a [`Report`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LayerReport {
     /// The names of the fields down to the layer, joined by dots.

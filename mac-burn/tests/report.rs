@@ -91,3 +91,18 @@ fn layers_that_saw_no_forward_pass_are_listed() {
     );
     assert_eq!(report.covered_parameters, 0);
 }
+
+/// Breaks when a record that was loaded is not looked into before the next step.
+#[test]
+fn it_says_after_loading_what_it_said_before_storing() {
+    let config = MacConfig::new();
+    let mut optim = config.init();
+    let network = train(Network::<B>::new(1), &mut optim, 0..6);
+    let loaded = config
+        .init::<B, Network<B>>()
+        .load_record(optim.to_record());
+
+    let (before, after) = (optim.report(&network), loaded.report(&network));
+    assert!(before.layers.iter().all(|row| row.updates > 0));
+    assert_eq!(after.layers, before.layers);
+}

@@ -4,9 +4,9 @@ use burn::config::Config;
 use burn::module::AutodiffModule;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, Optimizer, SgdConfig, SimpleOptimizer};
+use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn::{InputCovariance, Mac, MacConfig, MacError, Report};
+use mac_burn::{InputCovariance, MacConfig, Report};
 
 use super::WithOptimizer;
 use crate::optimizer_choice::OptimizerChoice;
@@ -62,13 +62,13 @@ impl OptimizerPlan {
                 }
                 if self.second_lr == 0.0 {
                     let (model, mac) = run.run(mac)?;
-                    let report = report(mac, &model)?;
+                    let report = mac.report(&model);
                     return Ok((model, Some(report)));
                 }
                 let adamw = self.adamw(0.0).init();
                 let mac = mac.with_second_optimizer(adamw, self.second_lr / self.lr)?;
                 let (model, mac) = run.run(mac)?;
-                let report = report(mac, &model)?;
+                let report = mac.report(&model);
                 Ok((model, Some(report)))
             }
             OptimizerChoice::Sgd => Ok((run.run(self.sgd().init())?.0, None)),
@@ -91,16 +91,4 @@ impl OptimizerPlan {
             .with_beta_1(self.momentum as f32)
             .with_weight_decay(weight_decay as f32)
     }
-}
-
-/// The report of an optimizer that a run may have loaded from a checkpoint: one that has taken no step since knows nothing of
-/// its layers until its record is compared with the model, and would report that nothing was recorded.
-fn report<B, M, O>(mac: Mac<M, B, O>, model: &M) -> Result<Report, MacError>
-where
-    B: AutodiffBackend,
-    M: AutodiffModule<B>,
-    O: SimpleOptimizer<B::InnerBackend>,
-{
-    let record = mac.to_record();
-    Ok(mac.try_load_record(record, model)?.report(model))
 }

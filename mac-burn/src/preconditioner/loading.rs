@@ -48,6 +48,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         Ok(self)
     }
 
+    /// What it becomes once the record that waits is taken into use. None if no record waits, or if it belongs to another
+    /// model, which the next step tells.
+    pub(crate) fn settled(&self, survey: &Survey<B>) -> Option<Self> {
+        self.loaded.as_ref()?;
+        let mut settled = self.clone();
+        settled.settle(survey).ok()?;
+        Some(settled)
+    }
+
     /// Takes a loaded record into use, now that its module is known.
     pub(crate) fn settle(&mut self, survey: &Survey<B>) -> Result<(), MacError> {
         let Some(record) = self.loaded.take() else {

@@ -80,7 +80,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     /// What is covered and what was seen. Reads from the device: not for every step.
     pub fn report<M: AutodiffModule<B>>(&self, module: &M) -> Report {
-        Report::new(&Survey::of(module), self)
+        let survey = Survey::of(module);
+        let settled = self.settled(&survey);
+        Report::new(&survey, settled.as_ref().unwrap_or(self))
     }
 
     pub(crate) fn layers(&self) -> &HashMap<ParamId, Curvature<B::InnerBackend>> {
