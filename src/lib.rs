@@ -17,6 +17,7 @@ pub mod image_network;
 pub mod interval;
 pub mod learner;
 pub mod mnist;
+pub mod networks;
 pub mod no_device;
 pub mod optimizer_choice;
 pub mod parameter_average;

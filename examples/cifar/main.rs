@@ -20,7 +20,6 @@ mod args;
 mod dataset_choice;
 mod images;
 mod model_choice;
-mod network;
 mod optimizer_config;
 mod run_config;
 #[cfg(test)]

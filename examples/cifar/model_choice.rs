@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use mac_burn_examples::small_images::ImageShape;
 use mac_burn_models::{DeitConfig, DenseNetConfig, LeNetConfig, ResNetConfig, WideResNetConfig};
 
-use crate::network::NetworkConfig;
+use mac_burn_examples::networks::NetworkConfig;
 
 /// A network, as named on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

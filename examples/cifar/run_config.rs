@@ -5,8 +5,8 @@ use mac_burn_examples::learner::Course;
 use mac_burn_examples::small_images::Augmentation;
 
 use crate::dataset_choice::DatasetChoice;
-use crate::network::NetworkConfig;
 use crate::optimizer_config::OptimizerConfig;
+use mac_burn_examples::networks::NetworkConfig;
 
 /// Everything that decides the parameters at the end of a run, but for the images themselves.
 #[derive(Config, Debug)]

@@ -13,9 +13,9 @@ use mac_burn_examples::no_device;
 
 use crate::args::Args;
 use crate::images::{self, Images};
-use crate::network::Network;
 use crate::optimizer_config::OptimizerConfig;
 use crate::run_config::RunConfig;
+use mac_burn_examples::networks::Network;
 
 type Model = Classifier<Training, Network<Training>>;
 

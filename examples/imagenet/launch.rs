@@ -18,8 +18,8 @@ use mac_burn_examples::learner::{
 use mac_burn_examples::training::WithOptimizer;
 
 use crate::image_loaders::ImageLoaders;
-use crate::network::Network;
 use crate::run_config::RunConfig;
+use mac_burn_examples::networks::Network;
 
 /// The network that trains.
 pub(crate) type Model = SoftClassifier<Training, Network<Training>>;

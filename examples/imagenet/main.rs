@@ -22,7 +22,6 @@ mod args;
 mod image_loaders;
 mod launch;
 mod model_choice;
-mod network;
 mod recipe;
 mod run_config;
 #[cfg(test)]

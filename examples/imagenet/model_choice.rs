@@ -4,8 +4,8 @@ use clap::ValueEnum;
 use mac_burn_models::{DeitConfig, ResNetConfig, SwinConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::network::NetworkConfig;
 use crate::recipe::Recipe;
+use mac_burn_examples::networks::NetworkConfig;
 
 /// A network, as named on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

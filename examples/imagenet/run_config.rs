@@ -7,8 +7,8 @@ use mac_burn_examples::augment::{
 use mac_burn_examples::learner::Course;
 use mac_burn_examples::training::{OptimizerPlan, Schedule};
 
-use crate::network::NetworkConfig;
 use crate::recipe::Recipe;
+use mac_burn_examples::networks::NetworkConfig;
 
 /// Everything that decides the parameters at the end of a run, but for the images themselves.
 #[derive(Config, Debug)]

@@ -1,25 +1,34 @@
-//! One type for all networks, so that the training is compiled once for each optimizer and not for each network too.
+//! Networks for images of any family as one type, so that a training is compiled once for each optimizer and not for each
+//! network too.
 
 use burn::config::Config;
 use burn::module::{DisplaySettings, Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
-use mac_burn_examples::cifar;
-use mac_burn_examples::image_network::ImageNetwork;
-use mac_burn_examples::small_images::ImageShape;
 use mac_burn_models::{
-    Deit, DeitConfig, DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig,
-    WideResNet, WideResNetConfig,
+    Deit, DeitConfig, DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin,
+    SwinConfig, WideResNet, WideResNetConfig,
 };
+
+use crate::cifar;
+use crate::image_network::ImageNetwork;
+use crate::small_images::ImageShape;
 
 /// Configuration of a [`Network`].
 #[derive(Config, Debug)]
-pub(crate) enum NetworkConfig {
+pub enum NetworkConfig {
+    /// A ResNet.
     ResNet(ResNetConfig),
+    /// A DenseNet.
     DenseNet(DenseNetConfig),
+    /// A Wide ResNet.
     WideResNet(WideResNetConfig),
+    /// A vision transformer.
     Deit(DeitConfig),
+    /// A Swin Transformer.
+    Swin(SwinConfig),
+    /// A LeNet.
     LeNet(LeNetConfig),
 }
 
@@ -30,34 +39,46 @@ pub(crate) enum NetworkConfig {
     clippy::large_enum_variant,
     reason = "there is one of it, and Burn has no modules in boxes"
 )]
-pub(crate) enum Network<B: Backend> {
+pub enum Network<B: Backend> {
+    /// A ResNet.
     ResNet(ResNet<B>),
+    /// A DenseNet.
     DenseNet(DenseNet<B>),
+    /// A Wide ResNet.
     WideResNet(WideResNet<B>),
+    /// A vision transformer.
     Deit(Deit<B>),
+    /// A Swin Transformer.
+    Swin(Swin<B>),
+    /// A LeNet.
     LeNet(LeNet<B>),
 }
 
 impl NetworkConfig {
     /// Initializes a new [`Network`].
-    pub(crate) fn init<B: Backend>(&self, device: &B::Device) -> Network<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Network<B> {
         match self {
             Self::ResNet(config) => Network::ResNet(config.init(device)),
             Self::DenseNet(config) => Network::DenseNet(config.init(device)),
             Self::WideResNet(config) => Network::WideResNet(config.init(device)),
             Self::Deit(config) => Network::Deit(config.init(device)),
+            Self::Swin(config) => Network::Swin(config.init(device)),
             Self::LeNet(config) => Network::LeNet(config.init(device)),
         }
     }
 
-    /// For images of another size and number of channels than CIFAR's.
-    pub(crate) fn for_images(self, shape: ImageShape) -> Self {
+    /// For images of another size and number of channels.
+    pub fn for_images(self, shape: ImageShape) -> Self {
         let ImageShape { size, channels, .. } = shape;
         match self {
             Self::ResNet(config) => config.with_image_channels(channels).into(),
             Self::DenseNet(config) => config.with_image_channels(channels).into(),
             Self::WideResNet(config) => config.with_image_channels(channels).into(),
             Self::Deit(config) => config
+                .with_image_channels(channels)
+                .with_image_size([size; 2])
+                .into(),
+            Self::Swin(config) => config
                 .with_image_channels(channels)
                 .with_image_size([size; 2])
                 .into(),
@@ -79,6 +100,7 @@ impl<B: Backend> ModuleDisplay for Network<B> {
             Self::DenseNet(_) => "DenseNet",
             Self::WideResNet(_) => "WideResNet",
             Self::Deit(_) => "Deit",
+            Self::Swin(_) => "Swin",
             Self::LeNet(_) => "LeNet",
         };
         format!("{family} {{params: {}}}", self.num_params())
@@ -109,6 +131,12 @@ impl From<DeitConfig> for NetworkConfig {
     }
 }
 
+impl From<SwinConfig> for NetworkConfig {
+    fn from(config: SwinConfig) -> Self {
+        Self::Swin(config)
+    }
+}
+
 impl From<LeNetConfig> for NetworkConfig {
     fn from(config: LeNetConfig) -> Self {
         Self::LeNet(config)
@@ -122,6 +150,7 @@ impl<B: Backend> ImageNetwork<B> for Network<B> {
             Self::DenseNet(network) => network.forward(images),
             Self::WideResNet(network) => network.forward(images),
             Self::Deit(network) => network.forward(images),
+            Self::Swin(network) => network.forward(images),
             Self::LeNet(network) => network.forward(images),
         }
     }
@@ -132,6 +161,7 @@ impl<B: Backend> ImageNetwork<B> for Network<B> {
             Self::DenseNet(network) => network.input_covariance(),
             Self::WideResNet(network) => network.input_covariance(),
             Self::Deit(network) => network.input_covariance(),
+            Self::Swin(network) => network.input_covariance(),
             Self::LeNet(network) => network.input_covariance(),
         }
     }
