@@ -12,7 +12,7 @@ const SMALLEST: f32 = 1.0 / (1u64 << 40) as f32;
 pub(crate) struct Vectors<B: Backend, const D: usize> {
     /// `x̄`, of size 1 along the outputs.
     pub(super) mean: Tensor<B, D>,
-    /// `1 / x̄`, the same shape; none where operations are fused.
+    /// `1 / x̄`, the same shape; none where it is not needed.
     reciprocal: Option<Tensor<B, D>>,
     /// The augmentation, 1 (0 where no statistic has arrived yet), of size 1 along the inputs too.
     one: Tensor<B, D>,
@@ -34,7 +34,8 @@ impl<B: Backend, const D: usize> Vectors<B, D> {
         shaped: impl Fn(Tensor<B, 2>) -> Tensor<B, D>,
     ) -> Self {
         let (one, scale) = (shaped(one), shaped(scale));
-        if fuses::<B>() {
+        // Of a gradient that is reshaped, rank 3, two kernels more would be launched without the reciprocal.
+        if fuses::<B>() && D == 2 {
             return Self {
                 mean: shaped(mean),
                 reciprocal: None,
@@ -92,7 +93,7 @@ impl<B: Backend, const D: usize> Vectors<B, D> {
     }
 }
 
-/// `G − x̄ ⊗ w`. Without fusion it is computed as `(G / x̄ − w) · x̄`, which is the same up to rounding and works
+/// `G − x̄ ⊗ w`. With the reciprocal it is computed as `(G / x̄ − w) · x̄`, which is the same up to rounding and works
 /// within the memory of `G`, where the product would be one more tensor of its size.
 fn subtract<B: Backend, const D: usize>(
     weight: Tensor<B, D>,
