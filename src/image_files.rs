@@ -154,12 +154,12 @@ fn is_image(file: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use image::{ImageFormat, Rgb};
 
     /// A folder with a red and a blue image on each side, 5 wide and 3 high.
-    fn folder() -> tempfile::TempDir {
+    pub(crate) fn folder() -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a temporary folder can be made");
         for side in ["train", "val"] {
             for (class, color) in [("red", [255, 0, 0]), ("blue", [0, 0, 255])] {

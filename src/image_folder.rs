@@ -87,24 +87,9 @@ impl<B: Backend> Batcher<B, FolderItem, ImageBatch<B>> for FolderBatcher {
 mod tests {
     use super::*;
     use crate::backend::Selected;
+    use crate::image_files::tests::folder;
     use burn::data::dataset::Dataset;
-    use image::{Rgb, RgbImage};
     use std::fs;
-
-    /// A folder with a red and a blue image on each side.
-    fn folder() -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a temporary folder can be made");
-        for side in ["train", "val"] {
-            for (class, color) in [("red", [255, 0, 0]), ("blue", [0, 0, 255])] {
-                let folder = root.path().join(side).join(class);
-                fs::create_dir_all(&folder).expect("it can be made");
-                RgbImage::from_pixel(5, 3, Rgb(color))
-                    .save(folder.join("1.png"))
-                    .expect("it can be written");
-            }
-        }
-        root
-    }
 
     #[test]
     fn classes_are_the_folders_in_order_and_channels_come_first() {

@@ -1,5 +1,8 @@
 //! Runs of the example, on images that are made here.
 
+#[path = "../support/interruption.rs"]
+mod interruption;
+
 use std::error::Error;
 use std::fs;
 use std::io::sink;
@@ -11,7 +14,7 @@ use clap::ValueEnum;
 use mac_burn_examples::backend::Selected;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::image_network::ImageNetwork;
-use mac_burn_examples::learner::{PlainRenderer, checkpoint};
+use mac_burn_examples::learner::PlainRenderer;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -20,6 +23,7 @@ use crate::args::Args;
 use crate::dataset_choice::DatasetChoice;
 use crate::model_choice::ModelChoice;
 use crate::training;
+use interruption::{interrupted, parameters};
 
 const CIFAR10: [&str; 6] = [
     "data_batch_1.bin",
@@ -62,30 +66,6 @@ fn run(options: &str, images: Option<&Path>, artifacts: &Path) -> Result<(), Box
     }
     line.extend(options.split_whitespace().map(Into::into));
     training::run(&Args::try_read(line)?, Some(PlainRenderer::new(sink())))
-}
-
-/// What a run leaves that is interrupted after its first epoch.
-fn interrupted(whole: &Path) -> TempDir {
-    let artifacts = temporary();
-    fs::create_dir(artifacts.path().join("checkpoint")).expect("it is not there yet");
-    let copy = |from: &Path, to: &Path| {
-        fs::copy(from, to).expect("the run has left it");
-    };
-    copy(
-        &whole.join("config.json"),
-        &artifacts.path().join("config.json"),
-    );
-    for part in ["model", "optim", "scheduler"] {
-        copy(
-            &checkpoint(whole, part, 1),
-            &checkpoint(artifacts.path(), part, 1),
-        );
-    }
-    artifacts
-}
-
-fn parameters(artifacts: &Path, epoch: usize) -> Vec<u8> {
-    fs::read(checkpoint(artifacts, "model", epoch)).expect("each epoch has a checkpoint")
 }
 
 /// Crops and flips that a generator draws one after the other, and not by epoch and image, would show here, as would a

@@ -1,5 +1,8 @@
 //! Runs of the example, on images that are made here.
 
+#[path = "../support/interruption.rs"]
+mod interruption;
+
 use std::error::Error;
 use std::fs;
 use std::io::sink;
@@ -14,7 +17,7 @@ use mac_burn::{Coverage, LayerReport, Report};
 use mac_burn_examples::backend::Selected;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::image_network::ImageNetwork;
-use mac_burn_examples::learner::{AtomicRecorder, PlainRenderer, SoftClassifier, checkpoint};
+use mac_burn_examples::learner::{AtomicRecorder, PlainRenderer, SoftClassifier};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -23,6 +26,7 @@ use crate::args::Args;
 use crate::launch::{EMA_FILE, Validated};
 use crate::model_choice::ModelChoice;
 use crate::training;
+use interruption::{interrupted, parameters};
 
 const CLASSES: [&str; 2] = ["noise", "stripes"];
 
@@ -62,30 +66,6 @@ fn run(options: &str, root: &Path, artifacts: &Path) -> Result<Option<Report>, B
     line.push(artifacts.as_os_str().to_owned());
     line.extend(options.split_whitespace().map(Into::into));
     training::run(&Args::try_read(line)?, Some(PlainRenderer::new(sink())))
-}
-
-/// What a run leaves that is interrupted after its first epoch.
-fn interrupted(whole: &Path) -> TempDir {
-    let artifacts = temporary();
-    fs::create_dir(artifacts.path().join("checkpoint")).expect("it is not there yet");
-    let copy = |from: &Path, to: &Path| {
-        fs::copy(from, to).expect("the run has left it");
-    };
-    copy(
-        &whole.join("config.json"),
-        &artifacts.path().join("config.json"),
-    );
-    for part in ["model", "optim", "scheduler"] {
-        copy(
-            &checkpoint(whole, part, 1),
-            &checkpoint(artifacts.path(), part, 1),
-        );
-    }
-    artifacts
-}
-
-fn parameters(artifacts: &Path, epoch: usize) -> Vec<u8> {
-    fs::read(checkpoint(artifacts, "model", epoch)).expect("each epoch has a checkpoint")
 }
 
 fn ema(artifacts: &Path) -> Vec<u8> {

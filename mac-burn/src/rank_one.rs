@@ -102,9 +102,8 @@ impl<B: Backend> RankOne<B> {
         gradients: LayerGradients<B, 4>,
         guard: bool,
     ) -> LayerGradients<B, 4> {
-        // The layout that a convolution's vectors are made for.
         let Self::Parts(vectors) = self else {
-            return gradients;
+            unreachable!("a convolution's vectors are made by parts");
         };
         let shape = gradients.weight.dims();
         let [means, _, size] = vectors.mean.dims();

@@ -1,6 +1,7 @@
 //! Weights on their way from PyTorch and back, for each family: files that PyTorch wrote or would write, round trips, wrong
 //! files.
 
+mod element_types;
 mod files;
 mod formulas;
 mod networks;
@@ -8,7 +9,6 @@ mod parameters;
 mod pytorch;
 mod round_trips;
 mod running_statistics;
-mod types;
 #[path = "../parity/wave.rs"]
 mod wave;
 mod wrong_files;
