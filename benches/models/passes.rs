@@ -39,9 +39,8 @@ fn contenders<B: AutodiffBackend>(quick: bool, device: &B::Device) -> Vec<Conten
     let tokens = [few(4), config.context_size];
     let vocabulary = config.vocab_size;
 
-    let lenet5_images = [few(128), 1, 32, 32];
     vec![
-        images("LeNet-5", lenet5_images, lenet5, LeNet::forward, device),
+        images("LeNet-5", small(128), lenet5, LeNet::forward, device),
         images("ResNet-20", small(16), resnet20, ResNet::forward, device),
         images("ResNet-50", large(2), resnet50, ResNet::forward, device),
         images(
