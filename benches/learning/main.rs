@@ -24,7 +24,7 @@ mod trial;
 use burn::data::dataset::Dataset;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::Backend;
-use clap::Parser;
+use mac_burn::unrecorded;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_data::ImageData;
@@ -46,7 +46,7 @@ const OPTIMIZERS: [OptimizerChoice; 3] = [
 ];
 
 fn main() {
-    let options = Options::parse();
+    let options = Options::read();
     let device = Default::default();
     println!("# Learning: {}\n", describe::<Selected>(&device));
     if options.wants_task("vit") {
@@ -157,10 +157,16 @@ where
         },
         every: (steps / 24).max(1),
         seen: &mut seen,
-        model: model.clone(),
+        model: match optimizer {
+            OptimizerChoice::Mac => model.clone(),
+            OptimizerChoice::Sgd | OptimizerChoice::Adamw => unrecorded(model.clone()),
+        },
     };
-    let covariance = task.input_covariance(&model);
-    if let Err(reason) = args.plan(lr).train(covariance, trial) {
+    let plan = args.plan(lr);
+    let covariance = plan
+        .needs_input_covariance()
+        .then(|| task.input_covariance(&model));
+    if let Err(reason) = plan.train(covariance.flatten(), trial) {
         println!("{optimizer} at {lr}: {reason}");
     }
     Outcome(seen)

@@ -1,4 +1,6 @@
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use mac_burn_examples::training::OptimizerArgs;
 
 /// Steps of a run.
@@ -18,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = STEPS)]
     steps: usize,
     /// A learning rate to try; may be repeated
-    #[arg(long, default_values_t = [3e-3, 1e-2, 3e-2, 1e-1, 3e-1])]
+    #[arg(long, default_values_t = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])]
     grid: Vec<f64>,
     /// Seeds that the table is of; with 0, only the learning rates are tried
     #[arg(long, default_value_t = 3)]
@@ -34,7 +36,23 @@ pub(crate) struct Options {
     bench: bool,
 }
 
+/// Options of an example that mean nothing where all optimizers run at all learning rates, and what to use.
+const INSTEAD: [(&str, &str); 2] = [("optimizer", "--only"), ("lr", "--grid")];
+
 impl Options {
+    /// Reads the command line; ends the program where it is wrong.
+    pub(crate) fn read() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        for (option, instead) in INSTEAD {
+            if matches.value_source(option) == Some(ValueSource::CommandLine) {
+                let message = format!("--{option} is no option of this benchmark; use {instead}");
+                command.error(ErrorKind::UnknownArgument, message).exit();
+            }
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Whether to run everything for a moment only.
     pub(crate) fn quick(&self) -> bool {
         self.test || !self.bench

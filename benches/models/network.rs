@@ -58,6 +58,16 @@ impl<B: AutodiffBackend, M: AutodiffModule<B> + 'static> Network<B, M> {
     }
 }
 
+impl<B: Backend, M> Network<B, M> {
+    /// The same with another model.
+    pub(crate) fn map(self, change: impl FnOnce(M) -> M) -> Self {
+        Self {
+            model: change(self.model),
+            ..self
+        }
+    }
+}
+
 impl<B: AutodiffBackend, M: AutodiffModule<B>> Batch<B, M> {
     /// Its shape, as `8x3x32x32`.
     pub(crate) fn shape(&self) -> String {
