@@ -124,7 +124,10 @@ where
                 .collect(),
         }
     });
-    let standings = table::Standings(rows.collect());
+    let standings = table::Standings {
+        rows: rows.collect(),
+        goal: options.goal,
+    };
     if options.seeds().next().is_some() {
         println!("\n{standings}\n");
     }

@@ -12,14 +12,19 @@ pub(crate) struct Row {
 }
 
 /// The optimizers on one task.
-pub(crate) struct Standings(pub(crate) Vec<Row>);
+pub(crate) struct Standings {
+    pub(crate) rows: Vec<Row>,
+    /// The loss that the times are to, if it was given.
+    pub(crate) goal: Option<f64>,
+}
 
 impl Standings {
-    /// The loss that the times are to: the highest of the optimizers' mean best losses, rounded up, which all reach on
-    /// average.
+    /// The loss that the times are to; by itself the highest of the optimizers' mean best losses, rounded up, which all
+    /// reach on average.
     fn goal(&self) -> f64 {
-        let means = self.0.iter().map(|row| mean(&row.losses()));
-        (means.fold(0.0, f64::max) * 100.0).ceil() / 100.0
+        let means = self.rows.iter().map(|row| mean(&row.losses()));
+        self.goal
+            .unwrap_or((means.fold(0.0, f64::max) * 100.0).ceil() / 100.0)
     }
 }
 
@@ -54,7 +59,7 @@ impl fmt::Display for Standings {
             format!("steps to {goal}"),
             format!("seconds to {goal}"),
         ]);
-        for row in &self.0 {
+        for row in &self.rows {
             let train: Vec<f64> = row.outcomes.iter().map(Outcome::train_loss).collect();
             let [steps, seconds] = row.to_goal(goal);
             table.add_row([
