@@ -18,7 +18,11 @@ use burn::tensor::backend::Backend;
 #[derive(Debug, Clone)]
 pub(crate) enum RankOne<B: Backend> {
     /// The weight of a `Linear`, `[size, columns]`, with one mean.
-    Whole(Vectors<B, 2>),
+    Whole {
+        vectors: Vectors<B, 2>,
+        /// The mean as a row, `[1, size]`: a matrix product would copy the transposed column in every step.
+        row: Tensor<B, 2>,
+    },
     /// `[size, parts, columns]` of a `Linear` of which each part has a mean, or `[means, rows, size]` of a
     /// `Conv2d`.
     Parts(Vectors<B, 3>),
@@ -47,7 +51,11 @@ impl<B: Backend> RankOne<B> {
         // Divided, since `recip` of `NdArray<f32>` is the processor's approximation.
         let scale = norm.ones_like() / norm.add_scalar(damping);
         match kind {
-            LayerKind::Linear => Self::Whole(Vectors::new(mean, one, scale, Tensor::transpose)),
+            LayerKind::Linear => {
+                let vectors = Vectors::new(mean, one, scale, Tensor::transpose);
+                let row = vectors.mean.clone().transpose();
+                Self::Whole { vectors, row }
+            }
             LayerKind::FusedAttention => Self::Parts(Vectors::new(mean, one, scale, |vectors| {
                 by_part(vectors, &QKV)
             })),
@@ -59,7 +67,10 @@ impl<B: Backend> RankOne<B> {
 
     pub(crate) fn moved_to(self, device: &B::Device) -> Self {
         match self {
-            Self::Whole(vectors) => Self::Whole(vectors.moved_to(device)),
+            Self::Whole { vectors, row } => Self::Whole {
+                vectors: vectors.moved_to(device),
+                row: row.to_device(device),
+            },
             Self::Parts(vectors) => Self::Parts(vectors.moved_to(device)),
         }
     }
@@ -72,9 +83,9 @@ impl<B: Backend> RankOne<B> {
     ) -> LayerGradients<B, 2> {
         let [size, size_output] = gradients.weight.dims();
         match self {
-            Self::Whole(vectors) => {
+            Self::Whole { vectors, row } => {
                 let bias = gradients.bias.map(|bias| bias.reshape([1, size_output]));
-                let along = columns_along_mean;
+                let along = |_, weight| row.matmul(weight);
                 let (weight, bias) = vectors.apply(gradients.weight, bias, along, guard);
                 LayerGradients {
                     weight,
@@ -116,14 +127,6 @@ impl<B: Backend> RankOne<B> {
             weight: weight.reshape(shape),
             bias: bias.map(|bias| bias.reshape([shape[0]])),
         }
-    }
-}
-
-/// `x̄ᵀ G`, `[size, columns]` to `[1, columns]`.
-fn columns_along_mean<B: Backend>(mean: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
-    match fuses::<B>() {
-        true => (weight * mean).sum_dim(0),
-        false => mean.transpose().matmul(weight),
     }
 }
 

@@ -72,7 +72,7 @@ impl<B: Backend, const D: usize> Vectors<B, D> {
         self,
         weight: Tensor<B, D>,
         bias: Option<Tensor<B, D>>,
-        along_mean: fn(Tensor<B, D>, Tensor<B, D>) -> Tensor<B, D>,
+        along_mean: impl FnOnce(Tensor<B, D>, Tensor<B, D>) -> Tensor<B, D>,
         guard: bool,
     ) -> (Tensor<B, D>, Option<Tensor<B, D>>) {
         let dtype = weight.dtype();
