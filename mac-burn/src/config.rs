@@ -38,49 +38,52 @@ pub enum WeightDecayForm {
 /// recorded layers, while `gradient_clipping` and `guard_gradients` hold for all.
 #[derive(Config, Debug)]
 pub struct MacConfig {
-    /// `ρ`, in (0, ∞]. At infinity MAC is momentum SGD.
+    /// `ρ`, in (0, ∞]. At infinity MAC is momentum SGD. Default: 1.0
     #[config(default = 1.0)]
     pub damping: f64,
-    /// `β`, the decay of the moving averages of the mean activations, in [0, 1).
+    /// `β`, the decay of the moving averages of the mean activations, in [0, 1). Default: 0.95
     #[config(default = 0.95)]
     pub stat_decay: f64,
-    /// `μ`, in [0, 1).
+    /// `μ`, in [0, 1). Default: 0.9
     #[config(default = 0.9)]
     pub momentum: f64,
-    /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`.
+    /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`. Default: false
     #[config(default = false)]
     pub nesterov: bool,
-    /// `λ`, in [0, ∞).
+    /// `λ`, in [0, ∞). Default: 0.0
     #[config(default = 0.0)]
     pub weight_decay: f64,
-    /// How weight decay enters.
+    /// How weight decay enters. Default: decoupled
     #[config(default = "WeightDecayForm::Decoupled")]
     pub weight_decay_form: WeightDecayForm,
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
+    /// Default: 5
     #[config(default = 5)]
     pub tcov: usize,
     /// Every `tinv`-th step takes the moving averages into use, the first step included; at least 1.
+    /// Default: 50
     #[config(default = 50)]
     pub tinv: usize,
-    /// Burn's clipping of each parameter's gradient, before preconditioning.
+    /// Burn's clipping of each parameter's gradient, before preconditioning. Default: none
     pub gradient_clipping: Option<GradientClippingConfig>,
     /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
     /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
     /// names and everything below. They go to the [second
-    /// optimizer](Mac::with_second_optimizer) if there is one.
+    /// optimizer](Mac::with_second_optimizer) if there is one. Default: none
     #[config(default = "Vec::new()")]
     pub skip_layers: Vec<String>,
-    /// Parameters without weight decay, as path patterns.
+    /// Parameters without weight decay, as path patterns. Default: none
     #[config(default = "Vec::new()")]
     pub no_decay: Vec<String>,
-    /// Whether norms and biases, that is all parameters of rank 1, have no weight decay.
+    /// Whether norms and biases, that is all parameters of rank 1, have no weight decay. Default:
+    /// false
     #[config(default = false)]
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step. Off
     /// by default, for what it costs: on flex it makes a step of a large weight about three times as
     /// long, on wgpu it launches four times the kernels. A [second
     /// optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros into its averages;
-    /// the parameter keeps its value all the same.
+    /// the parameter keeps its value all the same. Default: false
     #[config(default = false)]
     pub guard_gradients: bool,
 }
@@ -172,7 +175,7 @@ impl MacConfig {
         Mac::new(self)
     }
 
-    /// The preconditioner alone, to stand in front of any Burn optimizer.
+    /// The preconditioner alone, to stand in front of any [`Optimizer`](burn::optim::Optimizer).
     ///
     /// # Panics
     ///
@@ -182,7 +185,7 @@ impl MacConfig {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The preconditioner alone, to stand in front of any Burn optimizer.
+    /// The preconditioner alone, to stand in front of any [`Optimizer`](burn::optim::Optimizer).
     ///
     /// # Errors
     ///
@@ -238,65 +241,4 @@ pub(crate) fn check<T: Copy + ToString>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_bad_field_is_named_with_its_value() {
-        let new = MacConfig::new;
-        let bad = [
-            (new().with_damping(0.0), "damping", "0"),
-            (new().with_damping(f64::NAN), "damping", "NaN"),
-            (new().with_stat_decay(1.0), "stat_decay", "1"),
-            (new().with_momentum(-0.1), "momentum", "-0.1"),
-            (
-                new().with_weight_decay(f64::INFINITY),
-                "weight_decay",
-                "inf",
-            ),
-            (new().with_tcov(0), "tcov", "0"),
-            (new().with_tinv(0), "tinv", "0"),
-            (
-                new().with_gradient_clipping(Some(GradientClippingConfig::Norm(0.0))),
-                "gradient_clipping",
-                "0",
-            ),
-            (
-                new().with_skip_layers(vec!["a[".into()]),
-                "skip_layers",
-                "a[",
-            ),
-            (new().with_no_decay(vec!["{".into()]), "no_decay", "{"),
-        ];
-        for (config, field, value) in bad {
-            let text = config.validate().expect_err(field).to_string();
-            assert!(text.contains(&format!("`{field}` is ")), "{text}");
-            assert!(text.contains(value), "{text}");
-        }
-    }
-
-    #[test]
-    fn presets_and_the_edges_of_ranges_are_valid() {
-        for config in [
-            MacConfig::new(),
-            MacConfig::resnet_cifar(),
-            MacConfig::resnet_imagenet(),
-            MacConfig::vit_imagenet(),
-            MacConfig::new()
-                .with_damping(f64::INFINITY)
-                .with_stat_decay(0.0)
-                .with_momentum(0.0),
-        ] {
-            config.validate().expect("the configuration is valid");
-        }
-    }
-
-    #[test]
-    fn a_configuration_survives_json() {
-        let config = MacConfig::vit_imagenet();
-        let text = config.to_string();
-        let read = MacConfig::load_binary(text.as_bytes()).expect("the text is a configuration");
-        assert_eq!(read.to_string(), text);
-        assert_eq!(read.damping, 3.0);
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ pub(crate) struct Curvature<B: Backend> {
     mean: Option<Tensor<B, 2>>,
     /// Batches offered to the moving average.
     updates: u64,
-    /// How many of them were not finite, counted on the device, `[1]`.
+    /// How many of them held what is not finite, counted on the device, `[1]`.
     rejected: Tensor<B, 1>,
     /// The preconditioner made of `mean`, with the damping and bias it was made for.
     preconditioner: Option<(f64, bool, RankOne<B>)>,
@@ -47,8 +47,9 @@ impl<B: Backend> Curvature<B> {
 
     /// Moves the average towards the mean of a batch: `m ← β m + (1 − β) r / count`.
     ///
-    /// A batch with a NaN or infinity leaves the average as it is. The decision is taken on the
-    /// device; the host does not wait for it.
+    /// A batch with a NaN or infinity leaves the average as it is and is rejected. One that is all
+    /// padding, whose sums and count are 0, leaves the average as it is too, but nothing is wrong with
+    /// it. The decision is taken on the device; the host does not wait for it.
     ///
     /// # Shapes
     ///
@@ -56,15 +57,18 @@ impl<B: Backend> Curvature<B> {
     pub(crate) fn observe(&mut self, sums: Tensor<B, 2>, decay: f64) {
         let sums = sums.to_device(&self.ema.device());
         let [_, width] = sums.dims();
-        let mean = sums.clone() / sums.narrow(1, width - 1, 1);
-        let broken = mean.clone().sum().is_finite().bool_not();
+        let count = sums.clone().narrow(1, width - 1, 1);
+        let mean = sums / count.clone();
+        let left_out = mean.clone().sum().is_finite().bool_not();
 
         let before = self.ema.clone();
         let after = before.clone().mul_scalar(decay) + mean.mul_scalar(1.0 - decay);
-        let everywhere = broken.clone().reshape([1, 1]).expand(after.shape());
+        let everywhere = left_out.clone().reshape([1, 1]).expand(after.shape());
         self.ema = after.mask_where(everywhere, before);
+        // All means of a layer have the same count: 0, or at least 1.
+        let counted = count.narrow(0, 0, 1).reshape([1]).clamp_max(1.0);
         let dtype = self.rejected.dtype();
-        self.rejected = self.rejected.clone() + broken.float().cast(dtype);
+        self.rejected = self.rejected.clone() + left_out.float().cast(dtype) * counted;
         self.updates += 1;
     }
 
@@ -114,13 +118,14 @@ impl<B: Backend> Curvature<B> {
         self.rejected.to_data().iter::<f64>().sum::<f64>() as u64
     }
 
-    /// Bytes of the tensors held between steps.
+    /// Bytes of the tensors held between steps, all of one float type.
     pub(crate) fn bytes(&self) -> usize {
-        let [means, width] = self.ema.dims();
-        let size = self.ema.dtype().size();
-        // The average, the mean in use, and the two vectors and two scalars made of the latter.
-        let elements = width + (width - 1) + 2 * (width - 2) + 2;
-        (means * elements + 1) * size
+        let elements = |tensor: &Tensor<B, 2>| tensor.shape().num_elements();
+        let statistics = elements(&self.ema) + self.mean.as_ref().map_or(0, elements);
+        let made = self.preconditioner.as_ref();
+        let made = made.map_or(0, |(_, _, made)| made.elements());
+        let rejected = self.rejected.shape().num_elements();
+        (statistics + made + rejected) * self.ema.dtype().size()
     }
 
     pub(crate) fn to_record(&self) -> CurvatureRecord {

@@ -60,14 +60,18 @@ type Adaptor<M, B> = OptimizerAdaptor<MacOptimizer<<B as AutodiffBackend>::Inner
 /// devices. So Burn's `MultiDeviceOptim::OptimSharded` has the whole batch's mean, as has a loop that
 /// calls `step_multi`. `OptimMainDevice` steps with the gradients of all and the mean of the main device's
 /// share, and with data-parallel workers that share no state (`DDP`) each worker has its own share's
-/// mean, so that their copies drift apart by what the shares differ. With neither a recorded layer nor a statistic, it is momentum SGD, and says so once by
+/// mean, so that their copies drift apart by what the shares differ.
+///
+/// A recorded layer that has no statistic takes the step of momentum SGD. So does all of a module without
+/// a recorded layer, unless there is a second optimizer, whose step it takes then. Either is said once by
 /// `log` and in [`report`](Self::report).
 ///
 /// # A second optimizer
 ///
 /// Momentum SGD is also the step of what no recorder covers: embeddings, norms, position embeddings,
-/// class tokens. [`with_second_optimizer`](Self::with_second_optimizer) hands these to another of
-/// Burn's optimizers, whose type is `O`.
+/// class tokens. [`with_second_optimizer`](Self::with_second_optimizer) hands these to another
+/// optimizer, whose type is `O`: any [`SimpleOptimizer`] that takes parameters of every rank (`AdamW`,
+/// `Adam`, `Sgd`, …).
 ///
 /// # Panics
 ///

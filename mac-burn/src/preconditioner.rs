@@ -35,7 +35,7 @@ use std::collections::{HashMap, HashSet};
 /// It keeps `O(size of the input)` numbers a layer and reads nothing back to the host.
 ///
 /// [`Mac`](crate::Mac) is this in front of [`MacOptimizer`](crate::MacOptimizer); it goes in front
-/// of any other of Burn's optimizers as well:
+/// of any other [`Optimizer`](burn::optim::Optimizer) as well:
 ///
 /// ```
 /// use burn::nn::LinearConfig;

@@ -65,6 +65,14 @@ impl<B: Backend> RankOne<B> {
         }
     }
 
+    /// The number of elements of the tensors that it holds.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Self::Whole(vectors) => vectors.elements(),
+            Self::Parts(vectors) => vectors.elements(),
+        }
+    }
+
     pub(crate) fn moved_to(self, device: &B::Device) -> Self {
         match self {
             Self::Whole { vectors, row } => Self::Whole {

@@ -22,7 +22,8 @@ pub struct Report {
     pub parameters: usize,
     /// Bytes of the momentum buffers; 0 for a preconditioner alone.
     pub momentum_bytes: usize,
-    /// Bytes of the statistics and of what is derived from them.
+    /// Bytes of the statistics that the optimizer keeps and of what it derived from them. What
+    /// recorders hold is not among them.
     pub statistics_bytes: usize,
     /// What goes to a second optimizer, if there is one. Its state is not among the bytes above, since
     /// Burn does not tell its size.
@@ -43,9 +44,11 @@ pub struct LayerReport {
     pub size_input: Option<usize>,
     /// Output features or channels.
     pub size_output: Option<usize>,
-    /// Means of recorded batches offered to the moving average.
+    /// Recorded batches offered to the moving average. One that was all padding is among them, though it
+    /// has no mean and leaves the average as it is.
     pub updates: u64,
-    /// How many of them held a NaN or infinity and were left out.
+    /// How many of them held a NaN or infinity and were left out. A batch that was all padding is none of
+    /// these.
     pub rejected: u64,
     /// `‖x̄‖²` of the mean in use; the mean over groups, or over the two means of attention.
     pub mean_norm_squared: Option<f64>,

@@ -17,9 +17,11 @@ use burn_store::ModuleSnapshot;
 use mac_burn::{
     AttentionInput, MacMultiHeadAttention, MacSelfAttention, SelfAttention, SelfAttentionConfig,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{filled, random, values};
 
-type B = Autodiff<NdArray<f64>>;
+type B = Autodiff<Inner>;
+type Inner = NdArray<f64>;
 
 fn plain(quiet: bool, seed: u64) -> MultiHeadAttention<B> {
     let config = MultiHeadAttentionConfig::new(SIZE, HEADS)
@@ -226,8 +228,81 @@ fn records_are_exchanged_both_ways_with_their_ids() {
     check_records(fused(1), MacSelfAttention::from(fused(2)));
 }
 
+/// Breaks when a layer can be made that makes NaN of everything, or of which no head is left.
 #[test]
-#[should_panic(expected = "n_heads must divide d_model, but they are 3 and 8")]
-fn heads_that_do_not_divide_are_refused() {
-    SelfAttentionConfig::new(SIZE, 3).init::<B>(&Default::default());
+fn heads_that_make_no_layer_are_refused() {
+    let config = SelfAttentionConfig::new;
+    let refused = [
+        (
+            config(SIZE, 3),
+            "n_heads must divide d_model, but they are 3 and 8",
+        ),
+        (config(SIZE, 0), "n_heads must be at least 1, but is 0"),
+        (
+            config(SIZE, 0).with_d_head(Some(4)),
+            "n_heads must be at least 1, but is 0",
+        ),
+        (
+            config(SIZE, 2).with_d_head(Some(0)),
+            "d_head must be at least 1, but is 0 (with d_model 8)",
+        ),
+        (
+            config(0, 2),
+            "d_head must be at least 1, but is 0 (with d_model 0)",
+        ),
+    ];
+    for (config, expected) in refused {
+        assert_eq!(panic_of(|| config.init::<B>(&Default::default())), expected);
+    }
+}
+
+/// Breaks when a padding mask that does not fit is found out by a recorder, and not by every forward pass alike.
+#[test]
+fn padding_masks_of_another_shape_are_refused() {
+    let wrong = || mask_pad([BATCH, KEYS + 1], LENGTHS);
+    let short = || mask_pad([1, KEYS], LENGTHS);
+    let recorded: MacMultiHeadAttention<B> = plain(false, 1).into();
+    let evaluated = recorded.valid();
+    let [query, key, value] = inputs::<Inner>(1);
+    let input = || AttentionInput::new(query.clone(), key.clone(), value.clone());
+    let text = panic_of(|| evaluated.forward(input().mask_pad(short())));
+    assert_eq!(
+        text,
+        "`mask_pad` has the shape [1, 5], but must have that of its tokens, [3, 5]"
+    );
+    let text = panic_of(|| evaluated.forward(input().mask_pad_query(wrong())));
+    assert_eq!(
+        text,
+        "`mask_pad_query` has the shape [3, 6], but must have that of its tokens, [3, 4]"
+    );
+    let [query, key, value] = inputs::<B>(1);
+    let input = AttentionInput::new(query, key, value);
+    let text = panic_of(|| recorded.forward(input.mask_pad_query(mask_pad([BATCH, 2], LENGTHS))));
+    assert_eq!(
+        text,
+        "`mask_pad_query` has the shape [3, 2], but must have that of its tokens, [3, 4]"
+    );
+
+    let tokens: Tensor<Inner, 3> = random([BATCH, KEYS, SIZE], 2);
+    let recorded: MacSelfAttention<B> = fused(1).into();
+    let evaluated = recorded.valid();
+    let text = panic_of(|| evaluated.forward(tokens.clone(), Some(wrong())));
+    assert_eq!(
+        text,
+        "`mask_pad` has the shape [3, 6], but must have that of its tokens, [3, 5]"
+    );
+    let bias = score_bias(1, CAUSAL);
+    let text = panic_of(|| evaluated.forward_biased(tokens.clone(), bias, Some(wrong())));
+    assert_eq!(
+        text,
+        "`uncounted` has the shape [3, 6], but must have that of its tokens, [3, 5]"
+    );
+}
+
+/// The text of the panic that this ends in.
+fn panic_of<T>(end: impl FnOnce() -> T) -> String {
+    let end = AssertUnwindSafe(|| drop(end()));
+    let payload = catch_unwind(end).expect_err("it panics");
+    let text = payload.downcast_ref::<String>();
+    text.expect("the panic has a text").clone()
 }

@@ -8,8 +8,11 @@ mod support;
 use attention::*;
 use burn::module::{Module, Param};
 use burn::nn::attention::MultiHeadAttentionConfig;
-use burn::tensor::{Tensor, s};
-use mac_burn::{AttentionInput, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor, s};
+use mac_burn::{
+    AttentionInput, MacConfig, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
+};
 use support::{filled, random};
 
 /// Sums in f64 in another order differ by rounding; a padded token that counts, or a dropped probability,
@@ -103,6 +106,103 @@ fn all_padding_is_no_statistic() {
     run(&layer, tokens.clone(), None);
     run(&layer, tokens, Some(everything));
     assert_eq!(means_of(&layer), expected);
+}
+
+/// Breaks when a batch without a mean is taken for a broken one, or changes an average; or when one that is
+/// broken is taken for padding. Both projections see it, the fused one by two means.
+#[test]
+fn a_batch_of_padding_is_left_out_and_not_broken() {
+    let layer = fused(false);
+    let config = MacConfig::new().with_tcov(1).with_tinv(1);
+    let mut preconditioner = config.init_preconditioner();
+    let tokens = random::<F64, 3>([BATCH, KEYS, SIZE], 11);
+    let mut step = |tokens: Tensor<F64, 3>, padded: Padded| {
+        layer.forward(tokens, Some(mask_pad([BATCH, KEYS], padded)));
+        preconditioner.precondition(&layer, GradientsParams::new());
+        let report = preconditioner.report(&layer);
+        let counts = report.layers.iter().map(|row| (row.updates, row.rejected));
+        let averages = [&layer.qkv, &layer.output].map(|linear| {
+            let ema = preconditioner.activation_ema(linear.weight.id);
+            ema.expect("it recorded").into_data()
+        });
+        (counts.collect::<Vec<_>>(), averages)
+    };
+    let (_, before) = step(tokens.clone(), LENGTHS);
+    let (counts, after) = step(tokens.clone(), |_, _| true);
+    assert_eq!(counts, [(2, 0), (2, 0)]);
+    assert_eq!(after, before);
+    let (counts, after) = step(tokens * f64::NAN, LENGTHS);
+    assert_eq!(counts, [(3, 1), (3, 1)]);
+    assert_eq!(after, before);
+}
+
+/// Breaks when the queries of a sample without memory count for the value projection: they attend to padding, which
+/// is not that of the other samples' values. Without the sample the value projection has the same mean.
+#[test]
+fn a_sample_without_memory_counts_in_no_mean_of_values() {
+    let without_memory: Padded = |sample, position| sample == 1 || position + sample > 4;
+    for quiet in [false, true] {
+        for queries in [None, Some(LENGTHS)] {
+            let layer = multi_head(quiet);
+            let masks = Masks {
+                keys: Some(without_memory),
+                queries,
+                attention: None,
+            };
+            let [query, key, value] = inputs(12);
+            let input = AttentionInput::new(query.clone(), key.clone(), value.clone());
+            layer.forward(masks.applied(input, QUERIES));
+            let found = means_of(&layer);
+            let case = format!("quiet: {quiet}, {queries:?}");
+
+            let [query, key, values] = [query, key, value].map(|tensor| Host::of(&tensor));
+            let oracle = Attention {
+                query: query.through(&layer.query),
+                key: key.through(&layer.key),
+                projected_values: values.through(&layer.value),
+                values,
+                masks,
+                attends_padded: false,
+                quiet,
+            };
+            assert_close(&found[2], &oracle.attended_mean(), ROUNDING, &case);
+            // The other projections see the sample: its queries, and what attention made of padding.
+            assert_close(&found[0], &query.token_mean(queries), ROUNDING, &case);
+            let context = oracle.context().token_mean(queries);
+            assert_close(&found[3], &context, ROUNDING, &case);
+
+            let others: Tensor<F64, 1, Int> = Tensor::from_ints([0, 2], &Default::default());
+            let tensors = inputs::<F64>(12).map(|tensor| tensor.select(0, others.clone()));
+            let [query, key, value] = tensors;
+            let mask = |padded, tokens| mask_pad([BATCH, tokens], padded).select(0, others.clone());
+            let mut input = AttentionInput::new(query, key, value);
+            input = input.mask_pad(mask(without_memory, KEYS));
+            if let Some(padded) = queries {
+                input = input.mask_pad_query(mask(padded, QUERIES));
+            }
+            layer.forward(input);
+            assert_close(&found[2], &means_of(&layer)[2], ROUNDING, &case);
+        }
+    }
+}
+
+/// Breaks when a batch of which no sample has memory counts, or leaves a NaN.
+#[test]
+fn a_batch_without_memory_adds_nothing_to_the_mean_of_values() {
+    let layer = multi_head(false);
+    let run = |padded: Option<Padded>| {
+        let [query, key, value] = inputs(13);
+        let mut input = AttentionInput::new(query, key, value);
+        if let Some(padded) = padded {
+            input = input.mask_pad(mask_pad([BATCH, KEYS], padded));
+        }
+        layer.forward(input);
+    };
+    run(None);
+    let expected = means_of(&layer);
+    run(None);
+    run(Some(|_, _| true));
+    assert_eq!(means_of(&layer)[2], expected[2]);
 }
 
 /// Breaks when a token that has nothing to attend to, as one of padding before a causal sequence, makes a

@@ -1,4 +1,4 @@
-//! How the statistics of attention add up over micro-batches, and the types they are kept in.
+//! How the statistics of attention add up over micro-batches.
 
 #[path = "support/attention.rs"]
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
@@ -7,10 +7,8 @@ mod support;
 
 use attention::*;
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::attention::{MultiHeadAttention, MultiHeadAttentionConfig};
-use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, s};
+use burn::tensor::{Tensor, s};
 use burn_ndarray::NdArray;
 use mac_burn::{AttentionInput, MacMultiHeadAttention};
 use support::{filled, random};
@@ -133,38 +131,4 @@ fn parts_merge_by_their_valid_queries() {
     let pairs = short.iter().zip(&long);
     let expected: Vec<f64> = pairs.map(|(a, b)| (2.0 * a + 10.0 * b) / 12.0).collect();
     assert_close(&taken(), &expected, ROUNDING, "valid queries");
-}
-
-struct Cast(DType);
-
-impl<B: Backend> ModuleMapper<B> for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        param.map(|tensor| tensor.cast(self.0).detach().require_grad())
-    }
-}
-
-/// Breaks when probabilities or values are summed in half precision: adding 1/64 to 128 changes nothing
-/// there.
-#[test]
-fn statistics_of_half_precision_are_kept_in_f32() {
-    type Half = Autodiff<burn_flex::Flex>;
-    for dtype in [DType::F16, DType::BF16] {
-        let device = Default::default();
-        let config = MultiHeadAttentionConfig::new(SIZE, HEADS).with_dropout(0.0);
-        let layer = config.init::<Half>(&device).map(&mut Cast(dtype));
-        let layer: MacMultiHeadAttention<Half> = layer.into();
-        // Tokens that are all the same are attended to alike.
-        let tokens = Tensor::full([64, 64, SIZE], 1.5, (&device, dtype));
-        let output = layer.forward(AttentionInput::self_attn(tokens));
-        assert_eq!(output.weights.dtype(), dtype);
-        assert_eq!(output.context.dtype(), dtype);
-        let preconditioner = observed(&layer);
-        let mut expected = vec![1.5; SIZE];
-        expected.push(1.0);
-        for linear in [&layer.query, &layer.key, &layer.value] {
-            assert_eq!(means(&preconditioner, &linear.weight), expected);
-            let ema = preconditioner.activation_ema(linear.weight.id);
-            assert_eq!(ema.map(|ema| ema.dtype()), Some(DType::F32));
-        }
-    }
 }

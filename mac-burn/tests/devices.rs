@@ -6,14 +6,18 @@ mod counting;
 mod support;
 
 use burn::backend::Autodiff;
-use burn::module::Module;
+use burn::module::{AutodiffModule, Module, ParamId};
+use burn::nn::LinearConfig;
+use burn::nn::conv::Conv2dConfig;
 use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::DeviceOps;
-use counting::{Counting, Numbered, operations, reads};
-use mac_burn::{InputCovariance, Mac, MacConfig};
+use counting::{Counting, Numbered, elements, operations, reads};
+use mac_burn::{
+    InputCovariance, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use support::{Network, gradients, images, values};
+use support::{Network, gradients, images, random, values};
 
 type B = Autodiff<Counting>;
 
@@ -156,4 +160,98 @@ fn a_model_that_moves_takes_its_optimizer_along() {
         values(&network)
     };
     assert_eq!(run(true), run(false));
+}
+
+/// The network's gradients of two devices. That of the norm's gamma is broken on the first device, that of its
+/// beta on the second. Burn chooses by a parameter's id and by the order of the devices where the two are added
+/// up and the parameter is stepped.
+fn broken_on_each(network: &Network<B>, order: [u16; 2]) -> MultiGradientsParams {
+    let of_device = |index: u16| {
+        let device = Numbered(index);
+        let mut grads = forked_gradients(network, device, index.into());
+        let broken = [network.norm.gamma.id, network.norm.beta.id][usize::from(index)];
+        break_gradient(&mut grads, broken);
+        (grads, device.id())
+    };
+    MultiGradientsParams {
+        grads: order.map(of_device).into_iter().collect(),
+    }
+}
+
+fn break_gradient(grads: &mut GradientsParams, id: ParamId) {
+    let grad: Tensor<Counting, 1> = grads.remove(id).expect("it has a gradient");
+    grads.register(id, grad * f32::NAN);
+}
+
+fn good_on_each(network: &Network<B>, order: [u16; 2]) -> MultiGradientsParams {
+    let of_device = |index: u16| {
+        let device = Numbered(index);
+        (
+            forked_gradients(network, device, 2 + u64::from(index)),
+            device.id(),
+        )
+    };
+    MultiGradientsParams {
+        grads: order.map(of_device).into_iter().collect(),
+    }
+}
+
+/// Breaks when values that are put back stay on another device than the parameter, which a step moves to the
+/// device of its gradient. In one of the two orders each parameter moves.
+#[test]
+fn what_is_broken_on_any_device_is_kept_from_a_second_optimizer() {
+    let _alone = alone();
+    for order in [[0, 1], [1, 0]] {
+        let network = Network::<B>::new(1);
+        let mut optim = optimizer(&network, true)
+            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .expect("the factor is allowed");
+        let before = values(&network);
+        let grads = broken_on_each(&network, order);
+        let network = optim.step_multi(0.05, network, grads);
+        let after = values(&network);
+        // Gamma and beta of the norm are at 2 and 3, its running statistics at 4 and 5.
+        for index in [0, 1, 2, 3, 6, 7, 8] {
+            let kept = before[index] == after[index];
+            assert_eq!(kept, [2, 3].contains(&index), "{index}, {order:?}");
+        }
+
+        let grads = good_on_each(&network, order);
+        let later = values(&optim.step_multi(0.05, network, grads));
+        for index in [2, 3] {
+            assert!(later[index].iter().all(|value| value.is_finite()));
+            assert_ne!(later[index], after[index], "{index}, {order:?}");
+        }
+    }
+}
+
+/// Breaks when the report counts what is not kept, or leaves out what is.
+fn check_bytes<M: AutodiffModule<B>, const D: usize>(
+    module: &M,
+    forward: impl Fn(&M) -> Tensor<B, D>,
+) {
+    let mut preconditioner = MacConfig::new().init_preconditioner::<B>();
+    let grads = GradientsParams::from_grads(forward(module).sum().backward(), module);
+    drop(preconditioner.precondition(module, grads));
+    let bytes = preconditioner.report(module).statistics_bytes;
+    let with_statistics = elements();
+    drop(preconditioner);
+    let kept = with_statistics - elements();
+    assert!(kept > 0);
+    assert_eq!(bytes, 4 * kept);
+}
+
+#[test]
+fn the_report_tells_what_a_device_keeps() {
+    let _alone = alone();
+    let device = Numbered(0);
+    let linear: MacLinear<B> = LinearConfig::new(6, 2).init(&device).into();
+    check_bytes(&linear, |linear| linear.forward(random::<B, 2>([3, 6], 1)));
+    let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2);
+    let conv: MacConv2d<B> = conv.init(&device).into();
+    let image = || random::<B, 4>([2, 4, 5, 5], 2);
+    check_bytes(&conv, |conv| conv.forward(image()));
+    let attention: MacSelfAttention<B> = SelfAttentionConfig::new(8, 2).init(&device).into();
+    let tokens = || random::<B, 3>([2, 5, 8], 3);
+    check_bytes(&attention, |attention| attention.forward(tokens(), None));
 }

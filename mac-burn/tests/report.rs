@@ -2,9 +2,16 @@
 
 mod support;
 
-use burn::optim::Optimizer;
-use mac_burn::{Coverage, InputCovariance, MacConfig};
-use support::{B, Network, gradients, images, train};
+use burn::module::AutodiffModule;
+use burn::nn::LinearConfig;
+use burn::nn::conv::Conv2dConfig;
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use mac_burn::{
+    Coverage, InputCovariance, MacConfig, MacConv2d, MacLinear, MacSelfAttention,
+    SelfAttentionConfig,
+};
+use support::{B, Network, gradients, images, random, train};
 
 #[test]
 fn it_has_a_row_a_layer_with_what_is_done() {
@@ -58,19 +65,64 @@ fn it_has_a_row_a_layer_with_what_is_done() {
     }
 }
 
+/// Bytes in `f32` of the statistics of a layer with so many means of that size. Each of its parts has a copy of a
+/// mean and its reciprocal, which weights are preconditioned with.
+fn statistics_of(means: usize, parts: usize, size: usize) -> usize {
+    let (ema, mean) = (means * (size + 2), means * (size + 1));
+    let (vectors, scalars, rejected) = (2 * parts * size, 2 * parts, 1);
+    (ema + mean + vectors + scalars + rejected) * 4
+}
+
+/// The bytes of what one step keeps of a module.
+fn statistics_after_a_step<M: AutodiffModule<B>, const D: usize>(
+    config: &MacConfig,
+    module: &M,
+    output: Tensor<B, D>,
+) -> usize {
+    let mut preconditioner = config.init_preconditioner();
+    let grads = GradientsParams::from_grads(output.sum().backward(), module);
+    preconditioner.precondition(module, grads);
+    preconditioner.report(module).statistics_bytes
+}
+
+/// Breaks when the bytes are of more or of less than what is kept; a fused projection has three parts with
+/// two means.
 #[test]
 fn state_is_one_buffer_a_parameter_and_vectors_of_the_input_size() {
     let mut optim = MacConfig::new().init();
     let network = train(Network::<B>::new(1), &mut optim, 0..3);
     let report = optim.report(&network);
     assert_eq!(report.momentum_bytes, 338 * 4);
-    // Inputs of 9, 48 and 6: the average, the mean and its copy and reciprocal, four vectors each.
-    let vectors: usize = [9, 48, 6].iter().map(|size| 4 * (size + 1)).sum();
-    assert!(
-        report.statistics_bytes <= (vectors + 3 * 2) * 4,
-        "{}",
-        report.statistics_bytes
-    );
+    let layers = [9, 48, 6].map(|size| statistics_of(1, 1, size));
+    assert_eq!(report.statistics_bytes, layers.iter().sum::<usize>());
+
+    let device = Default::default();
+    let config = MacConfig::new();
+    let linear: MacLinear<B> = LinearConfig::new(6, 2).init(&device).into();
+    let output = linear.forward(random::<B, 2>([3, 6], 1));
+    let bytes = statistics_after_a_step(&config, &linear, output);
+    assert_eq!(bytes, statistics_of(1, 1, 6));
+
+    let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2);
+    let conv: MacConv2d<B> = conv.init(&device).into();
+    let output = conv.forward(random([2, 4, 5, 5], 2));
+    let bytes = statistics_after_a_step(&config, &conv, output);
+    assert_eq!(bytes, statistics_of(2, 2, 2 * 9));
+
+    let attention: MacSelfAttention<B> = SelfAttentionConfig::new(8, 2).init(&device).into();
+    let output = attention.forward(random([2, 5, 8], 3), None);
+    let bytes = statistics_after_a_step(&config, &attention, output);
+    assert_eq!(bytes, statistics_of(2, 3, 8) + statistics_of(1, 1, 8));
+}
+
+/// Breaks when vectors count that were never made: at infinite damping nothing is preconditioned.
+#[test]
+fn state_that_is_not_needed_is_not_counted() {
+    let config = MacConfig::new().with_damping(f64::INFINITY);
+    let linear: MacLinear<B> = LinearConfig::new(6, 2).init(&Default::default()).into();
+    let output = linear.forward(random::<B, 2>([3, 6], 1));
+    let bytes = statistics_after_a_step(&config, &linear, output);
+    assert_eq!(bytes, statistics_of(1, 0, 6));
 }
 
 #[test]
@@ -78,8 +130,7 @@ fn layers_that_saw_no_forward_pass_are_listed() {
     let network = Network::<B>::new(1);
     let grads = gradients(&network, images(0, 3));
     // A new recorder in every layer: these gradients come without statistics.
-    let network =
-        burn::module::AutodiffModule::from_inner(burn::module::AutodiffModule::valid(&network));
+    let network = AutodiffModule::from_inner(AutodiffModule::valid(&network));
     let mut optim = MacConfig::new().init();
     let network: Network<B> = optim.step(0.1, network, grads);
     let report = optim.report(&network);

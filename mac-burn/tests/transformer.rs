@@ -136,6 +136,27 @@ fn a_decoder_is_bitwise_the_same() {
     }
 }
 
+/// Breaks when a padding mask that does not fit goes by another name than it was given by.
+#[test]
+#[should_panic(
+    expected = "`target_mask_pad` has the shape [3, 5], but must have that of its tokens, [3, 4]"
+)]
+fn a_target_mask_of_another_shape_is_refused() {
+    let recorded: MacTransformerDecoder<B> = decoder((true, false), 1).into();
+    let (_, input) = decoder_inputs((true, true));
+    recorded.forward(input.target_mask_pad(mask_pad([BATCH, KEYS], LENGTHS)));
+}
+
+#[test]
+#[should_panic(
+    expected = "`memory_mask_pad` has the shape [3, 4], but must have that of its tokens, [3, 5]"
+)]
+fn a_memory_mask_of_another_shape_is_refused() {
+    let layer: MacTransformerDecoderLayer<B> = decoder((true, false), 1).layers.remove(0).into();
+    let (_, input) = decoder_inputs((true, true));
+    layer.forward(input.memory_mask_pad(mask_pad([BATCH, QUERIES], LENGTHS)));
+}
+
 /// Breaks when what is decoded token by token is not Burn's, or is recorded.
 #[test]
 fn autoregressive_inference_is_the_plain_modules_and_records_nothing() {

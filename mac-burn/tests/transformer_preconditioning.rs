@@ -12,7 +12,7 @@ use attention::*;
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::nn::Linear;
-use burn::nn::attention::MultiHeadAttention;
+use burn::nn::attention::{MhaInput, MultiHeadAttention};
 use burn::nn::transformer::{
     PositionWiseFeedForward, TransformerDecoderConfig, TransformerEncoderConfig,
 };
@@ -31,8 +31,32 @@ type F64 = Autodiff<NdArray<f64>>;
 /// another's mean, shows at 1e-4.
 const ROUNDING: f64 = 1e-12;
 
-/// What preconditioning changes at least, in gradients of about 0.1.
+/// What preconditioning changes at least, in gradients of about 0.1, and what the means of two projections differ by.
 const EFFECT: f64 = 1e-4;
+
+/// The projections of an encoder layer, in the order of its recorders.
+const ENCODER: [&str; 6] = [
+    "mha.query",
+    "mha.key",
+    "mha.value",
+    "mha.output",
+    "pwff.linear_inner",
+    "pwff.linear_outer",
+];
+
+/// The projections of a decoder layer, in the order of its recorders.
+const DECODER: [&str; 10] = [
+    "cross_attn.query",
+    "cross_attn.key",
+    "cross_attn.value",
+    "cross_attn.output",
+    "self_attn.query",
+    "self_attn.key",
+    "self_attn.value",
+    "self_attn.output",
+    "pwff.linear_inner",
+    "pwff.linear_outer",
+];
 
 fn encoder() -> MacTransformerEncoder<F64> {
     let config = TransformerEncoderConfig::new(SIZE, 12, HEADS, 2).with_dropout(0.0);
@@ -156,15 +180,12 @@ fn named(parts: &[&str]) -> Vec<String> {
 fn every_projection_of_an_encoder_is_preconditioned() {
     let encoder = encoder();
     let output = encode(&encoder, random([BATCH, KEYS, SIZE], 4));
-    let paths = named(&[
-        "mha.query",
-        "mha.key",
-        "mha.value",
-        "mha.output",
-        "pwff.linear_inner",
-        "pwff.linear_outer",
-    ]);
-    check_coverage(&encoder, output, &encoder_linears(&encoder), &paths);
+    check_coverage(
+        &encoder,
+        output,
+        &encoder_linears(&encoder),
+        &named(&ENCODER),
+    );
 }
 
 #[test]
@@ -172,19 +193,12 @@ fn every_projection_of_a_decoder_is_preconditioned() {
     let decoder = decoder();
     let [target, memory] = [5, 6].map(|seed| random([BATCH, KEYS, SIZE], seed));
     let output = decode(&decoder, target, memory);
-    let paths = named(&[
-        "cross_attn.query",
-        "cross_attn.key",
-        "cross_attn.value",
-        "cross_attn.output",
-        "self_attn.query",
-        "self_attn.key",
-        "self_attn.value",
-        "self_attn.output",
-        "pwff.linear_inner",
-        "pwff.linear_outer",
-    ]);
-    check_coverage(&decoder, output, &decoder_linears(&decoder), &paths);
+    check_coverage(
+        &decoder,
+        output,
+        &decoder_linears(&decoder),
+        &named(&DECODER),
+    );
 }
 
 /// The tokens with others in place of the padded ones.
@@ -229,42 +243,142 @@ fn what_padded_tokens_hold_changes_no_statistic() {
     assert_eq!(found[0], found[1]);
 }
 
-/// Breaks when a recorder of an encoder layer stands for another projection than its own: the first
-/// layer's tokens are the input, the others' what the layer before made of it.
+/// What the projections of an attention see by the definition: query, key, value, output.
+fn attention_means(
+    layer: &MultiHeadAttention<F64>,
+    [query, memory]: [&Tensor<F64, 3>; 2],
+    masks: Masks,
+) -> Vec<Vec<f64>> {
+    let (query, values) = (Host::of(query), Host::of(memory));
+    let (of_queries, of_keys) = (
+        query.token_mean(masks.queries),
+        values.token_mean(masks.keys),
+    );
+    let oracle = Attention {
+        query: query.through(&layer.query),
+        key: values.through(&layer.key),
+        projected_values: values.through(&layer.value),
+        values,
+        masks,
+        attends_padded: false,
+        quiet: false,
+    };
+    let of_outputs = oracle.context().token_mean(masks.queries);
+    vec![of_queries, of_keys, oracle.attended_mean(), of_outputs]
+}
+
+/// The output of Burn's attention.
+fn attended(
+    layer: &MultiHeadAttention<F64>,
+    [query, memory]: [&Tensor<F64, 3>; 2],
+    masks: Masks,
+) -> Tensor<F64, 3> {
+    let mut input = MhaInput::new(query.clone(), memory.clone(), memory.clone());
+    if let Some(padded) = masks.keys {
+        input = input.mask_pad(mask_pad([BATCH, KEYS], padded));
+    }
+    if let Some(masked) = masks.attention {
+        input = input.mask_attn(mask_attn([BATCH, KEYS, KEYS], masked));
+    }
+    layer.forward(input).context
+}
+
+/// What the inner and the outer layer of a feed-forward layer see.
+fn feed_forward_means(
+    layer: &PositionWiseFeedForward<F64>,
+    input: &Tensor<F64, 3>,
+    padded: Padded,
+) -> Vec<Vec<f64>> {
+    let hidden = layer
+        .activation
+        .forward(layer.linear_inner.forward(input.clone()));
+    let means = [input, &hidden].map(|tokens| Host::of(tokens).token_mean(Some(padded)));
+    means.into()
+}
+
+fn assert_means(found: &[Vec<f64>], expected: &[Vec<f64>], paths: &[String]) {
+    assert_eq!((found.len(), expected.len()), (paths.len(), paths.len()));
+    for ((found, expected), path) in found.iter().zip(expected).zip(paths) {
+        assert_close(found, expected, ROUNDING, path);
+    }
+    assert_distinct(expected, paths);
+}
+
+/// A recorder in the place of another one would be seen. Queries and keys may see the same tokens.
+fn assert_distinct(means: &[Vec<f64>], paths: &[String]) {
+    let sees_tokens = |path: &str| path.ends_with("query") || path.ends_with("key");
+    let named: Vec<_> = means.iter().zip(paths).collect();
+    for (index, (left, path)) in named.iter().enumerate() {
+        for (right, other) in &named[index + 1..] {
+            let pairs = left.iter().zip(right.iter());
+            let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let both = sees_tokens(path) && sees_tokens(other);
+            assert!(both || difference > EFFECT, "{path} and {other}");
+        }
+    }
+}
+
+/// Breaks when a recorder of an encoder layer stands for another projection than its own, or records what
+/// another sees. Layers see what the layers before them made.
 #[test]
 fn an_encoder_layer_records_what_each_projection_sees() {
     let encoder = encoder();
     let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 9);
     encode(&encoder, tokens.clone());
     let found = all_means(&encoder, &encoder_linears(&encoder));
-    let first = Host::of(&tokens).token_mean(Some(LENGTHS));
-    assert_close(&found[0], &first, ROUNDING, "query of the first layer");
-    assert_close(&found[1], &first, ROUNDING, "key of the first layer");
-    let layer = &encoder.layers[0];
-    let mask = || Some(mask_pad([BATCH, KEYS], LENGTHS));
-    let second = layer.forward(tokens, mask(), None);
-    let second = Host::of(&second).token_mean(Some(LENGTHS));
-    assert_close(&found[6], &second, ROUNDING, "query of the second layer");
-    assert_close(&found[7], &second, ROUNDING, "key of the second layer");
+
+    let masks = Masks {
+        keys: Some(LENGTHS),
+        queries: Some(LENGTHS),
+        attention: None,
+    };
+    let (mut x, mut expected) = (tokens, Vec::new());
+    for layer in &encoder.layers {
+        expected.extend(attention_means(&layer.mha, [&x, &x], masks));
+        x = layer
+            .norm_1
+            .forward(x.clone() + attended(&layer.mha, [&x, &x], masks));
+        expected.extend(feed_forward_means(&layer.pwff, &x, LENGTHS));
+        x = layer.norm_2.forward(x.clone() + layer.pwff.forward(x));
+    }
+    assert_means(&found, &expected, &named(&ENCODER));
 }
 
-/// Breaks when the two attentions of a decoder layer take each other's statistics, or cross-attention
-/// those of the target for its memory.
+/// Breaks when the two attentions of a decoder layer take each other's statistics, cross-attention takes those of the
+/// target for its memory, or a recorder stands for another projection than its own.
 #[test]
-fn a_decoder_layer_records_what_each_attention_sees() {
+fn a_decoder_layer_records_what_each_projection_sees() {
     let decoder = decoder();
     let [target, memory] = [10, 11].map(|seed| random::<F64, 3>([BATCH, KEYS, SIZE], seed));
     decode(&decoder, target.clone(), memory.clone());
     let found = all_means(&decoder, &decoder_linears(&decoder));
-    let memory = Host::of(&memory).token_mean(Some(LENGTHS));
-    let normalized = decoder.layers[0].norm_3.forward(target);
-    let normalized = Host::of(&normalized).token_mean(Some(HOLE));
-    let key = 1;
-    for layer in 0..2 {
-        let cross = &found[10 * layer..10 * layer + 4];
-        assert_close(&cross[key], &memory, ROUNDING, "key of cross-attention");
+
+    let own = Masks {
+        keys: Some(HOLE),
+        queries: Some(HOLE),
+        attention: Some(CAUSAL),
+    };
+    let cross = Masks {
+        keys: Some(LENGTHS),
+        queries: Some(HOLE),
+        attention: None,
+    };
+    let (mut x, mut expected) = (target, Vec::new());
+    for layer in &decoder.layers {
+        let normalized = layer.norm_3.forward(x.clone());
+        let of_own = attention_means(&layer.self_attn, [&normalized, &normalized], own);
+        x = x + attended(&layer.self_attn, [&normalized, &normalized], own);
+        let normalized = layer.norm_1.forward(x.clone());
+        expected.extend(attention_means(
+            &layer.cross_attn,
+            [&normalized, &memory],
+            cross,
+        ));
+        expected.extend(of_own);
+        x = x + attended(&layer.cross_attn, [&normalized, &memory], cross);
+        let normalized = layer.norm_2.forward(x.clone());
+        expected.extend(feed_forward_means(&layer.pwff, &normalized, HOLE));
+        x = x + layer.pwff.forward(normalized);
     }
-    let own = &found[4..8];
-    assert_close(&own[0], &normalized, ROUNDING, "query of self-attention");
-    assert_close(&own[key], &normalized, ROUNDING, "key of self-attention");
+    assert_means(&found, &expected, &named(&DECODER));
 }

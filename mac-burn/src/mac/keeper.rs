@@ -60,6 +60,9 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Keeper<B> {
         let after = match kept {
             Some((broken, before)) => {
                 let trained = after.is_require_grad();
+                // A step moves a parameter to the device of its gradient.
+                let device = after.device();
+                let (broken, before) = (broken.to_device(&device), before.to_device(&device));
                 let broken = broken.reshape([1; D]).expand(after.shape());
                 Tensor::from_inner(after.inner().mask_where(broken, before))
                     .set_require_grad(trained)

@@ -84,7 +84,8 @@ where
     O: SimpleOptimizer<B::InnerBackend>,
 {
     /// Hands the parameters that MAC does not cover to a second optimizer, which steps with `lr_factor`
-    /// times the learning rate.
+    /// times the learning rate. It is any [`SimpleOptimizer`] that takes parameters of every rank that is
+    /// left to it: `AdamW`, `Adam`, `Sgd`, … of Burn's.
     ///
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
     /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
@@ -138,6 +139,11 @@ where
     /// # Errors
     ///
     /// [`MacError::InvalidConfig`] if `lr_factor` is not finite or not above 0.
+    ///
+    /// # Panics
+    ///
+    /// Not here, but in a step: if the second optimizer does not take a parameter's rank. Burn's `Muon`
+    /// takes matrices only, so it panics at a norm or a bias.
     pub fn with_second_optimizer<P>(
         self,
         optimizer: OptimizerAdaptor<P, M, B>,

@@ -21,7 +21,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         if survey.recorders.is_empty() {
             self.warn(Warning::NoRecorder, || {
                 "no recorded layer in the module: MAC preconditions nothing; \
-                 use MacLinear and MacConv2d in place of Linear and Conv2d"
+                 use MacLinear, MacConv2d, MacMultiHeadAttention, MacSelfAttention, \
+                 MacTransformerEncoder or MacTransformerDecoder in place of plain layers"
                     .into()
             });
         }

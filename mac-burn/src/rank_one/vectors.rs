@@ -55,6 +55,12 @@ impl<B: Backend, const D: usize> Vectors<B, D> {
         }
     }
 
+    pub(super) fn elements(&self) -> usize {
+        let always = [&self.mean, &self.one, &self.scale];
+        let all = always.into_iter().chain(&self.reciprocal);
+        all.map(|tensor| tensor.shape().num_elements()).sum()
+    }
+
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
         if self.mean.device() == *device {
             return self;

@@ -51,6 +51,9 @@ impl<B: Backend> AttentionInput<B> {
     /// Excludes keys from attention, and from the statistics of the key and value projections. In
     /// self-attention the keys are the queries as well, so there it excludes them from all statistics.
     ///
+    /// Where all keys of a sample are padded, its queries have nothing to attend to but padding. Then they
+    /// are excluded from the statistics of the value projection.
+    ///
     /// # Shapes
     ///
     /// - mask: `[batch, keys]`, true at padded positions
@@ -81,9 +84,41 @@ impl<B: Backend> AttentionInput<B> {
         self
     }
 
+    /// Refuses padding masks that do not fit.
+    ///
+    /// # Panics
+    ///
+    /// If a padding mask has another shape than the tokens that it is of.
+    pub(super) fn check(&self) {
+        let ([batch, queries, _], [_, keys, _]) = (self.query.dims(), self.key.dims());
+        check_padding("mask_pad", self.mask_pad.as_ref(), [batch, keys]);
+        let mask = self.mask_pad_query.as_ref();
+        check_padding("mask_pad_query", mask, [batch, queries]);
+    }
+
     /// Which queries are padded.
     pub(super) fn queries_padded(&self) -> Option<Tensor<B, 2, Bool>> {
         let shared = self.mask_pad.as_ref().filter(|_| self.attends_itself);
         self.mask_pad_query.as_ref().or(shared).cloned()
+    }
+}
+
+/// Refuses a padding mask of another shape than its tokens, `[batch, tokens]`. Otherwise only passes that record
+/// would, by the text of a reshape.
+///
+/// # Panics
+///
+/// If the shapes differ.
+pub(super) fn check_padding<B: Backend>(
+    name: &str,
+    mask: Option<&Tensor<B, 2, Bool>>,
+    tokens: [usize; 2],
+) {
+    if let Some(mask) = mask {
+        let shape = mask.dims();
+        assert!(
+            shape == tokens,
+            "`{name}` has the shape {shape:?}, but must have that of its tokens, {tokens:?}"
+        );
     }
 }

@@ -30,8 +30,8 @@ pub(crate) fn valid_token_sums<B: Backend>(
 /// `v̄ = Σ_n ᾱ_n X̄_n`, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and
 /// `X̄_n` the mean of the values at position `n` over the batch.
 ///
-/// The entry before the last is `Σ_n ᾱ_n`, what a bias sees: 1, or less with a quiet softmax. The sums of a
-/// batch whose queries are all padded are 0.
+/// The entry before the last is `Σ_n ᾱ_n`, what a bias sees: 1, or less with a quiet softmax. A sample whose
+/// keys are all padded has no valid query. The sums of a batch without a valid query are 0.
 ///
 /// # Shapes
 ///
@@ -46,9 +46,10 @@ pub(crate) fn attended_sums<B: Backend>(
     queries_padded: Option<&Tensor<B, 2, Bool>>,
     keys_padded: Option<&Tensor<B, 2, Bool>>,
 ) -> Tensor<B, 2> {
-    let (attention, count) = match queries_padded {
+    let [_, _, queries, _] = probabilities.dims();
+    let (attention, count) = match uncounted_queries(queries, queries_padded, keys_padded) {
         None => attention_mean(probabilities),
-        Some(padded) => valid_attention_mean(probabilities, padded),
+        Some(uncounted) => valid_attention_mean(probabilities, &uncounted),
     };
     let values = position_means(at_least_f32(values), keys_padded);
     let bias = attention.clone().sum_dim(1);
@@ -58,6 +59,24 @@ pub(crate) fn attended_sums<B: Backend>(
 /// 1 for a token that counts, 0 for one that is padded.
 fn valid<B: Backend>(padded: &Tensor<B, 2, Bool>, dtype: DType) -> Tensor<B, 2> {
     padded.clone().bool_not().float().cast(dtype)
+}
+
+/// The queries that are padded or have padded keys only, `[batch, queries]`. What the latter attend to, as much
+/// to one key as to another, would be taken for attention to other samples' values at these positions.
+fn uncounted_queries<B: Backend>(
+    queries: usize,
+    queries_padded: Option<&Tensor<B, 2, Bool>>,
+    keys_padded: Option<&Tensor<B, 2, Bool>>,
+) -> Option<Tensor<B, 2, Bool>> {
+    let Some(keys_padded) = keys_padded else {
+        return queries_padded.cloned();
+    };
+    let [batch, _] = keys_padded.dims();
+    let without_keys = keys_padded.clone().all_dim(1).expand([batch, queries]);
+    Some(match queries_padded {
+        Some(padded) => padded.clone().bool_or(without_keys),
+        None => without_keys,
+    })
 }
 
 /// `ᾱ`, `[1, keys]`, and the number of queries, `[1, 1]`.

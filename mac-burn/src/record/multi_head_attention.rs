@@ -24,7 +24,8 @@ use burn::tensor::{Bool, Tensor};
 ///
 /// Positions that a padding mask excludes count in no mean. A query that has nothing to attend to
 /// attends to everything, as in Burn (with a quiet softmax, to nothing); if it is padding, say so by
-/// [`mask_pad_query`](AttentionInput::mask_pad_query).
+/// [`mask_pad_query`](AttentionInput::mask_pad_query). The queries of a sample whose keys are all padded do
+/// not count for the value projection: they attend to padding alone.
 ///
 /// Micro-batches, repeated calls and devices add up to the mean of their `v̄`, each weighing as much as it
 /// has valid queries. A product of averages is not the average of products: this is the `v̄` of the whole
@@ -66,6 +67,10 @@ impl<B: Backend> Recorded<MultiHeadAttention<B>, B> {
     /// - query: `[batch, queries, d_model]`
     /// - key and value: `[batch, keys, d_model]`
     /// - output: context `[batch, queries, d_model]`, weights `[batch, heads, queries, keys]`
+    ///
+    /// # Panics
+    ///
+    /// If a padding mask has another shape than `[batch, queries]` or `[batch, keys]`.
     pub fn forward(&self, input: AttentionInput<B>) -> MhaOutput<B> {
         forward(self, self.recorders(), input)
     }
@@ -77,6 +82,7 @@ pub(super) fn forward<B: Backend>(
     recorders: &[Recorder<B>],
     input: AttentionInput<B>,
 ) -> MhaOutput<B> {
+    input.check();
     let [batch, queries, d_model] = input.query.dims();
     let queries_padded = input.queries_padded();
     let (queries_padded, keys_padded) = (queries_padded.as_ref(), input.mask_pad.as_ref());

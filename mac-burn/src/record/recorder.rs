@@ -1,14 +1,9 @@
-use super::collector;
 use super::layer::LayerParameters;
 use super::statistics::{Conv2dGeometry, Incidence, patch_sums, token_sums, untracked};
-use super::unrecorded::mapped;
-use burn::module::{
-    AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
-    ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
-};
+use burn::module::Param;
 use burn::nn::conv::Conv2d;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, ops::Device};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -222,6 +217,11 @@ impl<B: Backend> Recorder<B> {
         });
     }
 
+    /// The layer that it stands for, as far as it is known.
+    pub(super) fn parameters(&self) -> Option<LayerParameters> {
+        self.state().and_then(|state| state.parameters)
+    }
+
     fn state(&self) -> Option<MutexGuard<'_, State<B>>> {
         // A panic while the lock is held leaves sums that are whole: each is replaced in one move.
         let state = self.state.as_ref()?;
@@ -259,66 +259,3 @@ impl<B: Backend> fmt::Debug for Recorder<B> {
             .finish()
     }
 }
-
-impl<B: Backend> Module<B> for Recorder<B> {
-    type Record = EmptyRecord;
-
-    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
-        devices
-    }
-
-    fn fork(self, _device: &Device<B>) -> Self {
-        self
-    }
-
-    fn to_device(self, _device: &Device<B>) -> Self {
-        self
-    }
-
-    fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        let parameters = self.state().and_then(|state| state.parameters);
-        collector::report(self, parameters);
-    }
-
-    fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
-        mapped(self)
-    }
-
-    fn load_record(self, _record: Self::Record) -> Self {
-        self
-    }
-
-    fn into_record(self) -> Self::Record {
-        EmptyRecord
-    }
-}
-
-impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
-    type InnerModule = Recorder<B::InnerBackend>;
-
-    fn valid(&self) -> Self::InnerModule {
-        match self.is_off() {
-            true => Recorder::off(),
-            false => Recorder::new(),
-        }
-    }
-
-    fn from_inner(module: Self::InnerModule) -> Self {
-        match module.is_off() {
-            true => Self::off(),
-            false => Self::new(),
-        }
-    }
-}
-
-impl<B: AutodiffBackend> HasAutodiffModule<B> for Recorder<B::InnerBackend> {
-    type TrainModule = Recorder<B>;
-}
-
-impl<B: Backend> ModuleDisplayDefault for Recorder<B> {
-    fn content(&self, content: Content) -> Option<Content> {
-        content.add_single(&"Recorder".to_string()).optional()
-    }
-}
-
-impl<B: Backend> ModuleDisplay for Recorder<B> {}

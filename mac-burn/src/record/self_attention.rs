@@ -1,10 +1,10 @@
+use super::attention_input::check_padding;
 use super::layer::LayerParameters;
 use super::recorded::sealed::Parameters;
 use super::{Recorded, RecordedLayer, Recorder};
-use burn::config::Config;
-use burn::module::{Initializer, Module};
+use burn::module::Module;
 use burn::nn::attention::generate_autoregressive_mask;
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
@@ -19,50 +19,11 @@ pub type MacSelfAttention<B> = Recorded<SelfAttention<B>, B>;
 /// are masked, their softmax is uniform, not NaN.
 const MASKED: f64 = -1.0e4;
 
-/// Configuration to create a [`SelfAttention`] layer with [`init`](Self::init).
-///
-/// ```
-/// use burn::tensor::Tensor;
-/// use mac_burn::{MacSelfAttention, SelfAttentionConfig};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
-/// # let device = Default::default();
-/// # let tokens = Tensor::ones([2, 5, 8], &device);
-///
-/// let config = SelfAttentionConfig::new(8, 2).with_causal(true);
-/// let attention: MacSelfAttention<B> = config.init(&device).into();
-/// assert_eq!(attention.forward(tokens, None).dims(), [2, 5, 8]);
-/// ```
-#[derive(Config, Debug)]
-pub struct SelfAttentionConfig {
-    /// The size of a token.
-    pub d_model: usize,
-    /// The number of heads; it divides the size of a token, or the size of a head is given.
-    pub n_heads: usize,
-    /// Whether the fused projection has a bias.
-    #[config(default = true)]
-    pub qkv_bias: bool,
-    /// Whether the output projection has a bias.
-    #[config(default = true)]
-    pub output_bias: bool,
-    /// Whether a token attends only to itself and to tokens before it.
-    #[config(default = false)]
-    pub causal: bool,
-    /// The dropout rate of the attention probabilities, in [0, 1].
-    #[config(default = 0.0)]
-    pub dropout: f64,
-    /// The size of a head, `d_model / n_heads` unless given.
-    #[config(default = "None")]
-    pub d_head: Option<usize>,
-    /// How parameters are made.
-    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
-    pub initializer: Initializer,
-}
-
 /// Multi-head self-attention with one projection to queries, keys and values, as ViT and GPT have it
 /// ("Attention Is All You Need", arXiv:1706.03762): `softmax(q kᵀ / √d_head) v`, where `d_head` is
 /// `d_model / n_heads` unless the configuration has another.
 ///
-/// Should be created with [`SelfAttentionConfig`].
+/// Should be created with [`SelfAttentionConfig`](crate::SelfAttentionConfig).
 #[derive(Module, Debug)]
 pub struct SelfAttention<B: Backend> {
     /// The projection to queries, keys and values, `[d_model, 3 · n_heads · d_head]`: in this order, and
@@ -78,41 +39,6 @@ pub struct SelfAttention<B: Backend> {
     pub causal: bool,
 }
 
-impl SelfAttentionConfig {
-    /// Initializes a new [`SelfAttention`].
-    ///
-    /// # Panics
-    ///
-    /// If the number of heads does not divide the size of a token and the size of a head is not given, or
-    /// `dropout` is outside [0, 1].
-    pub fn init<B: Backend>(&self, device: &B::Device) -> SelfAttention<B> {
-        let size = self.n_heads * self.d_head.unwrap_or_else(|| self.divided());
-        let linear = |size_input, size_output, bias| {
-            LinearConfig::new(size_input, size_output)
-                .with_bias(bias)
-                .with_initializer(self.initializer.clone())
-                .init(device)
-        };
-        SelfAttention {
-            qkv: linear(self.d_model, 3 * size, self.qkv_bias),
-            output: linear(size, self.d_model, self.output_bias),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            n_heads: self.n_heads,
-            causal: self.causal,
-        }
-    }
-
-    fn divided(&self) -> usize {
-        assert!(
-            self.n_heads > 0 && self.d_model.is_multiple_of(self.n_heads),
-            "n_heads must divide d_model, but they are {} and {}",
-            self.n_heads,
-            self.d_model
-        );
-        self.d_model / self.n_heads
-    }
-}
-
 impl<B: Backend> SelfAttention<B> {
     /// Applies the layer. Padded positions are not attended to; a token that has nothing to attend to
     /// attends to all tokens alike.
@@ -121,6 +47,10 @@ impl<B: Backend> SelfAttention<B> {
     ///
     /// - input and output: `[batch, tokens, d_model]`
     /// - mask_pad: `[batch, tokens]`, true at padded positions
+    ///
+    /// # Panics
+    ///
+    /// If the mask has another shape.
     pub fn forward(
         &self,
         input: Tensor<B, 3>,
@@ -154,10 +84,11 @@ impl<B: Backend> SelfAttention<B> {
         input: Tensor<B, 3>,
         padded: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
+        let [batch, tokens, _] = input.dims();
+        check_padding("mask_pad", padded.as_ref(), [batch, tokens]);
         let [query, key, value] = self.heads(input.clone());
         let mut scores = self.scores(query, key);
         if let Some(mask) = padded.clone() {
-            let [batch, tokens] = mask.dims();
             scores = scores.mask_fill(mask.reshape([batch, 1, 1, tokens]), MASKED);
         }
         let seen = Seen {
@@ -175,6 +106,8 @@ impl<B: Backend> SelfAttention<B> {
         bias: Tensor<B, 4>,
         uncounted: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
+        let [batch, tokens, _] = input.dims();
+        check_padding("uncounted", uncounted.as_ref(), [batch, tokens]);
         let [query, key, value] = self.heads(input.clone());
         let scores = with_bias(self.scores(query, key), bias);
         let seen = Seen {
@@ -266,6 +199,10 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
     ///
     /// - input and output: `[batch, tokens, d_model]`
     /// - mask_pad: `[batch, tokens]`, true at padded positions
+    ///
+    /// # Panics
+    ///
+    /// If the mask has another shape.
     pub fn forward(
         &self,
         input: Tensor<B, 3>,
@@ -288,7 +225,7 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
     ///
     /// # Panics
     ///
-    /// If the number of biases does not divide the batch.
+    /// If the number of biases does not divide the batch, or `uncounted` has another shape.
     pub fn forward_biased(
         &self,
         input: Tensor<B, 3>,

@@ -1,4 +1,4 @@
-use super::attention_input::AttentionInput;
+use super::attention_input::{AttentionInput, check_padding};
 use super::multi_head_attention;
 use super::recorded::sealed::Parameters;
 use super::transformer_encoder::{
@@ -73,7 +73,9 @@ impl<B: Backend> DecoderInput<B> {
         self
     }
 
-    /// Excludes padded positions of the memory from attention and from all statistics.
+    /// Excludes padded positions of the memory from attention and from all statistics. Where all of a sample's
+    /// memory is padded, its target is excluded from the statistics of the value projection of
+    /// cross-attention.
     ///
     /// # Shapes
     ///
@@ -91,6 +93,22 @@ impl<B: Backend> DecoderInput<B> {
     pub fn memory_mask_attn(mut self, mask: Tensor<B, 3, Bool>) -> Self {
         self.memory_mask_attn = Some(mask);
         self
+    }
+
+    /// Refuses padding masks that do not fit, by the names that they have here.
+    ///
+    /// # Panics
+    ///
+    /// If a padding mask has another shape than the tokens that it is of.
+    fn check(&self) {
+        let masks = [
+            ("target_mask_pad", &self.target_mask_pad, &self.target),
+            ("memory_mask_pad", &self.memory_mask_pad, &self.memory),
+        ];
+        for (name, mask, tokens) in masks {
+            let [batch, tokens, _] = tokens.dims();
+            check_padding(name, mask.as_ref(), [batch, tokens]);
+        }
     }
 }
 
@@ -118,7 +136,12 @@ impl<B: Backend> Recorded<TransformerDecoderLayer<B>, B> {
     /// # Shapes
     ///
     /// - output: `[batch, target_tokens, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If a padding mask has another shape than the tokens that it is of.
     pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
+        input.check();
         forward(self, self.recorders(), input).target
     }
 }
@@ -129,7 +152,12 @@ impl<B: Backend> Recorded<TransformerDecoder<B>, B> {
     /// # Shapes
     ///
     /// - output: `[batch, target_tokens, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If a padding mask has another shape than the tokens that it is of.
     pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
+        input.check();
         let layers = self.layers.iter().zip(self.recorders().chunks(RECORDERS));
         let output = layers.fold(input, |input, (layer, recorders)| {
             forward(layer, recorders, input)

@@ -101,6 +101,10 @@ impl<B: Backend> Recorded<TransformerEncoderLayer<B>, B> {
     /// - input and output: `[batch, tokens, d_model]`
     /// - mask_pad: `[batch, tokens]`, true at padded positions
     /// - mask_attn: `[batch, tokens, tokens]`, true where nothing is attended to
+    ///
+    /// # Panics
+    ///
+    /// If `mask_pad` has another shape.
     pub fn forward(
         &self,
         input: Tensor<B, 3>,
@@ -117,6 +121,10 @@ impl<B: Backend> Recorded<TransformerEncoder<B>, B> {
     /// # Shapes
     ///
     /// - output: `[batch, tokens, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If the padding mask has another shape than the tokens.
     pub fn forward(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
         let EncoderInput {
             tensor,

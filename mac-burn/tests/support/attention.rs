@@ -263,29 +263,8 @@ impl Attention {
         }
     }
 
-    /// `[v̄ ; Σ ᾱ]` with `v̄ = Σ_n ᾱ_n X̄_n`.
     pub fn attended_mean(&self) -> Vec<f64> {
-        let [batch, queries, keys, size] = self.dims();
-        let probabilities = self.probabilities();
-        let valid = valid_positions(batch, queries, self.masks.queries);
-        let mut mean = vec![0.0; size + 1];
-        for k in 0..keys {
-            let mut attention = 0.0;
-            for (sample, q) in &valid {
-                for head in 0..HEADS {
-                    attention += probabilities.at([*sample, head, *q, k]);
-                }
-            }
-            attention /= (HEADS * valid.len()) as f64;
-            let padded = |sample| self.masks.keys.is_some_and(|padded| padded(sample, k));
-            let samples: Vec<usize> = (0..batch).filter(|sample| !padded(*sample)).collect();
-            for (column, mean) in mean[..size].iter_mut().enumerate() {
-                let values = samples.iter().map(|b| self.values.at([*b, k, column]));
-                *mean += attention * values.sum::<f64>() / samples.len().max(1) as f64;
-            }
-            mean[size] += attention;
-        }
-        mean
+        attended_mean(&self.probabilities(), &self.values, self.masks)
     }
 
     /// What the output projection sees: the heads' values, attended to, next to each other.
@@ -308,6 +287,30 @@ impl Attention {
             values,
         }
     }
+}
+
+/// `[v̄ ; Σ ᾱ]` with `v̄ = Σ_n ᾱ_n X̄_n`. The queries of a sample whose keys are all padded do not count.
+pub fn attended_mean(probabilities: &Host, values: &Host, masks: Masks) -> Vec<f64> {
+    let [batch, heads, queries, keys] = [0, 1, 2, 3].map(|axis| probabilities.shape[axis]);
+    let size = values.shape[2];
+    let padded = |sample, key| masks.keys.is_some_and(|padded| padded(sample, key));
+    let mut valid = valid_positions(batch, queries, masks.queries);
+    valid.retain(|(sample, _)| (0..keys).any(|key| !padded(*sample, key)));
+    let mut mean = vec![0.0; size + 1];
+    for key in 0..keys {
+        let of_query = |(sample, query): &(usize, usize)| {
+            let of_head = |head| probabilities.at([*sample, head, *query, key]);
+            (0..heads).map(of_head).sum::<f64>()
+        };
+        let attention = valid.iter().map(of_query).sum::<f64>() / (heads * valid.len()) as f64;
+        let samples: Vec<usize> = (0..batch).filter(|sample| !padded(*sample, key)).collect();
+        for (column, mean) in mean[..size].iter_mut().enumerate() {
+            let values = samples.iter().map(|b| values.at([*b, key, column]));
+            *mean += attention * values.sum::<f64>() / samples.len().max(1) as f64;
+        }
+        mean[size] += attention;
+    }
+    mean
 }
 
 fn softmax(scores: &[f64], quiet: bool) -> Vec<f64> {
