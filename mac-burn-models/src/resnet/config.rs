@@ -60,7 +60,8 @@ pub struct ResNetConfig {
     /// Number of classes.
     #[config(default = 1000)]
     pub num_classes: usize,
-    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out.
+    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out, which counts the channels of all
+    /// groups.
     #[config(default = "NORMAL_BY_FAN_OUT")]
     pub initializer: Initializer,
     /// What the weights of the head start with; the default is uniform in ±1/√fan-in, as its bias always is.
