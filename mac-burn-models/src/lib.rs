@@ -3,6 +3,34 @@
 //! Each is made like a module of Burn, with a `Config` and its `init`, and is stored like one: the record of a network is
 //! that of the same network made of plain layers.
 //!
+//! # Recorded or plain
+//!
+//! A network is defined once. Its layers are recorded, as MAC needs them; [`unrecorded`](mac_burn::unrecorded) makes the plain
+//! network of it, with the same parameters, the same outputs bit for bit, and nothing that an optimizer could find:
+//!
+//! ```
+//! use burn::optim::{GradientsParams, Optimizer};
+//! use burn::tensor::Tensor;
+//! use mac_burn::{MacConfig, unrecorded};
+//! use mac_burn_models::{LeNet, LeNetConfig};
+//! # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+//! # let device = Default::default();
+//!
+//! let network: LeNet<B> = LeNetConfig::new([8, 8]).init(&device);
+//! let images = Tensor::ones([2, 1, 8, 8], &device);
+//! let logits = network.forward(images.clone());
+//!
+//! let mut plain = unrecorded(network);
+//! let plain_logits = plain.forward(images);
+//! assert_eq!(plain_logits.to_data(), logits.to_data());
+//!
+//! // One of Burn's optimizers would be here; to MAC the network has no layer that it could precondition.
+//! let mut optim = MacConfig::new().init();
+//! let grads = GradientsParams::from_grads(plain_logits.sum().backward(), &plain);
+//! plain = optim.step(0.1, plain, grads);
+//! assert_eq!(optim.report(&plain).covered_parameters, 0);
+//! ```
+//!
 //! # Features
 //!
 //! Two modules bring further dependencies and are there when asked for: `import` loads weights that PyTorch stored, and
@@ -14,6 +42,7 @@ pub mod densenet;
 #[cfg(feature = "export")]
 pub mod export;
 pub mod gpt;
+mod image_size;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod lenet;
@@ -35,3 +64,5 @@ pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Shape, Tensor};
-use mac_burn::{Coverage, MacConfig};
+use mac_burn::{Coverage, MacConfig, Report};
 
 pub(crate) type TestBackend = burn_ndarray::NdArray;
 pub(crate) type TrainBackend = Autodiff<TestBackend>;
@@ -73,6 +73,21 @@ pub(crate) fn std<const D: usize>(values: Tensor<TestBackend, D>) -> f64 {
     f64::from(variance).sqrt()
 }
 
+/// What a step of MAC finds in a module.
+pub(crate) fn report_of_a_step<M, const D: usize>(
+    module: M,
+    forward: impl Fn(&M) -> Tensor<TrainBackend, D>,
+) -> Report
+where
+    M: AutodiffModule<TrainBackend>,
+{
+    let mut optim = MacConfig::new().init();
+    let gradients = forward(&module).sum().backward();
+    let gradients = GradientsParams::from_grads(gradients, &module);
+    let module = optim.step(0.1, module, gradients);
+    optim.report(&module)
+}
+
 /// The paths of the layers that a step of MAC leaves without a preconditioner, and the number of those that have one.
 pub(crate) fn uncovered_and_covered<M, const D: usize>(
     module: M,
@@ -81,11 +96,7 @@ pub(crate) fn uncovered_and_covered<M, const D: usize>(
 where
     M: AutodiffModule<TrainBackend>,
 {
-    let mut optim = MacConfig::new().init();
-    let gradients = forward(&module).sum().backward();
-    let gradients = GradientsParams::from_grads(gradients, &module);
-    let module = optim.step(0.1, module, gradients);
-    let layers = optim.report(&module).layers;
+    let layers = report_of_a_step(module, forward).layers;
     let (covered, uncovered): (Vec<_>, Vec<_>) = layers
         .into_iter()
         .partition(|layer| layer.coverage == Coverage::MeanActivation);

@@ -111,6 +111,7 @@ impl DeitConfig {
                 .collect(),
             norm: self.norm().init(device),
             head: normal_linear([self.d_model, self.num_classes], true, STD, device).into(),
+            image_size: self.image_size,
         }
     }
 

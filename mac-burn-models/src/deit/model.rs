@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
 use super::{DeitBlock, PatchEmbedding};
+use crate::image_size::assert_image_size;
 
 /// The vision transformer of DeiT: patches become tokens, a class token is put before them, positions are added, and
 /// after the blocks the class token gives the logits.
@@ -27,6 +28,8 @@ pub struct Deit<B: Backend> {
     pub norm: LayerNorm<B>,
     /// The linear layer that gives the logits.
     pub head: MacLinear<B>,
+    /// Height and width of the images, for which there are positions.
+    pub image_size: [usize; 2],
 }
 
 impl<B: Backend> Deit<B> {
@@ -35,7 +38,11 @@ impl<B: Backend> Deit<B> {
     /// # Shapes
     /// - images: `[batch_size, image_channels, height, width]`
     /// - output: `[batch_size, num_classes]`
+    ///
+    /// # Panics
+    /// If the images have another height, width or number of channels than the configuration.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        assert_image_size(&images, self.image_size);
         let tokens = self.embed(images);
         let tokens = self.blocks.iter().fold(tokens, |x, block| block.forward(x));
         // A norm acts on each token by itself, and only one is read.

@@ -21,7 +21,15 @@ pub fn timm_name(path: &str) -> String {
     names.collect::<Vec<_>>().join(".")
 }
 
-/// The name in the `state_dict` of the authors' `DeiT32Tiny`, which holds timm's network as `deit`.
+/// The name in the `state_dict` of the authors' `DeiT32Tiny`, which holds timm's network as `deit`, of the parameter at a path
+/// of a [`Deit`](super::Deit). The patch embedding, which is listed as `patch_embed` too, goes by its name within `deit`.
+///
+/// ```
+/// use mac_burn_models::deit::authors_name;
+///
+/// let path = "patch_embedding.projection.bias";
+/// assert_eq!(authors_name(path), "deit.patch_embed.proj.bias");
+/// ```
 pub fn authors_name(path: &str) -> String {
     format!("deit.{}", timm_name(path))
 }

@@ -144,10 +144,13 @@ fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
     let expected = plain.forward(images.clone());
 
     let recorded: Deit<TestBackend> = through_a_file(plain, config().init(&Default::default()));
-    let logits = recorded.forward(images);
+    let logits = recorded.forward(images.clone());
 
     assert_eq!(logits.dims(), [2, CLASSES]);
-    assert_eq!(logits.into_data(), expected.into_data());
+    let expected = expected.into_data();
+    assert_eq!(logits.into_data(), expected);
+    let back = through_a_file(recorded, self::plain());
+    assert_eq!(back.forward(images).into_data(), expected);
 }
 
 /// Breaks when a layer is called without its recorder, as through the layer that it holds.
@@ -223,6 +226,14 @@ fn branches_are_dropped_at_a_rate_that_grows_linearly() {
 fn an_image_that_is_no_grid_of_patches_is_refused() {
     let config = DeitConfig::tiny().with_image_size([224, 30]);
     config.init::<TestBackend>(&Default::default());
+}
+
+/// Its patches are as many as those of the configuration's images, and its last rows and columns would not be seen.
+#[test]
+#[should_panic(expected = "image_size is [8, 12], and the size of these images is [11, 15]")]
+fn an_image_of_another_size_is_refused() {
+    let deit = config().init::<TestBackend>(&Default::default());
+    deit.forward(random([1, 2, 11, 15]));
 }
 
 /// Breaks when the setting's patterns do not name what these parameters are called here.

@@ -34,6 +34,9 @@ impl<B: Backend> DenseNet<B> {
     /// - images: `[batch_size, image_channels, height, width]`, of any height and width of which the transitions leave
     ///   something
     /// - output: `[batch_size, num_classes]`
+    ///
+    /// # Panics
+    /// If the images have another number of channels than the configuration, or a transition leaves nothing of them.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let mut x = self.stem.forward(images);
         for (index, block) in self.blocks.iter().enumerate() {

@@ -47,6 +47,14 @@ fn images_of_any_size_are_taken_of_which_something_is_left() {
     }
 }
 
+/// Breaks when a size is computed of nothing, which wraps around without debug assertions.
+#[test]
+#[should_panic(expected = "leaves nothing of [1, 4]")]
+fn images_of_which_nothing_is_left_are_refused() {
+    let network = small(StemKind::Small).init::<TrainBackend>(&Default::default());
+    network.forward(random([2, 2, 3, 8]));
+}
+
 #[test]
 fn the_constructors_have_the_documented_numbers_of_parameters() {
     let parameters =

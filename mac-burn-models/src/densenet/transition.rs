@@ -29,7 +29,16 @@ impl<B: Backend> Transition<B> {
     /// # Shapes
     /// - input: `[batch_size, channels_in, height, width]`
     /// - output: `[batch_size, channels_out, ⌊height / 2⌋, ⌊width / 2⌋]`
+    ///
+    /// # Panics
+    /// If height or width is 1, of which nothing is left.
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, height, width] = input.dims();
+        assert!(
+            height > 1 && width > 1,
+            "a transition halves its map, and leaves nothing of {:?}: the images are too small",
+            [height, width]
+        );
         self.pool.forward(self.conv.forward(input))
     }
 }

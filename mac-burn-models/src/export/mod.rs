@@ -16,9 +16,9 @@
 //! ```
 //!
 //! Names, shapes and layout are those of PyTorch's `state_dict`, values have the network's own type. What PyTorch lists
-//! twice is twice in the file: the table of GPT's tokens is also `lm_head.weight`. Buffers that PyTorch makes of shapes
-//! or counts are not in it; `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes
-//! `strict=False` for these.
+//! twice is twice in the file: the table of GPT's tokens is also `lm_head.weight`, and under the authors' names the
+//! `deit.patch_embed` of DeiT is also `patch_embed`. Buffers that PyTorch makes of shapes or counts are not in it;
+//! `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes `strict=False` for these.
 
 mod collector;
 mod error;

@@ -35,7 +35,8 @@
 //! Two kinds of tensors may be in the file besides. Buffers that PyTorch makes of shapes or counts are passed over:
 //! those whose names end in `num_batches_tracked`, `relative_position_index`, `attn_mask`, `attn.bias` or
 //! `attn.masked_bias`. And a tied tensor is listed twice by PyTorch: nanoGPT's `lm_head.weight` must have the values of
-//! `transformer.wte.weight`. One of the two is enough, since safetensors keeps but one.
+//! `transformer.wte.weight`, and so must the `patch_embed` of the authors' DeiT those of `deit.patch_embed`. One of the two
+//! is enough, since safetensors keeps but one.
 //!
 //! # Weights of other definitions
 //!

@@ -107,6 +107,7 @@ impl LeNetConfig {
             head: LinearConfig::new(hidden2, self.num_classes)
                 .init(device)
                 .into(),
+            image_size: self.image_size,
         }
     }
 

@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use mac_burn::{MacConv2d, MacLinear};
 
 use super::{LeNetActivation, LeNetPooling};
+use crate::image_size::assert_image_size;
 
 /// The network of LeCun et al.: each of two convolutions is followed by a pooling, and three linear layers make logits of
 /// what is left of the image.
@@ -25,6 +26,8 @@ pub struct LeNet<B: Backend> {
     pub fc2: MacLinear<B>,
     /// The linear layer that gives the logits.
     pub head: MacLinear<B>,
+    /// Height and width of the images.
+    pub image_size: [usize; 2],
 }
 
 impl<B: Backend> LeNet<B> {
@@ -33,7 +36,11 @@ impl<B: Backend> LeNet<B> {
     /// # Shapes
     /// - `images`: `[batch_size, image_channels, height, width]`
     /// - output: `[batch_size, num_classes]`
+    ///
+    /// # Panics
+    /// If the images have another height, width or number of channels than the configuration.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        assert_image_size(&images, self.image_size);
         let activation = self.activation;
         let x = activation.forward(self.conv1.forward(images));
         let x = activation.forward(self.conv2.forward(self.pooling.forward(x)));

@@ -91,10 +91,21 @@ fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
     let expected = plain.forward(images.clone());
 
     let recorded: LeNet<TestBackend> = through_a_file(plain, config.init(&device));
-    let logits = recorded.forward(images);
+    let logits = recorded.forward(images.clone());
 
     assert_eq!(logits.dims(), [2, 7]);
-    assert_eq!(logits.into_data(), expected.into_data());
+    let expected = expected.into_data();
+    assert_eq!(logits.into_data(), expected);
+    let back = through_a_file(recorded, PlainLeNet::init(&config, &device));
+    assert_eq!(back.forward(images).into_data(), expected);
+}
+
+/// As much is left of it as of the configuration's images, and its last row would not be seen.
+#[test]
+#[should_panic(expected = "image_size is [12, 10], and the size of these images is [13, 10]")]
+fn an_image_of_another_size_is_refused() {
+    let network = LeNetConfig::new([12, 10]).init::<TestBackend>(&Default::default());
+    network.forward(Tensor::zeros([1, 1, 13, 10], &Default::default()));
 }
 
 #[test]

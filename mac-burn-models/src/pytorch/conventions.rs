@@ -1,8 +1,13 @@
 //! What a `state_dict` lists besides the parameters of a module.
 
 /// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of
-/// GPT is the table of its tokens.
-const TIED: [(&str, &str); 1] = [("lm_head.weight", "transformer.wte.weight")];
+/// GPT is the table of its tokens, and the authors' DeiT has the patch embedding of the network that it holds as a part of
+/// its own too.
+const TIED: [(&str, &str); 3] = [
+    ("lm_head.weight", "transformer.wte.weight"),
+    ("patch_embed.proj.weight", "deit.patch_embed.proj.weight"),
+    ("patch_embed.proj.bias", "deit.patch_embed.proj.bias"),
+];
 
 /// How the names of buffers end that PyTorch makes of shapes, or counts, and no module of this crate has: batches that
 /// a norm has seen, where a window's biases are in their table, and masks of attention.
@@ -52,5 +57,15 @@ mod tests {
         assert!(!is_derived("blocks.0.attn.qkv.bias"));
         assert!(!is_derived("blocks.0.cross_attn.bias"));
         assert!(!is_derived("attn.biases"));
+    }
+
+    /// Breaks when an original is taken for a copy, as timm's patch embedding, which has the name of the authors' copy.
+    #[test]
+    fn a_copy_and_its_original_are_told_apart() {
+        for (copy, original) in TIED {
+            assert_eq!(copy_of(original), Some(copy));
+            assert_eq!(original_of(copy), Some(original));
+            assert_eq!((copy_of(copy), original_of(original)), (None, None));
+        }
     }
 }

@@ -17,10 +17,6 @@ pub enum BlockKind {
 /// A block of either kind.
 ///
 /// Part of a [`Stage`](super::Stage).
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a network has all its blocks of one kind"
-)]
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,

@@ -60,7 +60,8 @@ pub struct ResNetConfig {
     /// Number of classes.
     #[config(default = 1000)]
     pub num_classes: usize,
-    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out.
+    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out, which counts the channels of all
+    /// groups.
     #[config(default = "NORMAL_BY_FAN_OUT")]
     pub initializer: Initializer,
     /// What the weights of the head start with; the default is uniform in ±1/√fan-in, as its bias always is.
@@ -75,19 +76,10 @@ impl ResNetConfig {
     /// Initializes a new [`ResNet`].
     ///
     /// # Panics
-    /// If there is no stage, a stage has no block, or basic blocks have another `width` or `groups` than their own.
+    /// If there is no stage, a stage has no block, basic blocks have another `width` or `groups` than their own, or the groups of
+    /// bottlenecks have no channel.
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResNet<B> {
-        assert!(
-            !self.blocks.is_empty() && !self.blocks.contains(&0),
-            "a ResNet has stages, and each has blocks: blocks is {:?}",
-            self.blocks
-        );
-        assert!(
-            self.block == BlockKind::Bottleneck || (self.width, self.groups) == (WIDTH, 1),
-            "basic blocks have neither width nor groups: these are {} and {}",
-            self.width,
-            self.groups
-        );
+        self.check();
         let stages = 0..self.blocks.len();
         let last = self.blocks.len() - 1;
         let size = [self.channels_of_stage(last), self.num_classes];
@@ -99,6 +91,26 @@ impl ResNetConfig {
                 .collect(),
             head: linear(size, &self.head_initializer, &UNIFORM_BY_FAN_IN, device).into(),
         }
+    }
+
+    fn check(&self) {
+        let (width, groups) = (self.width, self.groups);
+        assert!(
+            !self.blocks.is_empty() && !self.blocks.contains(&0),
+            "a ResNet has stages, and each has blocks: blocks is {:?}",
+            self.blocks
+        );
+        let basic = self.block == BlockKind::Basic;
+        assert!(
+            !basic || (width, groups) == (WIDTH, 1),
+            "basic blocks have neither width nor groups: these are {width} and {groups}"
+        );
+        assert!(
+            basic || self.channels_within(self.channels_of_stage(0)) > 0,
+            "the convolutions of bottlenecks have `channels · width / 64` channels in each group, 1 at least: channels, width and \
+             groups are {}, {width} and {groups}",
+            self.channels
+        );
     }
 
     /// The channels that come out of the stage of this index, counted from 0.

@@ -214,3 +214,18 @@ fn wide_basic_blocks_are_refused() {
     let config = ResNetConfig::resnet18().with_width(128);
     config.init::<TestBackend>(&Default::default());
 }
+
+#[test]
+#[should_panic(expected = "1 at least: channels, width and groups are 8, 4 and 32")]
+fn groups_without_a_channel_are_refused() {
+    let config = ResNetConfig::resnet50().with_channels(8);
+    let config = config.with_width(4).with_groups(32);
+    config.init::<TestBackend>(&Default::default());
+}
+
+#[test]
+#[should_panic(expected = "1 at least: channels, width and groups are 64, 64 and 0")]
+fn no_groups_are_refused() {
+    let config = ResNetConfig::resnet50().with_groups(0);
+    config.init::<TestBackend>(&Default::default());
+}

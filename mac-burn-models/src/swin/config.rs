@@ -32,8 +32,11 @@ const HEAD: usize = 32;
 pub struct SwinConfig {
     /// The stages, from the input to the output.
     pub stages: Vec<SwinStageConfig>,
-    /// Height and width of the images that windows are chosen for: a window is never larger than its map. The network
-    /// takes images of other sizes too.
+    /// Height and width of the images that windows are chosen for: a window is never larger than its map. The network takes
+    /// images of other sizes too.
+    ///
+    /// As in timm, windows are chosen for `⌊tokens / 2^stage⌋`, 1 at least, whereas a stage fills up an odd map before it
+    /// halves it: of images of 112×112 the last stage of [`tiny`](Self::tiny) cuts a map of 4×4 into windows of 3×3.
     #[config(default = "[224, 224]")]
     pub image_size: [usize; 2],
     /// Channels of the images.
@@ -132,19 +135,20 @@ impl SwinConfig {
         LayerNormConfig::new(size).with_epsilon(self.norm_epsilon)
     }
 
-    /// Height and width of the map in a stage, in tokens.
+    /// Height and width of the map that the windows of a stage are chosen for, in tokens.
     pub(super) fn map_size(&self, stage: usize) -> [usize; 2] {
-        let size = [0, 1].map(|axis| {
+        let tokens = [0, 1].map(|axis| {
             let tokens = self.image_size[axis].checked_div(self.patch_size[axis]);
-            tokens.unwrap_or(0).div_ceil(1 << stage)
+            tokens.unwrap_or(0)
         });
         assert!(
-            !size.contains(&0),
+            !tokens.contains(&0),
             "an image must hold a patch, but their sizes are {:?} and {:?}",
             self.image_size,
             self.patch_size
         );
-        size
+        // Where timm rounds down to nothing, and fails, a token is left of the map that is filled up.
+        tokens.map(|tokens| (tokens >> stage).max(1))
     }
 
     /// The rate at which a block's branches are dropped.

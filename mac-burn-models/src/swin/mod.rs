@@ -1,9 +1,9 @@
 //! Swin Transformer: attention within windows of an image, which every second block shifts, and stages between which the
 //! image gets coarser.
 //!
-//! Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030. The parts
-//! are those of timm's `SwinTransformer`, from which the networks of the MAC paper are made; there, patches are merged at
-//! the start of a stage and not at the end of the one before.
+//! Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+//! [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). The parts are those of timm's `SwinTransformer`, from which the networks
+//! of the MAC paper are made; there, patches are merged at the start of a stage and not at the end of the one before.
 //!
 //! Where windows do not divide the map, it is filled up with zeros at the bottom and on the right. As in timm these take
 //! part in the attention; they count in no mean that a recorder takes.

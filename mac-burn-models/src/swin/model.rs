@@ -31,6 +31,9 @@ impl<B: Backend> Swin<B> {
     /// # Shapes
     /// - images: `[batch_size, image_channels, height, width]`, of any size that holds a patch
     /// - output: `[batch_size, num_classes]`
+    ///
+    /// # Panics
+    /// If the images have another number of channels than the configuration, or hold no patch.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let map = self.patch_embedding.forward(images);
         let map = self

@@ -34,7 +34,17 @@ impl<B: Backend> SwinPatchEmbedding<B> {
     /// # Shapes
     /// - images: `[batch_size, image_channels, image_height, image_width]`
     /// - output: `[batch_size, height, width, d_model]`
+    ///
+    /// # Panics
+    /// If the images have another number of channels than the configuration, or hold no patch.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, height, width] = images.dims();
+        let patch = self.projection.kernel_size;
+        assert!(
+            height >= patch[0] && width >= patch[1],
+            "an image must hold a patch, but their sizes are {:?} and {patch:?}",
+            [height, width]
+        );
         let map = self.projection.forward(images);
         self.norm.forward(map.permute([0, 2, 3, 1]))
     }

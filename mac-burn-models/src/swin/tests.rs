@@ -10,7 +10,9 @@ use mac_burn::MacConfig;
 use super::*;
 use crate::testing::{TestBackend, TrainBackend, num_params, uncovered_and_covered};
 
-/// A map of 3×5 in windows of 2×2, which do not divide it, and one of 2×3 in windows of 2×2.
+/// Makes a map of 5×7 in windows of 2×2, which do not divide it, and one of 3×4, whose windows are chosen for 2×3.
+const IMAGE: [usize; 2] = [21, 28];
+
 fn config() -> SwinConfig {
     let stages = vec![
         SwinStageConfig::new(8, 2, 2),
@@ -18,7 +20,7 @@ fn config() -> SwinConfig {
     ];
     SwinConfig::new(stages)
         .with_window_size([2, 2])
-        .with_image_size([13, 20])
+        .with_image_size(IMAGE)
         .with_image_channels(2)
         .with_num_classes(5)
 }
@@ -32,7 +34,7 @@ fn images([height, width]: [usize; 2]) -> Tensor<TrainBackend, 4> {
 #[test]
 fn every_layer_is_recorded() {
     let swin = config().init::<TrainBackend>(&Default::default());
-    let images = images([13, 20]);
+    let images = images(IMAGE);
     let (uncovered, covered) = uncovered_and_covered(swin, |swin| swin.forward(images.clone()));
 
     let blocks = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)];
@@ -47,7 +49,7 @@ fn every_layer_is_recorded() {
 #[test]
 fn the_output_is_the_same_outside_of_training() {
     let swin = config().init::<TrainBackend>(&Default::default());
-    let images = images([13, 20]);
+    let images = images(IMAGE);
     let logits = swin.forward(images.clone());
 
     assert_eq!(logits.dims(), [2, 5]);
@@ -123,6 +125,43 @@ fn every_second_block_shifts_unless_its_map_is_one_window() {
     assert_eq!(found[10..], [Windows::new([4, 5]); 2]);
 }
 
+/// Maps of 28×38, 14×19, 7×9 and 3×4 by timm's rule, which rounds down; those that are cut are 28×38, 14×19, 7×10 and 4×5.
+/// Breaks when windows are chosen for these: the last would be 4×5, and its table another.
+#[test]
+fn windows_are_chosen_for_a_map_that_is_rounded_down() {
+    let swin = SwinConfig::tiny().with_image_size([112, 152]);
+    let found = windows(swin);
+    let (whole, shifted) = (Windows::new([7, 7]), Windows::shifted([7, 7]));
+    assert_eq!(found[..4], [whole, shifted, whole, shifted]);
+    // Seven rows are one window, and nine columns are more.
+    let shift = [0, 3];
+    assert_eq!(found[4..6], [whole, Windows { shift, ..whole }]);
+    assert_eq!(found[10..], [Windows::new([3, 4]); 2]);
+
+    let square = SwinConfig::tiny().with_image_size([112, 112]);
+    let square = square.init::<TestBackend>(&Default::default());
+    let attention = &square.stages[3].blocks[1].window_attention;
+    assert_eq!(attention.windows, Windows::new([3, 3]));
+    let table = &attention.relative_position_bias.table;
+    assert_eq!(table.lazy_shape().dims(), [25, 24]);
+}
+
+/// A map of 3×3, of which timm's rule leaves 1×1 in the second stage and nothing in the third. Breaks when windows hold nothing
+/// there.
+#[test]
+fn a_window_holds_a_token_however_small_the_image() {
+    let stage = |d_model| SwinStageConfig::new(d_model, 2, 2);
+    let config = SwinConfig::new([8, 16, 32].map(stage).into())
+        .with_image_size([12, 12])
+        .with_num_classes(5);
+    let sizes: Vec<[usize; 2]> = windows(config.clone()).iter().map(|it| it.size).collect();
+    assert_eq!(sizes, [[3, 3], [3, 3], [1, 1], [1, 1], [1, 1], [1, 1]]);
+
+    let swin = config.init::<TestBackend>(&Default::default());
+    let images = Tensor::ones([2, 3, 12, 12], &Default::default());
+    assert_eq!(swin.forward(images).dims(), [2, 5]);
+}
+
 /// Breaks when the rate starts again in each stage.
 #[test]
 fn branches_are_dropped_at_a_rate_that_grows_over_all_stages() {
@@ -174,7 +213,7 @@ fn weights_start_at_the_documented_scale_and_biases_at_zero() {
 #[test]
 fn the_authors_setting_does_not_decay_relative_position_biases() {
     let swin = config().init::<TrainBackend>(&Default::default());
-    let loss = swin.forward(images([13, 20])).sum() * 0.0;
+    let loss = swin.forward(images(IMAGE)).sum() * 0.0;
     let before = swin.clone();
     let grads = GradientsParams::from_grads(loss.backward(), &swin);
     let after = MacConfig::vit_imagenet().init().step(0.5, swin, grads);
@@ -195,6 +234,14 @@ fn the_authors_setting_does_not_decay_relative_position_biases() {
 fn an_image_without_a_patch_is_refused() {
     let config = SwinConfig::tiny().with_image_size([3, 224]);
     config.init::<TestBackend>(&Default::default());
+}
+
+/// Breaks when a size is computed of nothing, which wraps around without debug assertions.
+#[test]
+#[should_panic(expected = "an image must hold a patch, but their sizes are [16, 3] and [4, 4]")]
+fn an_image_without_a_patch_is_refused_by_the_network() {
+    let swin = config().init::<TrainBackend>(&Default::default());
+    swin.forward(images([16, 3]));
 }
 
 #[test]

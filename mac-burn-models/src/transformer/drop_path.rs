@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
 
-/// Stochastic depth (G. Huang et al., arXiv:1603.09382): in training, leaves out a residual branch for a part of the
-/// samples, and scales it by `1 / (1 − rate)` for the others, so that its mean is unchanged.
+/// Stochastic depth (G. Huang et al., [arXiv:1603.09382](https://arxiv.org/abs/1603.09382)): in training, leaves out a residual
+/// branch for a part of the samples, and scales it by `1 / (1 − rate)` for the others, so that its mean is unchanged.
 ///
 /// Outside of training it is the identity.
 #[derive(Module, Clone, Debug)]

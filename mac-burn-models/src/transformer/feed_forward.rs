@@ -6,8 +6,8 @@ use mac_burn::MacLinear;
 
 use super::Gelu;
 
-/// The two linear layers of a transformer's block with a [`Gelu`] between them, applied to each token ("Attention Is All
-/// You Need", arXiv:1706.03762, section 3.3).
+/// The two linear layers of a transformer's block with a [`Gelu`] between them, applied to each token (A. Vaswani et al.,
+/// "Attention Is All You Need", [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), section 3.3).
 ///
 /// From tokens of size d over a hidden size h there are 2dh + h + d parameters, 2dh without biases.
 #[derive(Module, Debug)]

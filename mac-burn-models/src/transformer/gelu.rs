@@ -3,7 +3,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-/// The Gaussian error linear unit (D. Hendrycks and K. Gimpel, arXiv:1606.08415):
+/// The Gaussian error linear unit (D. Hendrycks and K. Gimpel, [arXiv:1606.08415](https://arxiv.org/abs/1606.08415)):
 /// `gelu(x) = x Φ(x) = x/2 · (1 + erf(x/√2))`, as PyTorch's `nn.GELU()`.
 ///
 /// Unlike Burn's, it has the gradient of this very function on every backend: Burn 0.21 leaves the backward pass to the

@@ -31,6 +31,9 @@ impl<B: Backend> WideResNet<B> {
     /// # Shapes
     /// - images: `[batch_size, image_channels, height, width]`, of any height and width
     /// - output: `[batch_size, num_classes]`
+    ///
+    /// # Panics
+    /// If the images have another number of channels than the configuration.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = self.stem.forward(images);
         let x = self.groups.iter().fold(x, |x, group| group.forward(x));

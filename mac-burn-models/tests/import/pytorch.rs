@@ -64,6 +64,32 @@ fn deit_of_a_part_of_a_file() {
     assert_logits("deit", network.forward(images([2, 3, 8, 8])));
 }
 
+/// Under the names of the authors' class, which lists the patch embedding a second time. Breaks when the second one counts as a
+/// tensor of its own, or one of the two is not enough.
+#[test]
+fn deit_of_the_authors_class() {
+    let timm = files::read(&file("deit.safetensors"));
+    let embedding = |name: &String| name.starts_with("patch_embed.");
+    let within: Tensors = timm
+        .iter()
+        .map(|(name, tensor)| (format!("deit.{name}"), tensor.clone()))
+        .collect();
+    let mut twice = within.clone();
+    twice.extend(timm.clone().into_iter().filter(|(name, _)| embedding(name)));
+    assert_eq!(twice.len(), timm.len() + 2);
+    let mut second_alone = twice.clone();
+    second_alone.retain(|name, _| !name.starts_with("deit.patch_embed."));
+
+    let folder = tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("deit.safetensors");
+    for state in [within, twice, second_alone] {
+        files::write(&path, &state);
+        let network = load(networks::deit(), &path, deit::authors_name);
+        let network = network.expect("the file has this network");
+        assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+    }
+}
+
 /// As `safetensors.torch.save_model` leaves it: with `lm_head.weight` and no `transformer.wte.weight`, and with masks.
 /// Breaks when the one is not taken for the other, or masks count as weights.
 #[test]

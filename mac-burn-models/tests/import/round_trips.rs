@@ -156,13 +156,8 @@ fn what_learns_is_the_same_after_the_trip() {
 }
 
 /// Asserts that the file of a network has the names and shapes that a fixture of the test `parity` has from PyTorch,
-/// and `besides`.
-fn assert_like_pytorch(
-    network: impl Module<Single>,
-    name: Name,
-    fixture: &str,
-    besides: Option<&str>,
-) {
+/// and these copies.
+fn assert_like_pytorch(network: impl Module<Single>, name: Name, fixture: &str, copies: &[&str]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(fixture);
@@ -186,8 +181,8 @@ fn assert_like_pytorch(
         .into_iter()
         .map(|(name, tensor)| (name, tensor.shape))
         .collect();
-    if let Some(besides) = besides {
-        assert!(found.remove(besides).is_some(), "{besides} is not there");
+    for copy in copies {
+        assert!(found.remove(*copy).is_some(), "{copy} is not there");
     }
     assert!(!expected.is_empty());
     assert_eq!(found, expected);
@@ -199,27 +194,30 @@ fn files_have_the_names_and_shapes_of_pytorch() {
     let device = Default::default();
 
     let network = LeNetConfig::mac_lenet5().init(&device);
-    assert_like_pytorch(network, lenet::authors_name, "lenet5_c10.json", None);
+    assert_like_pytorch(network, lenet::authors_name, "lenet5_c10.json", &[]);
     let network = DeitConfig::cifar_tiny(100).init(&device);
-    assert_like_pytorch(network, deit::authors_name, "deit_cifar_c100.json", None);
+    let copies = ["patch_embed.proj.weight", "patch_embed.proj.bias"];
+    assert_like_pytorch(network, deit::authors_name, "deit_cifar_c100.json", &copies);
+    let network = DeitConfig::tiny().init(&device);
+    assert_like_pytorch(network, deit::timm_name, "deit_tiny_224.json", &[]);
     let network = SwinConfig::tiny().init(&device);
-    assert_like_pytorch(network, swin::timm_name, "swin_tiny_224.json", None);
+    assert_like_pytorch(network, swin::timm_name, "swin_tiny_224.json", &[]);
     let config = GptConfig::new(65).with_context_size(32).with_d_model(64);
     let network = config.with_n_layers(3).with_n_heads(4).init(&device);
-    let copy = Some("lm_head.weight");
-    assert_like_pytorch(network, gpt::authors_name, "nanogpt_bias.json", copy);
+    let copies = ["lm_head.weight"];
+    assert_like_pytorch(network, gpt::authors_name, "nanogpt_bias.json", &copies);
     let network = ResNetConfig::resnet20(10).init(&device);
-    assert_like_pytorch(network, resnet::authors_name, "resnet20_c10.json", None);
+    assert_like_pytorch(network, resnet::authors_name, "resnet20_c10.json", &[]);
     let network = ResNetConfig::resnet34_cifar(10).init(&device);
-    assert_like_pytorch(network, resnet::authors_name, "resnet34_c10.json", None);
+    assert_like_pytorch(network, resnet::authors_name, "resnet34_c10.json", &[]);
     let network = ResNetConfig::resnet50().init(&device);
-    assert_like_pytorch(network, resnet::timm_name, "resnet50_in1k.json", None);
+    assert_like_pytorch(network, resnet::timm_name, "resnet50_in1k.json", &[]);
     let network = WideResNetConfig::wrn_28_10(10).init(&device);
     let name = wide_resnet::authors_name;
-    assert_like_pytorch(network, name, "wrn_28_10_c10.json", None);
+    assert_like_pytorch(network, name, "wrn_28_10_c10.json", &[]);
     let network = DenseNetConfig::densenet121_cifar(10).init(&device);
     let name = densenet::authors_name;
-    assert_like_pytorch(network, name, "densenet121_c10.json", None);
+    assert_like_pytorch(network, name, "densenet121_c10.json", &[]);
 }
 
 /// Breaks when a linear weight is stored as Burn lays it out, or another weight is turned.
@@ -242,17 +240,32 @@ fn values_are_laid_out_as_pytorch_does() {
     assert_eq!(file["conv2.weight"].values(), values);
 }
 
-/// Breaks when a network whose head is tied is stored with one name only, which nanoGPT's `load_state_dict` refuses.
-#[test]
-fn a_tied_tensor_is_listed_twice() {
+/// Asserts that these tensors of the file of a network, and no others, are there a second time, under these names.
+fn assert_listed_twice<M: Module<Single>>(network: M, name: Name, tied: &[(&str, &str)]) {
     let folder = folder();
     let path = folder.path().join("weights.safetensors");
-    let network = filled(networks::gpt::<Single>(), 1);
-    save(&network, &path, gpt::authors_name).expect("the folder can be written to");
+    let network = filled(network, 1);
+    save(&network, &path, name).expect("the folder can be written to");
 
     let file = files::read(&path);
-    assert_eq!(file["lm_head.weight"], file["transformer.wte.weight"]);
-    assert_eq!(file.len(), parameters(&network).len() + 1);
+    for (original, copy) in tied {
+        assert!(file[*original] == file[*copy], "{copy}");
+    }
+    assert_eq!(file.len(), parameters(&network).len() + tied.len());
+}
+
+/// Breaks when a network with tied tensors is stored with one name only, which PyTorch's `load_state_dict` refuses, or timm's
+/// patch embedding, which is not tied, with two.
+#[test]
+fn a_tied_tensor_is_listed_twice() {
+    let tied = [("transformer.wte.weight", "lm_head.weight")];
+    assert_listed_twice(networks::gpt(), gpt::authors_name, &tied);
+    let tied = [
+        ("deit.patch_embed.proj.weight", "patch_embed.proj.weight"),
+        ("deit.patch_embed.proj.bias", "patch_embed.proj.bias"),
+    ];
+    assert_listed_twice(networks::deit(), deit::authors_name, &tied);
+    assert_listed_twice(networks::deit(), deit::timm_name, &[]);
 }
 
 /// A second name of the file goes on to be the old one. Breaks when the old file is written over, of which a failure would

@@ -154,24 +154,53 @@ fn numbers_of_batches_are_passed_over() {
     assert_eq!(parameters(&loaded), parameters(&network));
 }
 
-/// Breaks when values of an embedding and a head that learned apart are taken for tied ones, or the file's order
-/// decides which of them is.
-#[test]
-fn a_head_that_is_not_tied_is_an_error() {
-    let network = filled(networks::gpt::<Single>(), 1);
-    let (_folder, path) = changed(&network, gpt::authors_name, |tensors| {
-        let head = tensors.get_mut("lm_head.weight").expect("it is exported");
-        head.bytes[5] ^= 1;
+/// Asserts that a file whose copy of a tensor has other values is refused.
+fn assert_tied<M: Module<Single>>(network: M, name: Name, original: &str, copy: &str) {
+    let network = filled(network, 1);
+    let (_folder, path) = changed(&network, name, |tensors| {
+        let copy = tensors.get_mut(copy).expect("it is exported");
+        copy.bytes[5] ^= 1;
     });
 
     let expected = Mismatch {
         untied: vec![Untied {
-            original: "transformer.wte.weight".to_owned(),
-            copy: "lm_head.weight".to_owned(),
+            original: original.to_owned(),
+            copy: copy.to_owned(),
         }],
         ..Default::default()
     };
-    assert_eq!(mismatch(&network, &path, gpt::authors_name), expected);
+    assert_eq!(mismatch(&network, &path, name), expected);
+}
+
+/// Breaks when values of a tensor and its copy that learned apart are taken for tied ones, or the file's order decides which
+/// of them is.
+#[test]
+fn tensors_that_should_be_tied_and_are_not_are_an_error() {
+    let (original, copy) = ("transformer.wte.weight", "lm_head.weight");
+    assert_tied(networks::gpt(), gpt::authors_name, original, copy);
+    for tensor in ["weight", "bias"] {
+        let copy = format!("patch_embed.proj.{tensor}");
+        let original = format!("deit.{copy}");
+        assert_tied(networks::deit(), deit::authors_name, &original, &copy);
+    }
+}
+
+/// Breaks when names of the authors' DeiT are passed over where timm's are asked for.
+#[test]
+fn what_only_the_authors_list_twice_is_unused_under_other_names() {
+    let network = filled(networks::deit::<Single>(), 1);
+    let second = "deit.patch_embed.proj.bias";
+    let (_folder, path) = changed(&network, deit::timm_name, |tensors| {
+        let bias = tensors["patch_embed.proj.bias"].clone();
+        tensors.insert(second.to_owned(), bias);
+    });
+
+    let found = mismatch(&network, &path, deit::timm_name);
+    assert_eq!(found.unused, [second]);
+    assert!(
+        found.missing.is_empty() && found.untied.is_empty(),
+        "{found}"
+    );
 }
 
 /// Breaks when quantized weights are taken for what they stand for.

@@ -15,6 +15,10 @@ use crate::{
 /// The logits of a fixture are stored in single precision: half a unit in the last place of 24 bits, relative.
 const STORED: f64 = 6e-8;
 
+/// A gradient or statistic below this length is 0 but for rounding, and nothing can be said in proportion to it; those of the
+/// fixtures are 2e-3 and more.
+const NEGLIGIBLE: f64 = 1e-12;
+
 /// The precision of a backend, which decides what it is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precision {
@@ -182,19 +186,19 @@ impl Comparison {
 
     fn statistic(&mut self, quantity: Quantity, norm: &str, expected: Extract, found: Extract) {
         for difference in [found.l2 - expected.l2, found.first - expected.first] {
-            let difference = difference / expected.l2;
+            let difference = difference / unit(expected.l2);
             let allowed = self.tolerance.bn_l2_rel;
             self.differences.add(quantity, norm, difference, allowed);
         }
     }
 
     fn gradient(&mut self, expected: &Gradient, found: &Slope) -> Result<(), ParityError> {
-        let (name, l2) = (&expected.name, expected.l2);
+        let (name, unit) = (&expected.name, unit(expected.l2));
         let tolerance = self.tolerance;
-        let norm = (found.l2 - l2) / l2;
+        let norm = (found.l2 - expected.l2) / unit;
         self.differences
             .add(Quantity::GradientNorm, name, norm, tolerance.grad_l2_rel);
-        let projection = (found.dot_with_wave - expected.dot_with_wave) / l2;
+        let projection = (found.dot_with_wave - expected.dot_with_wave) / unit;
         let mut add = |at: String, difference: f64| {
             let allowed = tolerance.grad_element_of_l2;
             self.differences
@@ -203,7 +207,8 @@ impl Comparison {
         add(format!("{name} along its wave"), projection);
         check_length("first elements", expected.first4.len(), found.first4.len())?;
         for (index, (expected, found)) in expected.first4.iter().zip(&found.first4).enumerate() {
-            add(format!("{name}, element {index},"), (found - expected) / l2);
+            let difference = (found - expected) / unit;
+            add(format!("{name}, element {index},"), difference);
         }
 
         Ok(())
@@ -219,4 +224,47 @@ fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(),
             found,
         }),
     }
+}
+
+/// What differences of a vector of this length are divided by.
+fn unit(l2: f64) -> f64 {
+    match l2 < NEGLIGIBLE {
+        true => 1.0,
+        false => l2,
+    }
+}
+
+/// Breaks when a gradient that is 0 cannot be right, or anything passes for it.
+#[test]
+fn a_gradient_of_zero_is_compared_as_it_is() {
+    let largest = |found: f64| {
+        let tolerance = Tolerance {
+            logits_abs: 0.0,
+            loss_abs: 0.0,
+            grad_l2_rel: 1e-9,
+            grad_element_of_l2: 1e-9,
+            bn_l2_rel: 0.0,
+        };
+        let mut comparison = Comparison {
+            precision: Precision::Double,
+            tolerance,
+            differences: Differences::default(),
+        };
+        let name = "attn.qkv.bias".to_owned();
+        let expected = Gradient {
+            name: name.clone(),
+            l2: 0.0,
+            dot_with_wave: 0.0,
+            first4: vec![0.0; 4],
+        };
+        let found = Slope::of(name, &[found; 4]);
+        let compared = comparison.gradient(&expected, &found);
+        compared.expect("both have four elements");
+        let largest = comparison.differences.largest();
+        largest.expect("numbers are compared").ratio()
+    };
+
+    assert_eq!(largest(0.0), 0.0);
+    assert!(largest(1e-17) < 1.0);
+    assert!(largest(1e-8) > 1.0);
 }

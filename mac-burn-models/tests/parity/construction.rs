@@ -26,9 +26,23 @@ impl Construction {
         }
     }
 
-    /// The file or package, and the callable in it.
+    /// The file or package, and the callable in it. A name of timm's may be followed by that of its weights, as in
+    /// `resnet50.a1_in1k`, which is left out.
     pub(crate) fn source(&self) -> (&str, &str) {
-        self.source.split_once(':').unwrap_or((&self.source, ""))
+        let (source, callable) = self.source.split_once(':').unwrap_or((&self.source, ""));
+        let model = callable.split('.').next().unwrap_or(callable);
+        match source {
+            "timm" => (source, model),
+            _ => (source, callable),
+        }
+    }
+
+    /// Without the arguments that have these values, which are the callable's defaults.
+    pub(crate) fn without_defaults(mut self, defaults: &Value) -> Self {
+        self.arguments
+            .retain(|name, value| defaults.get(name) != Some(value));
+
+        self
     }
 
     /// The arguments as a structure with the callable's defaults, which refuses those that it does not know.
@@ -55,5 +69,22 @@ impl Construction {
             callable: self.source.clone(),
             reason: reason.to_owned(),
         }
+    }
+}
+
+/// Breaks when the name of weights is a part of the model's, or a file is cut at the dot of its name.
+#[test]
+fn the_name_of_weights_is_left_out() {
+    for (source, expected) in [
+        ("timm:resnet50", ("timm", "resnet50")),
+        ("timm:resnet50.a1_in1k", ("timm", "resnet50")),
+        (
+            "models/resnet.py:ResNet18",
+            ("models/resnet.py", "ResNet18"),
+        ),
+        ("model.py:GPT(GPTConfig(..))", ("model.py", "GPT")),
+    ] {
+        let construction = Construction::new(source, Arguments::new());
+        assert_eq!(construction.source(), expected);
     }
 }

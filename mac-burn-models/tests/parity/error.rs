@@ -50,4 +50,6 @@ pub(crate) enum ParityError {
     },
     #[error("the input has {0} dimensions, which the network does not take")]
     Input(usize),
+    #[error("a panic: {0}")]
+    Panic(String),
 }

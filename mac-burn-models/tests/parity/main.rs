@@ -3,7 +3,8 @@
 //! A fixture stores no weights: a formula gives each tensor's values, and the file has what comes out. Each network is
 //! built from the callable and the arguments that its fixture names, and from nothing else. Numbers of parameters, names,
 //! shapes, logits, losses and gradients are compared, in single precision on flex and in double precision on ndarray, at
-//! the tolerances of the file. `MAC_FIXTURES` names a further folder of fixtures; give it as an absolute path:
+//! the tolerances of the file. `MAC_FIXTURES` names a further folder of fixtures, from where the command is run or from the
+//! workspace:
 //!
 //! ```sh
 //! MAC_FIXTURES=/path/to/fixtures cargo test --workspace --test parity
@@ -30,7 +31,7 @@ mod table;
 mod wave;
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -72,8 +73,18 @@ fn the_networks_are_those_of_pytorch() {
     let suite = Suite::run(&fixtures()).expect("the repository has fixtures");
     show(&suite);
 
-    assert!(suite.not_covered.is_empty(), "{:?}", suite.not_covered);
     assert!(suite.counted >= 53, "only {} sizes", suite.counted);
+    assert_all_compared(&suite);
+}
+
+/// Asserts that every network of a folder is covered and is PyTorch's.
+fn assert_all_compared(suite: &Suite) {
+    let none = Vec::<String>::new();
+    assert_eq!(suite.not_covered, none, "no family has these");
+    assert_eq!(
+        suite.not_counted, none,
+        "no family has these, of a list of sizes"
+    );
     assert!(suite.failures().is_empty(), "{:#?}", suite.failures());
 }
 
@@ -83,13 +94,34 @@ fn so_are_the_networks_of_further_fixtures() {
     let Some(folder) = env::var_os("MAC_FIXTURES") else {
         return;
     };
-    let suite = Suite::run(Path::new(&folder));
+    let suite = Suite::run(&found(Path::new(&folder)));
     let suite = suite.unwrap_or_else(|error| panic!("MAC_FIXTURES: {error}"));
     show(&suite);
 
     let found = suite.compared.len() + suite.counted;
     assert!(found > 0, "MAC_FIXTURES has nothing to compare");
-    assert!(suite.failures().is_empty(), "{:#?}", suite.failures());
+    assert_all_compared(&suite);
+}
+
+/// The folder itself, or the one of this path in the workspace: Cargo runs a test in the folder of its package.
+fn found(folder: &Path) -> PathBuf {
+    match folder.exists() {
+        true => folder.to_owned(),
+        false => Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(folder),
+    }
+}
+
+/// Breaks when a path from the workspace is one from the package alone, or an absolute one another.
+#[test]
+fn a_folder_is_found_from_the_workspace() {
+    for folder in [Path::new("mac-burn-models/tests/fixtures"), &fixtures()] {
+        let file = found(folder).join("counts.json");
+        assert!(file.exists(), "{}", file.display());
+    }
+    let missing = fixtures().join("none");
+    assert_eq!(found(&missing), missing);
 }
 
 /// Asserts that each mistake leaves the tolerance of single precision, which is the wider one.
@@ -199,4 +231,37 @@ fn a_folder_without_fixtures_is_an_error() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let error = Suite::run(&source).expect_err("sources are no fixtures");
     assert!(matches!(error, ParityError::NoFixture(_)), "{error}");
+}
+
+/// Breaks when a network that panics ends the comparison with all others, or is passed over.
+#[test]
+fn a_panic_is_a_failure_of_its_network() {
+    let text = fs::read_to_string(fixtures().join("lenet5_c10.json"));
+    let right = text.expect("it is a fixture of the repository");
+    // Of so small an image nothing is left.
+    let wrong = right.replace("\"image_size\": 32", "\"image_size\": 8");
+    assert_ne!(wrong, right);
+    let row = |image_size| {
+        serde_json::json!({
+            "name": "LeNet5", "source": "eigen_analyzer/networks/lenet.py:LeNet5", "args": { "image_size": image_size },
+            "trainable_parameters": 61_706, "parameter_tensors": 10, "float_buffer_elements": 0,
+        })
+    };
+    let counts =
+        serde_json::json!({ "format": "mac-model-parity-counts/1", "rows": [row(8), row(32)] });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (name, text) in [("1", wrong), ("2", right), ("3", counts.to_string())] {
+        let file = folder.path().join(name).with_extension("json");
+        fs::write(file, text).expect("the folder can be written to");
+    }
+
+    let suite = Suite::run(folder.path()).expect("the folder has fixtures");
+    assert_eq!((suite.compared.len(), suite.counted), (2, 1));
+    assert_eq!(suite.failures().len(), 3, "{:#?}", suite.failures());
+    for failure in suite.failures() {
+        assert!(
+            failure.contains("a panic: LeNet halves the image"),
+            "{failure}"
+        );
+    }
 }

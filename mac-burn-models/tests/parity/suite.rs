@@ -1,6 +1,8 @@
 //! Every fixture of a folder, on every backend.
 
 use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     time::{Duration, Instant},
 };
@@ -105,7 +107,7 @@ impl Suite {
     fn compare(&mut self, fixture: &Fixture) {
         for (backend, compare) in BACKENDS {
             let start = Instant::now();
-            match compare(fixture) {
+            match caught(|| compare(fixture)) {
                 Ok(Some(differences)) => self.compared.push(Compared {
                     fixture: fixture.name.clone(),
                     backend,
@@ -123,11 +125,26 @@ impl Suite {
 
     fn count(&mut self, counts: &Counts) {
         for row in &counts.rows {
-            match row.check::<Single>() {
+            match caught(|| row.check::<Single>()) {
                 Ok(true) => self.counted += 1,
                 Ok(false) => self.not_counted.push(row.label()),
                 Err(error) => self.failed.push((row.label(), error.to_string())),
             }
         }
     }
+}
+
+/// The work's result; a panic in it is an error, which ends the comparison with one fixture and not with all.
+fn caught<T>(work: impl FnOnce() -> Result<T, ParityError>) -> Result<T, ParityError> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+
+    result.unwrap_or_else(|panic| Err(ParityError::Panic(text(panic.as_ref()))))
+}
+
+/// What a panic says.
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+
+    text.unwrap_or_else(|| "it says nothing".to_owned())
 }

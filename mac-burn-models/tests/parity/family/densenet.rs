@@ -138,9 +138,9 @@ fn authors_model(callable: &str, classes: usize) -> Option<DenseNetConfig> {
     Some(constructor(classes))
 }
 
-/// The networks of timm and of torchvision; a name of timm may be followed by that of its weights.
+/// The networks of timm and of torchvision.
 fn package_model(name: &str) -> Option<DenseNetConfig> {
-    Some(match name.split('.').next().unwrap_or(name) {
+    Some(match name {
         "densenet121" => DenseNetConfig::densenet121(),
         "densenet169" => DenseNetConfig::densenet169(),
         "densenet201" => DenseNetConfig::densenet201(),

@@ -26,12 +26,25 @@ struct Arguments {
     pool_fn: Pooling,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The authors' names of functions of one value; the others of their list halve an axis or need one to be chosen.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Activation {
     Relu,
     Tanh,
     Sigmoid,
+    Identity,
+    Relu6,
+    LeakyRelu,
+    Gelu,
+    #[serde(alias = "swish")]
+    Silu,
+    #[serde(alias = "celu")]
+    Elu,
+    Selu,
+    Softplus,
+    SoftSign,
+    LogSigmoid,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,13 +94,63 @@ fn configuration(construction: &Construction) -> Result<LeNetConfig, ParityError
         .with_image_size([arguments.image_size; 2])
         .with_image_channels(arguments.in_channels)
         .with_num_classes(arguments.num_classes)
-        .with_activation(match arguments.act_fn {
-            Activation::Relu => LeNetActivation::Relu,
-            Activation::Tanh => LeNetActivation::Tanh,
-            Activation::Sigmoid => LeNetActivation::Sigmoid,
-        })
+        .with_activation(arguments.act_fn.function())
         .with_pooling(match arguments.pool_fn {
             Pooling::Max => LeNetPooling::Max,
             Pooling::Avg => LeNetPooling::Average,
         }))
+}
+
+impl Activation {
+    fn function(self) -> LeNetActivation {
+        match self {
+            Self::Relu => LeNetActivation::Relu,
+            Self::Tanh => LeNetActivation::Tanh,
+            Self::Sigmoid => LeNetActivation::Sigmoid,
+            Self::Identity => LeNetActivation::Identity,
+            Self::Relu6 => LeNetActivation::Relu6,
+            Self::LeakyRelu => LeNetActivation::LeakyRelu,
+            Self::Gelu => LeNetActivation::Gelu,
+            Self::Silu => LeNetActivation::Silu,
+            Self::Elu => LeNetActivation::Elu,
+            Self::Selu => LeNetActivation::Selu,
+            Self::Softplus => LeNetActivation::Softplus,
+            Self::SoftSign => LeNetActivation::Softsign,
+            Self::LogSigmoid => LeNetActivation::LogSigmoid,
+        }
+    }
+}
+
+/// Breaks when a name of the authors' list is another function's, or one that needs a choice is taken.
+#[test]
+fn functions_have_the_names_of_the_authors() {
+    let activation = |name: &str| {
+        let arguments = serde_json::json!({ "act_fn": name });
+        let arguments = serde_json::from_value(arguments).expect("arguments are an object");
+        let source = "eigen_analyzer/networks/lenet.py:LeNet5";
+        let config = configuration(&Construction::new(source, arguments)).ok()?;
+        Some(config.activation)
+    };
+    for (name, expected) in [
+        ("identity", LeNetActivation::Identity),
+        ("tanh", LeNetActivation::Tanh),
+        ("celu", LeNetActivation::Elu),
+        ("elu", LeNetActivation::Elu),
+        ("gelu", LeNetActivation::Gelu),
+        ("leaky_relu", LeNetActivation::LeakyRelu),
+        ("log_sigmoid", LeNetActivation::LogSigmoid),
+        ("relu", LeNetActivation::Relu),
+        ("relu6", LeNetActivation::Relu6),
+        ("selu", LeNetActivation::Selu),
+        ("sigmoid", LeNetActivation::Sigmoid),
+        ("silu", LeNetActivation::Silu),
+        ("swish", LeNetActivation::Silu),
+        ("soft_sign", LeNetActivation::Softsign),
+        ("softplus", LeNetActivation::Softplus),
+    ] {
+        assert_eq!(activation(name), Some(expected), "{name}");
+    }
+    for refused in ["glu", "log_softmax"] {
+        assert_eq!(activation(refused), None);
+    }
 }

@@ -161,9 +161,8 @@ fn authors_model(file: &str, callable: &str, classes: usize) -> Option<ResNetCon
     Some(constructor(classes))
 }
 
-/// The networks of timm and of torchvision; a name of timm may be followed by that of its weights, as `resnet50.a1_in1k`.
+/// The networks of timm and of torchvision.
 fn package_model(name: &str) -> Option<ResNetConfig> {
-    let name = name.split('.').next().unwrap_or(name);
     let bottlenecks = |blocks: [usize; 4]| ResNetConfig::new(blocks.into(), BlockKind::Bottleneck);
 
     Some(match name {

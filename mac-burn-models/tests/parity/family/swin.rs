@@ -95,6 +95,9 @@ fn timm_model(name: &str) -> Option<SwinConfig> {
     if name == "SwinTransformer" {
         return Some(SwinConfig::tiny());
     }
+    if let Some(searched) = name.strip_prefix("swin_s3_") {
+        return searched_model(searched);
+    }
     let parts: Vec<&str> = name.split('_').collect();
     let &["swin", size, patch, window, image] = parts.as_slice() else {
         return None;
@@ -116,6 +119,24 @@ fn timm_model(name: &str) -> Option<SwinConfig> {
             .with_window_size([window; 2])
             .with_image_size([image; 2]),
     )
+}
+
+/// The networks whose windows were searched for, each stage's of its own size.
+fn searched_model(name: &str) -> Option<SwinConfig> {
+    let (mut config, windows) = match name {
+        "tiny_224" => (SwinConfig::tiny(), [7, 7, 14, 7]),
+        "small_224" => (SwinConfig::small(), [14, 14, 14, 7]),
+        "base_224" => (SwinConfig::small(), [7, 7, 14, 7]),
+        _ => return None,
+    };
+    for (stage, window) in config.stages.iter_mut().zip(windows) {
+        stage.window_size = [window; 2];
+    }
+    if name == "base_224" {
+        config.stages[2].n_layers = 30;
+    }
+
+    Some(config)
 }
 
 /// The configuration with a construction's arguments in place of the defaults.
@@ -176,6 +197,7 @@ impl Arguments {
             return Err(construction.unsupported("has arguments for another number of stages"));
         }
         let stage = |index: usize| {
+            let default = defaults.get(index).unwrap_or(&defaults[0]);
             let (d_model, n_heads) = (d_model << index, heads[index]);
             let d_head = self.head_dim.as_ref().map(|size| size.at(index));
             let window_size = self.window_size.as_ref().map(|size| size.at(index).pair());
@@ -183,8 +205,8 @@ impl Arguments {
             SwinStageConfig::new(d_model, depths[index], n_heads)
                 // timm rounds down.
                 .with_d_head(d_head.or(d_model.checked_div(n_heads)))
-                .with_window_size(window_size.unwrap_or(defaults[0].window_size))
-                .with_mlp_ratio(mlp_ratio.unwrap_or(defaults[0].mlp_ratio))
+                .with_window_size(window_size.unwrap_or(default.window_size))
+                .with_mlp_ratio(mlp_ratio.unwrap_or(default.mlp_ratio))
         };
 
         Ok((0..count).map(stage).collect())
@@ -256,4 +278,23 @@ fn arguments_are_read_as_timm_does() {
     ] {
         assert!(configuration(refused.clone()).is_err(), "{refused}");
     }
+}
+
+/// Breaks when a name has the depths or windows of another, or keeps the name of its weights.
+#[test]
+fn names_are_those_of_timm() {
+    let of = |source: &str| {
+        let construction = Construction::new(source, Default::default());
+        let config = configured(timm_model(construction.source().1)?, &construction).ok()?;
+        let depths: Vec<usize> = config.stages.iter().map(|it| it.n_layers).collect();
+        let windows: Vec<usize> = config.stages.iter().map(|it| it.window_size[0]).collect();
+        Some((config.stages[0].d_model, depths, windows))
+    };
+
+    let tiny = of("timm:swin_tiny_patch4_window7_224.ms_in1k");
+    assert_eq!(tiny, Some((96, vec![2, 2, 6, 2], vec![7; 4])));
+    let searched = of("timm:swin_s3_base_224.ms_in1k");
+    assert_eq!(searched, Some((96, vec![2, 2, 30, 2], vec![7, 7, 14, 7])));
+    assert_eq!(of("timm:swin_s3_large_224"), None);
+    assert_eq!(of("timm:swinv2_tiny_window8_256"), None);
 }
