@@ -63,7 +63,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.run.seed,
         &device,
     )?;
-    let prompt = args.prompt(&task.characters)?;
+    // Before the training, which a wrong prompt would be the end of otherwise.
+    let prompt = match args.generate {
+        0 => None,
+        _ => Some(args.prompt(&text, &task.characters)?),
+    };
     let config = args.network(task.characters.count())?;
     let model = config.init::<Training>(&device);
     println!(
@@ -90,13 +94,13 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if let Some(report) = report {
         println!("{report}");
     }
-    if args.generate > 0 {
+    if let Some(prompt) = prompt {
         let writer = Writer {
             model: model.valid(),
             context_size: args.context_size,
             temperature: args.temperature,
         };
-        let written = writer.write(prompt, args.generate, args.run.seed);
+        let written = writer.write(prompt, args.generate, args.run.seed)?;
         println!("{}", task.characters.decode(&written));
     }
     Ok(())
