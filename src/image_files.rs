@@ -1,4 +1,6 @@
 //! The images in a folder, as a list of files: `ROOT/train/CLASS/*` and `ROOT/val/CLASS/*`.
+//!
+//! What has a name that begins with a dot is left out: systems and tools put folders and files like that anywhere.
 
 use std::fs;
 use std::io;
@@ -7,7 +9,12 @@ use std::path::{Path, PathBuf};
 use image::{ImageError, ImageReader, RgbImage};
 use thiserror::Error;
 
+use crate::fingerprint::fingerprint;
+
 const EXTENSIONS: [&str; 4] = ["bmp", "jpeg", "jpg", "png"];
+
+/// Classes that a remark names; the others it counts.
+const NAMED: usize = 5;
 
 /// The files of a folder of images, and the names of their classes.
 #[derive(Clone, Debug)]
@@ -52,6 +59,14 @@ pub enum FolderError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A class has nothing to train on.
+    #[error(
+        "{folder} has no image: a class in train needs one or more files ending in bmp, jpeg, jpg or png"
+    )]
+    EmptyClass {
+        /// The folder of the class.
+        folder: PathBuf,
+    },
     /// A class is to be validated that is not trained.
     #[error("{folder} has the class `{class}`, which train does not have")]
     UnknownClass {
@@ -73,15 +88,43 @@ pub enum FolderError {
 /// Lists the images of a folder without reading any.
 ///
 /// # Errors
-/// If a folder cannot be read, or a side of the split is empty or has classes of its own.
+/// If a folder cannot be read, a side of the split is empty, a class has nothing to train on, or only `val` has it.
 pub fn list(root: &Path) -> Result<ImageFiles, FolderError> {
     let [train, valid] = ["train", "val"].map(|side| root.join(side));
     let classes = names(&train)?;
+    let files = side(&train, &classes)?;
+    if let Some(class) = without_images(&classes, &files).first() {
+        return Err(FolderError::EmptyClass {
+            folder: train.join(class),
+        });
+    }
     Ok(ImageFiles {
-        train: side(&train, &classes)?,
+        train: files,
         valid: side(&valid, &classes)?,
         classes,
     })
+}
+
+impl ImageFiles {
+    /// A remark on the classes that are trained and have no image to validate with; none if there is no such class.
+    pub fn remark(&self) -> Option<String> {
+        let classes = without_images(&self.classes, &self.valid);
+        let named = classes.len().min(NAMED);
+        let names = classes[..named].join(", ");
+        let more = match classes.len() - named {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        (named > 0).then(|| format!("val has no image of these classes of train: {names}{more}"))
+    }
+
+    /// A number by which this list is told from one of other files; those of another `root` with the same names are the same.
+    pub fn fingerprint(&self, root: &Path) -> u64 {
+        let files = self.train.iter().chain(&self.valid);
+        let names = files.map(|file| file.path.strip_prefix(root).unwrap_or(&file.path));
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        fingerprint(&names.join("\n"))
+    }
 }
 
 impl ImageFile {
@@ -128,6 +171,17 @@ fn side(folder: &Path, classes: &[String]) -> Result<Vec<ImageFile>, FolderError
     Ok(files)
 }
 
+/// The classes of which there is no file.
+fn without_images<'a>(classes: &'a [String], files: &[ImageFile]) -> Vec<&'a str> {
+    let mut found = vec![false; classes.len()];
+    for file in files {
+        found[file.label] = true;
+    }
+    let classes = classes.iter().zip(found);
+    let classes = classes.filter(|(_, found)| !found);
+    classes.map(|(class, _)| class.as_str()).collect()
+}
+
 /// The folders in a folder.
 fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
     let folders = entries(folder)?.into_iter().filter(|path| path.is_dir());
@@ -136,6 +190,7 @@ fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
         .collect())
 }
 
+/// What is in a folder and not hidden, in order.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let failed = |error| FolderError::Folder {
         folder: folder.to_path_buf(),
@@ -144,8 +199,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let entries = fs::read_dir(folder).map_err(failed)?;
     let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
     let mut paths = paths.map_err(failed)?;
+    paths.retain(|path| !is_hidden(path));
     paths.sort();
     Ok(paths)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 fn is_image(file: &Path) -> bool {
@@ -156,7 +217,7 @@ fn is_image(file: &Path) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb};
+    use image::{GrayImage, ImageFormat, Luma, Rgb};
 
     /// A folder with a red and a blue image on each side, 5 wide and 3 high.
     pub(crate) fn folder() -> tempfile::TempDir {
@@ -207,6 +268,73 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_gray_image_has_three_equal_channels() {
+        let root = folder();
+        let path = root.path().join("val/red/2.png");
+        let mut image = GrayImage::from_pixel(4, 3, Luma([7]));
+        image.put_pixel(3, 1, Luma([200]));
+        image.save(&path).expect("it can be written");
+
+        let files = list(root.path()).expect("the folder is right");
+        let image = files.valid[2].decode().expect("it is an image");
+        assert_eq!(image.dimensions(), (4, 3));
+        assert_eq!((image[(3, 1)], image[(0, 0)]), (Rgb([200; 3]), Rgb([7; 3])));
+    }
+
+    /// As macOS, editors and notebooks leave them.
+    #[test]
+    fn hidden_files_and_folders_are_left_out() {
+        let root = folder();
+        let expected = list(root.path()).expect("the folder is right");
+        for side in ["train", "val"] {
+            let side = root.path().join(side);
+            fs::create_dir(side.join(".checkpoints")).expect("it can be made");
+            fs::copy(side.join("red/1.png"), side.join(".checkpoints/1.png"))
+                .expect("it can be copied");
+            fs::write(side.join("red/._1.png"), "attributes").expect("it can be written");
+        }
+        let files = list(root.path()).expect("what is hidden is nothing wrong");
+        assert_eq!(files.classes, expected.classes);
+        assert_eq!(files.train, expected.train);
+        assert_eq!(files.valid, expected.valid);
+    }
+
+    #[test]
+    fn classes_that_are_not_validated_are_named() {
+        let root = folder();
+        let remark = || list(root.path()).expect("the folder is right").remark();
+        assert_eq!(remark(), None);
+
+        fs::remove_file(root.path().join("val/red/1.png")).expect("it is there");
+        let answer = "val has no image of these classes of train: red";
+        assert_eq!(remark().as_deref(), Some(answer));
+
+        for class in 0..7 {
+            let folder = root.path().join(format!("train/a{class}"));
+            fs::create_dir(&folder).expect("it can be made");
+            fs::copy(root.path().join("train/red/1.png"), folder.join("1.png"))
+                .expect("it can be copied");
+        }
+        let answer = "val has no image of these classes of train: a0, a1, a2, a3, a4 and 3 more";
+        assert_eq!(remark().as_deref(), Some(answer));
+    }
+
+    /// A file more and a file less leave the numbers of images as they are.
+    #[test]
+    fn a_list_of_other_files_has_another_fingerprint() {
+        let (root, other) = (folder(), folder());
+        let fingerprint = |root: &Path| {
+            let files = list(root).expect("the folder is right");
+            files.fingerprint(root)
+        };
+        assert_eq!(fingerprint(root.path()), fingerprint(other.path()));
+
+        let red = other.path().join("train/red");
+        fs::rename(red.join("1.png"), red.join("2.png")).expect("it is there");
+        assert_ne!(fingerprint(root.path()), fingerprint(other.path()));
+    }
+
+    #[test]
     fn a_file_that_is_no_image_is_named() {
         let root = folder();
         let path = root.path().join("val/red/2.png");
@@ -227,7 +355,11 @@ pub(crate) mod tests {
 
         fs::create_dir(root.path().join("val/green")).expect("it can be made");
         assert!(said(root.path()).contains("has the class `green`"));
-        fs::remove_dir(root.path().join("val/green")).expect("it is there");
+        fs::create_dir(root.path().join("train/green")).expect("it can be made");
+        assert!(said(root.path()).contains("train/green has no image: a class in train needs one"));
+        for side in ["train", "val"] {
+            fs::remove_dir(root.path().join(side).join("green")).expect("it is there");
+        }
 
         for class in ["red", "blue"] {
             fs::remove_file(root.path().join("val").join(class).join("1.png"))

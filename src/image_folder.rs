@@ -29,12 +29,16 @@ pub struct ImageFolder {
     pub data: ImageData<InMemDataset<FolderItem>, FolderBatcher>,
     /// The names of the folders in `train`, in order.
     pub classes: Vec<String>,
+    /// What is to be said of the folder, see [`remark`](image_files::ImageFiles::remark).
+    pub remark: Option<String>,
+    /// By which a changed folder is known, see [`fingerprint`](image_files::ImageFiles::fingerprint).
+    pub fingerprint: u64,
 }
 
 /// Loads all images of a folder, each resized to `size × size`.
 ///
 /// # Errors
-/// If a folder or an image cannot be read, or a side of the split is empty or has classes of its own.
+/// If an image cannot be read, or those of [`image_files::list`].
 pub fn load(root: &Path, size: usize) -> Result<ImageFolder, FolderError> {
     let files = image_files::list(root)?;
     Ok(ImageFolder {
@@ -43,6 +47,8 @@ pub fn load(root: &Path, size: usize) -> Result<ImageFolder, FolderError> {
             valid: side(&files.valid, size)?,
             batcher: FolderBatcher { size },
         },
+        remark: files.remark(),
+        fingerprint: files.fingerprint(root),
         classes: files.classes,
     })
 }

@@ -15,6 +15,7 @@ mod averaging_optimizer;
 mod checkpoints;
 mod classifier;
 mod course;
+mod differences;
 mod epoch_batcher;
 mod epoch_loader;
 mod loaders;

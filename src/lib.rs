@@ -9,6 +9,7 @@ pub mod cifar;
 pub mod command_line;
 pub mod digits;
 pub mod exit;
+pub mod fingerprint;
 pub mod image_batch;
 pub mod image_data;
 pub mod image_files;

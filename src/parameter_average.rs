@@ -10,7 +10,8 @@ use burn::tensor::{Tensor, TensorPrimitive};
 /// alike: `ema ← decay · ema + (1 − decay) · θ`.
 ///
 /// It often classifies better than the module itself while the learning rate is large. The first average is the module
-/// as it is then. Nothing is read from the device.
+/// as it is then, and so are the first few updates if [`with_copies`](Self::with_copies) says so: an average that began
+/// with the initial values would have a share of them for a long time. Nothing is read from the device.
 ///
 /// ```
 /// use burn::module::Module;
@@ -27,13 +28,28 @@ use burn::tensor::{Tensor, TensorPrimitive};
 pub struct ParameterAverage<M> {
     module: M,
     decay: f64,
+    copies: usize,
 }
 
 impl<M> ParameterAverage<M> {
     /// Starts with `module`, which must share no running statistics with the one that is averaged: that of an
     /// [`AutodiffModule`](burn::module::AutodiffModule)'s `valid()` does not. `decay` is in [0, 1].
     pub fn new(module: M, decay: f64) -> Self {
-        Self { module, decay }
+        Self {
+            module,
+            decay,
+            copies: 0,
+        }
+    }
+
+    /// Copies the module in as many updates, and averages after them.
+    pub fn with_copies(self, copies: usize) -> Self {
+        Self { copies, ..self }
+    }
+
+    /// The number of updates that are copies and still to come.
+    pub fn copies(&self) -> usize {
+        self.copies
     }
 
     /// The average.
@@ -45,7 +61,7 @@ impl<M> ParameterAverage<M> {
     pub fn map(self, change: impl FnOnce(M) -> M) -> Self {
         Self {
             module: change(self.module),
-            decay: self.decay,
+            ..self
         }
     }
 
@@ -59,9 +75,11 @@ impl<M> ParameterAverage<M> {
     {
         let mut values = Values(HashMap::new());
         current.visit(&mut values);
+        let copies = self.copies > 0;
+        self.copies -= usize::from(copies);
         let mut averaging = Averaging {
             values: values.0,
-            decay: self.decay,
+            decay: (!copies).then_some(self.decay),
         };
         self.module = self.module.clone().map(&mut averaging);
     }
@@ -78,7 +96,8 @@ impl<B: Backend> ModuleVisitor<B> for Values<B> {
 
 struct Averaging<B: Backend> {
     values: HashMap<ParamId, TensorPrimitive<B>>,
-    decay: f64,
+    /// None for a copy.
+    decay: Option<f64>,
 }
 
 impl<B: Backend> ModuleMapper<B> for Averaging<B> {
@@ -88,7 +107,10 @@ impl<B: Backend> ModuleMapper<B> for Averaging<B> {
             panic!("the average has a parameter that the module does not have");
         };
         let value = Tensor::<B, D>::from_primitive(value).to_device(&average.device());
-        let average = average.mul_scalar(self.decay) + value.mul_scalar(1.0 - self.decay);
+        let average = match self.decay {
+            Some(decay) => average.mul_scalar(decay) + value.mul_scalar(1.0 - decay),
+            None => value,
+        };
         Param::from_mapped_value(id, average, mapper)
     }
 }
@@ -149,6 +171,19 @@ mod tests {
             values.iter().all(|value| f64::from(*value) == expected),
             "{values:?} {expected}"
         );
+    }
+
+    /// Breaks when a copy has a share of the average before it, or a copy too many or too few is made.
+    #[test]
+    fn the_first_updates_are_copies() {
+        let norm_of = BatchNormConfig::new(2).init::<Training>(&Default::default());
+        let average = ParameterAverage::new(norm(&norm_of, 1.0).valid(), DECAY);
+        let mut average = average.with_copies(2);
+        for (value, expected, left) in [(5.0, 5.0, 1), (-3.0, -3.0, 0), (1.0, -2.0, 0)] {
+            average.update::<Selected>(&norm(&norm_of, value).valid());
+            assert_eq!(values(average.module()), [expected; 8]);
+            assert_eq!(average.copies(), left);
+        }
     }
 
     #[test]

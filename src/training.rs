@@ -6,9 +6,11 @@
 
 mod any_optimizer;
 mod batches;
+mod diverged;
 mod monitor;
 mod optimizer_args;
 mod optimizer_plan;
+mod progress;
 mod run;
 mod schedule;
 mod session;
@@ -17,9 +19,11 @@ mod task;
 
 pub use any_optimizer::WithOptimizer;
 pub use batches::Batches;
+pub use diverged::Diverged;
 pub use monitor::{Monitor, train};
 pub use optimizer_args::{LearningRates, OptimizerArgs};
 pub use optimizer_plan::OptimizerPlan;
+pub use progress::Progress;
 pub use run::{Run, RunArgs};
 pub use schedule::Schedule;
 pub use session::{Session, SessionError};

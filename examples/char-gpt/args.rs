@@ -1,12 +1,12 @@
 //! The command line of the example.
 
 use std::error::Error;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::Excluded;
 use std::path::PathBuf;
 
 use clap::Parser;
 use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::fingerprint::fingerprint;
 use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::Characters;
@@ -52,14 +52,15 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200)]
     pub(crate) generate: usize,
 
-    /// How freely the next character is chosen, above 0: below 1 the likely ones are preferred
+    /// How freely the next character is chosen, in (0, inf): below 1 the likely ones are preferred, and close to 0 the
+    /// likeliest is taken
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.8,
-          value_parser = number_in((Excluded(0.0), Unbounded)))]
+          value_parser = number_in((Excluded(0.0), Excluded(f64::INFINITY))))]
     pub(crate) temperature: f64,
 
-    /// What the written text begins with
-    #[arg(long, default_value = "\n")]
-    prompt: String,
+    /// What the written text begins with [default: a new line, or the first character of a text without one]
+    #[arg(long)]
+    prompt: Option<String>,
 }
 
 impl ChoosesOptimizer for Args {
@@ -85,23 +86,31 @@ impl Args {
             .with_d_model(self.d_model))
     }
 
-    /// The beginning of the written text.
-    pub(crate) fn prompt(&self, characters: &Characters) -> Result<Vec<i64>, Box<dyn Error>> {
-        characters
-            .encode(&self.prompt)
-            .filter(|prompt| !prompt.is_empty())
-            .ok_or_else(|| {
-                format!("--prompt {:?} must have one or more characters, all of which occur in the text", self.prompt).into()
-            })
+    /// The beginning of what is written by a network that has learnt the characters of `text`.
+    ///
+    /// # Errors
+    /// If it is empty, or has a character that does not occur in the text.
+    pub(crate) fn prompt(
+        &self,
+        text: &str,
+        characters: &Characters,
+    ) -> Result<Vec<i64>, Box<dyn Error>> {
+        let usual = || match text.contains('\n') {
+            true => "\n".to_string(),
+            false => text.chars().take(1).collect(),
+        };
+        let prompt = self.prompt.clone().unwrap_or_else(usual);
+        let encoded = characters.encode(&prompt);
+        encoded.filter(|encoded| !encoded.is_empty()).ok_or_else(|| {
+            format!("--prompt {prompt:?} must have one or more characters, all of which occur in the text").into()
+        })
     }
 
     /// What a run that continues must have in common with this one.
     pub(crate) fn lines(&self, text: &str) -> String {
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
         format!(
             "text {:016x}\n--context-size {}\n--d-model {}\n--heads {}\n--layers {}",
-            hasher.finish(),
+            fingerprint(text),
             self.context_size,
             self.d_model,
             self.heads,
@@ -109,3 +118,6 @@ impl Args {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

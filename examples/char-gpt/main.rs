@@ -8,13 +8,15 @@
 //! ```
 //!
 //! With MAC, the layers of the blocks are preconditioned, and AdamW takes the embeddings and norms. A checkpoint is
-//! stored as training goes on; `--resume` with otherwise the same options continues from it.
+//! stored as training goes on; `--resume` with otherwise the same options continues from it. Losses are printed in nats a
+//! character, that of validation in bits too.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod args;
 mod writer;
 
 use std::error::Error;
+use std::f64::consts::LN_2;
 use std::fs;
 use std::process::ExitCode;
 
@@ -26,7 +28,7 @@ use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::{HAMLET, TextModel};
-use mac_burn_examples::training::{LearningRates, Monitor, Run};
+use mac_burn_examples::training::{LearningRates, Progress, Run};
 
 use args::Args;
 use writer::Writer;
@@ -61,7 +63,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.run.seed,
         &device,
     )?;
-    let prompt = args.prompt(&task.characters)?;
+    // Before the training, which a wrong prompt would be the end of otherwise.
+    let prompt = match args.generate {
+        0 => None,
+        _ => Some(args.prompt(&text, &task.characters)?),
+    };
     let config = args.network(task.characters.count())?;
     let model = config.init::<Training>(&device);
     println!(
@@ -73,7 +79,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.run.seed
     );
     println!("checkpoints: {}", args.artifacts.display());
-    println!("  step     train  validation   bits a character      time");
+    println!("  step  train nats  val nats  val bits/char      time");
 
     let run = Run {
         task: &task,
@@ -82,31 +88,32 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         rates: RATES,
         options: args.lines(&text),
         artifacts: args.artifacts.clone(),
-        tell: |monitor| println!("{}", line(monitor)),
+        tell: |progress| println!("{}", line(progress)),
     };
     let (model, report) = run.train::<Training>(model)?;
     if let Some(report) = report {
         println!("{report}");
     }
-    if args.generate > 0 {
+    if let Some(prompt) = prompt {
         let writer = Writer {
             model: model.valid(),
             context_size: args.context_size,
             temperature: args.temperature,
         };
-        let written = writer.write(prompt, args.generate, args.run.seed);
+        let written = writer.write(prompt, args.generate, args.run.seed)?;
         println!("{}", task.characters.decode(&written));
     }
     Ok(())
 }
 
-fn line(monitor: Monitor) -> String {
+fn line(progress: Progress) -> String {
+    let train = progress.train_loss.map(|loss| format!("{loss:.4}"));
     format!(
-        "{:>6}  {:>8.4}  {:>10.4}  {:>17.4}  {:>6.1} s",
-        monitor.step,
-        monitor.train_loss,
-        monitor.validation_loss,
-        monitor.validation_loss / std::f64::consts::LN_2,
-        monitor.seconds
+        "{:>6}  {:>10}  {:>8.4}  {:>13.4}  {:>6.1} s",
+        progress.step,
+        train.unwrap_or_default(),
+        progress.validation_loss,
+        progress.validation_loss / LN_2,
+        progress.seconds
     )
 }

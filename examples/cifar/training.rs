@@ -17,7 +17,7 @@ use crate::optimizer_config::OptimizerConfig;
 use crate::run_config::RunConfig;
 use mac_burn_examples::networks::Network;
 
-type Model = Classifier<Training, Network<Training>>;
+pub(crate) type Model = Classifier<Training, Network<Training>>;
 
 /// Trains as the command line says; metrics go to `renderer`, or to burn-train's dashboard.
 ///
@@ -40,7 +40,7 @@ where
 
     let config = args.config(train_images);
     let run = begin(args, &config, images)?;
-    let model = Classifier::new(config.network.init::<Training>(&device));
+    let model = model(args, &config);
     describe_run(args, &run, &model);
     train(&run, &config, model, renderer)
 }
@@ -58,6 +58,12 @@ fn begin(args: &Args, config: &RunConfig, images: Images) -> Result<Run<Training
         artifacts: args.artifacts.clone(),
         resume: args.resume,
     })
+}
+
+/// The network, with recorders only where MAC takes what they record.
+pub(crate) fn model(args: &Args, config: &RunConfig) -> Model {
+    let network = config.network.init::<Training>(&Default::default());
+    Classifier::new(args.optimizer.prepare(network))
 }
 
 fn describe_run(args: &Args, run: &Run<Training>, model: &Model) {

@@ -55,6 +55,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.seed
     );
 
+    let model = args.optimizer.prepare(model);
     match args.optimizer {
         OptimizerChoice::Mac => {
             let mut optimizer = args.mac_config().try_init()?;

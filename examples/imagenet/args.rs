@@ -11,7 +11,7 @@ use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::OptimizerPlan;
 
 use crate::model_choice::ModelChoice;
-use crate::recipe::Recipe;
+use crate::recipe::{self, Recipe};
 use crate::run_config::RunConfig;
 
 /// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper.
@@ -61,8 +61,8 @@ pub(crate) struct Args {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     weight_decay: Option<f64>,
 
-    /// Decay of an average of the parameters over the steps, in [0, 1), which is validated and stored at the end; 0 keeps
-    /// none [default: 0.9998 for ResNets, 0 for transformers]
+    /// Decay of an average of the parameters in each step, in [0, 1), which is validated and stored at the end; 0 keeps none.
+    /// Until the warm-up is over it is a copy [default: 1 - 25.6 / steps of the run for ResNets, 0 for transformers]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
     ema_decay: Option<f64>,
 
@@ -158,6 +158,14 @@ impl Args {
             OptimizerChoice::Mac | OptimizerChoice::Sgd => recipe.mac.weight_decay,
             OptimizerChoice::Adamw => 0.05,
         });
+        let course = Course::new()
+            .with_lr(lr)
+            .with_epochs(self.epochs)
+            .with_steps(self.steps)
+            .with_batch_size(self.batch_size)
+            .with_seed(self.seed);
+        let steps = course.number_of_steps(train_images);
+        let usual_decay = recipe.average.then(|| recipe::ema_decay(steps));
         Ok(RunConfig {
             classes,
             train_images,
@@ -168,13 +176,12 @@ impl Args {
                 .with_second_lr(self.mac.second_lr)
                 .with_input_covariance(!self.mac.no_input_covariance),
             recipe,
+            ema_decay: match self.ema_decay {
+                None => usual_decay,
+                given => given.filter(|decay| *decay > 0.0),
+            },
             warmup_epochs: self.warmup_epochs,
-            course: Course::new()
-                .with_lr(lr)
-                .with_epochs(self.epochs)
-                .with_steps(self.steps)
-                .with_batch_size(self.batch_size)
-                .with_seed(self.seed),
+            course,
         })
     }
 
@@ -203,101 +210,10 @@ impl Args {
             mixup: images.mixup.unwrap_or(paper.mixup),
             cutmix: images.cutmix.unwrap_or(paper.cutmix),
             label_smoothing: images.label_smoothing.unwrap_or(paper.label_smoothing),
-            ema_decay: self.ema_decay.unwrap_or(paper.ema_decay),
+            average: paper.average,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mac_burn::WeightDecayForm;
-
-    fn read(options: &str) -> Result<Args, String> {
-        let line = ["imagenet", "ROOT"].into_iter();
-        Args::try_read(line.chain(options.split_whitespace())).map_err(|error| error.to_string())
-    }
-
-    fn config(options: &str) -> Result<RunConfig, String> {
-        read(options)?.config(1_281_167, 1000)
-    }
-
-    #[test]
-    fn the_defaults_are_the_authors() {
-        let resnet = config("").expect("the options are right");
-        let (mac, recipe) = (&resnet.optimizer.mac, &resnet.recipe);
-        assert_eq!(
-            (mac.damping, mac.stat_decay, mac.momentum),
-            (1.0, 0.95, 0.9)
-        );
-        assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 50, 2e-5));
-        assert_eq!(mac.weight_decay_form, WeightDecayForm::Decoupled);
-        assert_eq!((recipe.train_size, recipe.valid_size), (176, 224));
-        assert_eq!(
-            (recipe.mixup, recipe.cutmix, recipe.label_smoothing),
-            (0.2, 1.0, 0.1)
-        );
-        assert_eq!(resnet.ema_decay(), Some(0.9998));
-        let schedule = resnet.schedule();
-        assert_eq!((schedule.lr, schedule.warmup), (0.5, 5 * 1252));
-        assert_eq!(schedule.steps, 100 * 1252);
-
-        for model in ["deit-small", "swin-tiny"] {
-            let vit = config(&format!("--model {model}")).expect("the options are right");
-            let mac = &vit.optimizer.mac;
-            assert_eq!((mac.damping, mac.stat_decay), (3.0, 0.99));
-            assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 5, 1e-4));
-            assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
-            assert_eq!((vit.recipe.train_size, vit.ema_decay()), (224, None));
-            assert_eq!(vit.optimizer.second_lr, 0.0);
-        }
-    }
-
-    #[test]
-    fn options_replace_the_settings_of_the_paper() {
-        let config = config(
-            "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --second-lr 0.1 --steps 6 --ema-decay 0.5",
-        );
-        let config = config.expect("the options are right");
-        assert_eq!(
-            (config.recipe.train_size, config.recipe.valid_size),
-            (32, 32)
-        );
-        assert_eq!(
-            (config.optimizer.mac.damping, config.optimizer.second_lr),
-            (0.5, 0.1)
-        );
-        assert_eq!((config.recipe.mixup, config.recipe.cutmix), (0.0, 1.0));
-        assert_eq!((config.schedule().steps, config.schedule().warmup), (6, 3));
-        assert_eq!(config.ema_decay(), Some(0.5));
-    }
-
-    #[test]
-    fn a_wrong_option_is_answered_with_what_is_allowed() {
-        for (options, answer) in [
-            (
-                "--model vgg",
-                "resnet18, resnet50, deit-tiny, deit-small, swin-tiny",
-            ),
-            (
-                "--model deit-tiny --image-size 40",
-                "must be a multiple of 16",
-            ),
-            ("--image-size 0", "0 is not in 1.."),
-            ("--mixup -1", "must be a number in [0, inf)"),
-            ("--label-smoothing 2", "must be a number in [0, 1]"),
-            ("--ema-decay 1", "must be a number in [0, 1)"),
-            ("--lr 0", "must be a number in (0, 10]"),
-            ("--damping 0", "must be a number in (0, inf]"),
-            ("--steps 1 --epochs 1", "cannot be used with"),
-            (
-                "--optimizer sgd --damping 1",
-                "--damping is an option of MAC",
-            ),
-            ("--resume 0", "0 is not in 1.."),
-        ] {
-            let error = config(options).expect_err(options);
-            assert!(error.contains(answer), "{options}: {error}");
-        }
-    }
-}
+mod tests;

@@ -48,7 +48,8 @@ impl<R: MetricsRenderer + 'static> WithOptimizer<Training, Model> for Launch<'_,
     where
         O: Optimizer<Model, Training> + 'static,
     {
-        let optimizer = AveragingOptimizer::new(optimizer, &self.model, self.config.ema_decay());
+        let average = self.config.average(self.model.valid());
+        let optimizer = AveragingOptimizer::new(optimizer, average);
         let model = self.train(optimizer.clone())?;
 
         // The learner does not hand its optimizer back.

@@ -5,6 +5,7 @@
 //! cargo run --release --example imagenet -- ROOT
 //! cargo run --release --example imagenet -- ROOT --model deit-small --batch-size 256
 //! cargo run --release --example imagenet -- ROOT --model swin-tiny --optimizer adamw
+//! cargo run --release --example imagenet -- ROOT --model resnet101 --epochs 200
 //! cargo run --release --example imagenet -- ROOT --model resnet18 --image-size 64 --steps 100
 //! cargo run --release --example imagenet -- --help
 //! ```
@@ -15,7 +16,15 @@
 //! one is kept, in `ema.mpk`.
 //!
 //! What the authors' recipes have and this one has not: automatic augmentation and random erasing, each image several times
-//! in a batch, bicubic resizing for the transformers, and warm-up from more than 0.
+//! in a batch, bicubic resizing for the transformers, warm-up from more than 0, and half precision for the transformers.
+//!
+//! What is done in another way:
+//! - the covariance of the first layer is measured over 8192 images of all classes, theirs over the whole training set;
+//! - the learning rate changes with each step, theirs with each epoch;
+//! - a batch is on one device, so that its batch norms see all 1024 images, theirs the 256 of each of four devices;
+//! - images are mixed with those at the other end of the batch, as in timm; torchvision takes the one beside;
+//! - the average of the parameters moves with each step, torchvision's every 32 steps by as much; its decay depends on the
+//!   number of steps, which on ImageNet is what torchvision has. Both copy the network until the warm-up is over.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod args;

@@ -15,6 +15,8 @@ pub(crate) enum ModelChoice {
     /// ResNet-50, with 25.6 million parameters
     #[default]
     Resnet50,
+    /// ResNet-101, with 44.5 million parameters
+    Resnet101,
     /// DeiT-Ti, a vision transformer with 5.7 million parameters
     DeitTiny,
     /// DeiT-S, with 22.1 million parameters
@@ -27,7 +29,7 @@ impl ModelChoice {
     /// The settings of the paper for its family.
     pub(crate) fn recipe(self) -> Recipe {
         match self {
-            Self::Resnet18 | Self::Resnet50 => Recipe::resnet(),
+            Self::Resnet18 | Self::Resnet50 | Self::Resnet101 => Recipe::resnet(),
             Self::DeitTiny | Self::DeitSmall | Self::SwinTiny => Recipe::transformer(),
         }
     }
@@ -40,7 +42,7 @@ impl ModelChoice {
         let multiple = match self {
             Self::DeitTiny | Self::DeitSmall => DeitConfig::tiny().patch_size,
             Self::SwinTiny => SwinConfig::tiny().patch_size[0],
-            Self::Resnet18 | Self::Resnet50 => 1,
+            Self::Resnet18 | Self::Resnet50 | Self::Resnet101 => 1,
         };
         if !size.is_multiple_of(multiple) {
             return Err(format!(
@@ -55,6 +57,7 @@ impl ModelChoice {
         Ok(match self {
             Self::Resnet18 => resnet(ResNetConfig::resnet18()),
             Self::Resnet50 => resnet(ResNetConfig::resnet50()),
+            Self::Resnet101 => resnet(ResNetConfig::resnet101()),
             Self::DeitTiny => deit(DeitConfig::tiny()),
             Self::DeitSmall => deit(DeitConfig::small()),
             Self::SwinTiny => SwinConfig::tiny()

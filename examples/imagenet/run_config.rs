@@ -5,6 +5,7 @@ use mac_burn_examples::augment::{
     CenterCrop, Mixing, Normalization, RandomResizedCrop, TrainingBatcher, ValidationBatcher,
 };
 use mac_burn_examples::learner::Course;
+use mac_burn_examples::parameter_average::ParameterAverage;
 use mac_burn_examples::training::{OptimizerPlan, Schedule};
 
 use crate::recipe::Recipe;
@@ -19,6 +20,8 @@ pub(crate) struct RunConfig {
     /// The settings of the paper, or what the command line has in their place.
     pub(crate) recipe: Recipe,
     pub(crate) optimizer: OptimizerPlan,
+    /// The decay of the average of the parameters in each step; none keeps none.
+    pub(crate) ema_decay: Option<f64>,
     /// Epochs in which the learning rate rises.
     pub(crate) warmup_epochs: usize,
     pub(crate) course: Course,
@@ -40,9 +43,12 @@ impl RunConfig {
         }
     }
 
-    /// The decay of the average of the parameters, if one is kept.
-    pub(crate) fn ema_decay(&self) -> Option<f64> {
-        Some(self.recipe.ema_decay).filter(|decay| *decay > 0.0)
+    /// The average of the parameters, if one is kept: a copy of the network while the learning rate rises, and of the first
+    /// step after that, as in torchvision's reference code.
+    pub(crate) fn average<M>(&self, start: M) -> Option<ParameterAverage<M>> {
+        let copies = self.schedule().warmup + 1;
+        let average = |decay| ParameterAverage::new(start, decay).with_copies(copies);
+        self.ema_decay.map(average)
     }
 
     /// What makes batches to train on.

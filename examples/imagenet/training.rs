@@ -6,12 +6,11 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
-use mac_burn::{Report, unrecorded};
+use mac_burn::Report;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::image_files;
 use mac_burn_examples::learner::{Artifacts, SoftClassifier};
 use mac_burn_examples::no_device;
-use mac_burn_examples::optimizer_choice::OptimizerChoice;
 
 use crate::args::Args;
 use crate::image_loaders::ImageLoaders;
@@ -39,6 +38,9 @@ where
         files.valid.len(),
         files.classes.len()
     );
+    if let Some(remark) = files.remark() {
+        println!("warning: {remark}");
+    }
     let config = args.config(files.train.len(), files.classes.len())?;
     let artifacts = Artifacts::new(&args.artifacts, config.clone(), config.epochs());
     artifacts.check(args.resume)?;
@@ -72,11 +74,8 @@ where
 }
 
 fn model(config: &RunConfig) -> Model {
-    let model = SoftClassifier::new(config.network.init::<Training>(&Default::default()));
-    match config.optimizer.choice {
-        OptimizerChoice::Mac => model,
-        OptimizerChoice::Sgd | OptimizerChoice::Adamw => unrecorded(model),
-    }
+    let network = config.network.init::<Training>(&Default::default());
+    SoftClassifier::new(config.optimizer.choice.prepare(network))
 }
 
 fn describe_run(args: &Args, config: &RunConfig, model: &Model) {

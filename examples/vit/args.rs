@@ -70,6 +70,8 @@ pub(crate) struct Images {
     pub(crate) size: usize,
     pub(crate) channels: usize,
     pub(crate) classes: usize,
+    /// The fingerprint of a folder's files; 0 for a data set.
+    pub(crate) files: u64,
 }
 
 impl Images {
@@ -78,6 +80,7 @@ impl Images {
             size,
             channels: 1,
             classes,
+            files: 0,
         }
     }
 }
@@ -118,10 +121,18 @@ impl Args {
         self.patch.unwrap_or(if digits { 2 } else { 4 })
     }
 
-    /// What a run that continues must have in common with this one.
-    pub(crate) fn lines(&self, images: Images) -> String {
+    /// What a run that continues must have in common with this one, among it the numbers of images on both sides of the
+    /// split, which the order of the images depends on.
+    pub(crate) fn lines(&self, images: Images, [train, valid]: [usize; 2]) -> String {
+        let Images {
+            size,
+            channels,
+            classes,
+            files,
+        } = images;
         format!(
-            "data {:?} {:?}\nimages {images:?}\n--patch {}\n--d-model {}\n--heads {}\n--layers {}",
+            "data {:?} {:?}\nimages of {size}×{size}×{channels} in {classes} classes\nfiles {files:016x}\n{train} images to train on\n{valid} images to validate with\n\
+             --patch {}\n--d-model {}\n--heads {}\n--layers {}",
             self.data,
             self.folder,
             self.patch(),
@@ -161,5 +172,16 @@ mod tests {
             let error = error(options);
             assert!(error.contains(answer), "{options}: {error}");
         }
+    }
+
+    /// Breaks when a run goes on with a folder that has changed: its steps would see other images.
+    #[test]
+    fn a_run_continues_with_the_same_images_only() {
+        let args = Args::try_parse_from(["vit"]).expect("nothing is required");
+        let images = Images::grey(8, 10);
+        let lines = args.lines(images, [6, 4]);
+        assert_ne!(args.lines(images, [7, 4]), lines);
+        assert_ne!(args.lines(images, [6, 5]), lines);
+        assert_ne!(args.lines(Images { files: 1, ..images }, [6, 4]), lines);
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A folder has its images in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`. A checkpoint is stored as training goes on;
-//! `--resume` with otherwise the same options continues from it.
+//! `--resume` with otherwise the same options continues from it. Losses are printed in nats.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod args;
@@ -32,7 +32,7 @@ use mac_burn_examples::image_folder;
 use mac_burn_examples::mnist;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::ImageClasses;
-use mac_burn_examples::training::{LearningRates, Monitor, Run};
+use mac_burn_examples::training::{LearningRates, Progress, Run};
 
 use args::{Args, DataChoice, Images};
 
@@ -56,10 +56,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
     if let Some(root) = &args.folder {
         let folder = image_folder::load(root, args.image_size)?;
+        if let Some(remark) = &folder.remark {
+            println!("warning: {remark}");
+        }
         let images = Images {
             size: args.image_size,
             channels: image_folder::CHANNELS,
             classes: folder.classes.len(),
+            files: folder.fingerprint,
         };
         return train(args, folder.data, images);
     }
@@ -90,7 +94,7 @@ where
     Bt: Batcher<Training, I, ImageBatch<Training>> + Batcher<Selected, I, ImageBatch<Selected>>,
 {
     let device = Default::default();
-    let (train, valid) = (data.train.len(), data.valid.len());
+    let [train, valid] = [data.train.len(), data.valid.len()];
     let task =
         ImageClasses::<Training, I, D, Bt>::new(data, args.run.batch_size, args.run.seed, &device);
     let model = args.network(images)?.init::<Training>(&device);
@@ -103,16 +107,16 @@ where
     );
     println!("images: {train} to train on, {valid} to validate with");
     println!("checkpoints: {}", args.artifacts.display());
-    println!("  step     train  validation      time");
+    println!("  step  train nats  val nats      time");
 
     let run = Run {
         task: &task,
         args: &args.run,
         optimizer: &args.optimizer,
         rates: RATES,
-        options: args.lines(images),
+        options: args.lines(images, [train, valid]),
         artifacts: args.artifacts.clone(),
-        tell: |monitor| println!("{}", line(monitor)),
+        tell: |progress| println!("{}", line(progress)),
     };
     let (model, report) = run.train::<Training>(model)?;
     if let Some(report) = report {
@@ -125,9 +129,13 @@ where
     Ok(())
 }
 
-fn line(monitor: Monitor) -> String {
+fn line(progress: Progress) -> String {
+    let train = progress.train_loss.map(|loss| format!("{loss:.4}"));
     format!(
-        "{:>6}  {:>8.4}  {:>10.4}  {:>6.1} s",
-        monitor.step, monitor.train_loss, monitor.validation_loss, monitor.seconds
+        "{:>6}  {:>10}  {:>8.4}  {:>6.1} s",
+        progress.step,
+        train.unwrap_or_default(),
+        progress.validation_loss,
+        progress.seconds
     )
 }

@@ -29,6 +29,7 @@ impl Mix {
         match self {
             Self::Nothing => images,
             Self::Blend(share) => blended(images, *share),
+            Self::Paste(window) if window.is_empty() => images,
             Self::Paste(window) => {
                 let [batch_size, channels, ..] = images.dims();
                 let (rows, columns) = (
@@ -117,6 +118,24 @@ mod tests {
     fn what_is_pasted_is_where_the_window_is() {
         let mixed = values(Mix::Paste(WINDOW).images(images()));
         assert_eq!(mixed[..12], [1.0, 4.0, 4.0, 1.0].repeat(3));
+    }
+
+    /// As a `λ` of about 1 draws them, in one or both directions.
+    #[test]
+    fn a_window_without_pixels_changes_nothing() {
+        for [width, height] in [[0, 2], [2, 0], [0, 0]] {
+            let window = Window {
+                width,
+                height,
+                ..WINDOW
+            };
+            let mix = Mix::Paste(window);
+            assert_eq!(values(mix.images(images())), values(images()), "{window:?}");
+            assert_eq!(mix.share([4, 3]), 1.0);
+            let targets = soft_targets::<Selected>(labels(), 3, 0.1);
+            let mixed = values(mix.targets(targets.clone(), [4, 3]));
+            assert_eq!(mixed, values(targets), "{window:?}");
+        }
     }
 
     #[test]

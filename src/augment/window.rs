@@ -26,6 +26,11 @@ impl Window {
         }
     }
 
+    /// Whether it has no pixel.
+    pub fn is_empty(&self) -> bool {
+        self.width == 0 || self.height == 0
+    }
+
     /// The share of an image of this width and height that it covers, in [0, 1].
     pub fn share(&self, [width, height]: [usize; 2]) -> f64 {
         (self.width * self.height) as f64 / (width * height) as f64

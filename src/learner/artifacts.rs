@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::differences::differences;
 use super::whole_checkpoints;
 use burn::config::{Config, config_to_json};
+use serde_json::Value;
 
 /// A directory that holds, or is to hold, the artifacts of a run, with the configuration of the run in a file.
 pub struct Artifacts<C> {
@@ -66,15 +68,22 @@ impl<C: Config> Artifacts<C> {
             io::ErrorKind::NotFound => format!("{} holds no run to continue", self.name()),
             _ => format!("{} cannot be read: {error}", self.config_file().display()),
         })?;
-        let current = config_to_json(&self.config);
-        if saved == current {
-            return Ok(());
+        let saved = self.parsed(&saved)?;
+        // Not the configuration itself, whose numbers of single precision would be others as values than as text.
+        let current = self.parsed(&config_to_json(&self.config))?;
+        match differences(&saved, &current) {
+            None => Ok(()),
+            Some(lines) => Err(format!(
+                "the run in {} can be continued only with the options that it was begun with:{lines}",
+                self.name()
+            )),
         }
-        Err(format!(
-            "the run in {} can be continued only with the options that it was begun with:{}",
-            self.name(),
-            differences(&saved, &current)
-        ))
+    }
+
+    fn parsed(&self, json: &str) -> Result<Value, String> {
+        let file = self.config_file();
+        serde_json::from_str(json)
+            .map_err(|error| format!("{} is no configuration: {error}", file.display()))
     }
 
     fn check_checkpoint(&self, epoch: usize) -> Result<(), String> {
@@ -112,17 +121,6 @@ impl<C: Config> Artifacts<C> {
     fn name(&self) -> impl Display {
         self.directory.display()
     }
-}
-
-/// The lines in which two configurations differ.
-fn differences(saved: &str, current: &str) -> String {
-    let plain = |line: &str| line.trim().trim_end_matches(',').to_string();
-    saved
-        .lines()
-        .zip(current.lines())
-        .filter(|(saved, current)| saved != current)
-        .map(|(saved, current)| format!("\n  {}, not {}", plain(saved), plain(current)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -192,7 +190,18 @@ mod tests {
         let message = complaint(other.check(Some(2)));
 
         assert!(
-            message.ends_with("begun with:\n  \"lr\": 0.1, not \"lr\": 0.25"),
+            message.ends_with("begun with:\n  lr: 0.1, not 0.25"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_holds_no_configuration_is_named() {
+        let (directory, artifacts) = begun();
+        fs::write(directory.path().join("config.json"), "{").expect("it can be written");
+        let message = complaint(artifacts.check(Some(2)));
+        assert!(
+            message.contains("config.json is no configuration: "),
             "{message}"
         );
     }

@@ -22,12 +22,9 @@ where
     M: AutodiffModule<B>,
     O: Optimizer<M, B>,
 {
-    /// Of an optimizer and the module that it is to step, whose average is kept if there is a `decay`.
-    pub fn new(optimizer: O, module: &M, decay: Option<f64>) -> Self {
-        Self {
-            optimizer,
-            average: decay.map(|decay| ParameterAverage::new(module.valid(), decay)),
-        }
+    /// Of an optimizer, with an average of the module that it is to step, if one is to be kept.
+    pub fn new(optimizer: O, average: Option<ParameterAverage<M::InnerModule>>) -> Self {
+        Self { optimizer, average }
     }
 
     /// The average, if it is kept.
@@ -54,7 +51,8 @@ where
     M: AutodiffModule<B>,
     O: Optimizer<M, B>,
 {
-    type Record = (O::Record, Option<M::Record>);
+    /// That of the optimizer, and the average with the number of copies that are still to come.
+    type Record = (O::Record, Option<(M::Record, usize)>);
 
     fn step(&mut self, lr: f64, module: M, grads: GradientsParams) -> M {
         let module = self.optimizer.step(lr, module, grads);
@@ -67,16 +65,19 @@ where
     }
 
     fn to_record(&self) -> Self::Record {
-        let average = self.average().cloned();
-        let average = average.map(|average| M::from_inner(average).into_record());
+        let average = self.average.as_ref().map(|average| {
+            let module = M::from_inner(average.module().clone());
+            (module.into_record(), average.copies())
+        });
         (self.optimizer.to_record(), average)
     }
 
     /// An average that only one of the record and the optimizer has is left as it is.
     fn load_record(self, (optimizer, average): Self::Record) -> Self {
         let loaded = match (self.average, average) {
-            (Some(current), Some(record)) => {
-                Some(current.map(|module| M::from_inner(module).load_record(record).valid()))
+            (Some(current), Some((record, copies))) => {
+                let loaded = |module| M::from_inner(module).load_record(record).valid();
+                Some(current.map(loaded).with_copies(copies))
             }
             (current, _) => current,
         };
@@ -110,11 +111,15 @@ mod tests {
         layer.weight.to_data()
     }
 
-    /// Breaks when the average is not in the record, or begins anew after it is loaded.
+    /// Breaks when the average is not in the record, or begins anew after it is loaded, be it with its copies alone: the
+    /// second update would be one then.
     #[test]
     fn an_average_continues_from_the_record() {
         let start = LinearConfig::new(3, 2).init::<Training>(&Default::default());
-        let optimizer = || AveragingOptimizer::new(SgdConfig::new().init(), &start, Some(0.5));
+        let optimizer = || {
+            let average = ParameterAverage::new(start.valid(), 0.5).with_copies(1);
+            AveragingOptimizer::new(SgdConfig::new().init(), Some(average))
+        };
         let mut whole = optimizer();
         let layer = step(&mut whole, start.clone());
         let mut resumed = optimizer().load_record(whole.to_record());

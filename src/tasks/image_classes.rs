@@ -91,7 +91,12 @@ where
 
     fn input_covariance(&self, model: &Deit<B>) -> Option<InputCovariance<B>> {
         let mut covariance = InputCovariance::of(&model.patch_embedding.projection);
-        let indices: Vec<usize> = (0..self.data.train.len().min(MEASURED)).collect();
+        // Folders list their images class by class: those that are measured are spread over all.
+        let images = self.data.train.len();
+        let measured = images.min(MEASURED);
+        let indices: Vec<usize> = (0..measured)
+            .map(|index| index * images / measured)
+            .collect();
         for indices in indices.chunks(BATCH) {
             let items = indices
                 .iter()

@@ -57,7 +57,9 @@ impl<B: Backend> TextModel<B> {
     ) -> Result<Self, ShortText> {
         let characters = Characters::of(text);
         let mut train = characters.encode(text).unwrap_or_default();
-        let needed = (context_size + 1) * VALIDATION_SHARE;
+        let needed = context_size
+            .saturating_add(1)
+            .saturating_mul(VALIDATION_SHARE);
         if train.len() < needed {
             return Err(ShortText {
                 found: train.len(),
@@ -180,5 +182,17 @@ mod tests {
             error.to_string(),
             "the text has 5 characters; a context of 8 needs at least 90"
         );
+    }
+
+    /// Breaks when the number of characters that are needed overflows.
+    #[test]
+    fn any_context_is_compared_with_the_text() {
+        for context_size in [usize::MAX, usize::MAX / 10] {
+            let text = "to be or not to be";
+            let task = TextModel::<Training>::new(text, context_size, 1, 0, &Default::default());
+            let error = task.expect_err("no text is as long").to_string();
+            let answer = format!("needs at least {}", usize::MAX);
+            assert!(error.ends_with(&answer), "{error}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub struct Monitor {
     pub train_loss: f64,
     /// The loss of what is not trained on, in nats.
     pub validation_loss: f64,
-    /// The time of all steps since training began, without that of validation.
+    /// The time of all steps since the run began or was resumed, without that of validation.
     pub seconds: f64,
 }
 

@@ -7,7 +7,9 @@ use burn::tensor::backend::AutodiffBackend;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::Report;
 
-use super::{LearningRates, Monitor, OptimizerArgs, Schedule, Session, Task, WithOptimizer, train};
+use super::{
+    Diverged, LearningRates, OptimizerArgs, Progress, Schedule, Session, Task, WithOptimizer, train,
+};
 use crate::interval::at_least_one;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
@@ -54,11 +56,11 @@ pub struct Run<'a, T, F> {
     pub tell: F,
 }
 
-impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
+impl<T, F: FnMut(Progress)> Run<'_, T, F> {
     /// Trains `model`, and returns it with MAC's report.
     ///
     /// # Errors
-    /// If a checkpoint cannot be written or continued from, or the loss is not finite.
+    /// If a checkpoint cannot be written or continued from, or a loss is not finite.
     pub fn train<B: AutodiffBackend>(
         self,
         model: T::Model,
@@ -66,15 +68,17 @@ impl<T, F: FnMut(Monitor)> Run<'_, T, F> {
     where
         T: Task<B>,
     {
-        // A run that continues has it in the optimizer's record.
-        let covariance = (!self.args.resume).then(|| self.task.input_covariance(&model));
         let lr = self.optimizer.lr(self.rates);
+        let plan = self.optimizer.plan(lr);
+        // A run that continues has it in the optimizer's record.
+        let measures = plan.needs_input_covariance() && !self.args.resume;
+        let covariance = measures.then(|| self.task.input_covariance(&model));
         let run = Started {
+            model: plan.choice.prepare(model),
             run: self,
-            model,
             lr,
         };
-        run.run.optimizer.plan(lr).train(covariance.flatten(), run)
+        plan.train(covariance.flatten(), run)
     }
 
     fn options(&self, lr: f64) -> String {
@@ -105,7 +109,7 @@ where
     B: AutodiffBackend,
     M: AutodiffModule<B>,
     T: Task<B, Model = M>,
-    F: FnMut(Monitor),
+    F: FnMut(Progress),
 {
     fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
         let Self { mut run, model, lr } = self;
@@ -123,19 +127,34 @@ where
         };
         if run.args.resume {
             session = session.resume(&run.artifacts, &options)?;
+            if let Some(progress) = finished(&session) {
+                (run.tell)(progress);
+            }
         }
         let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(PROGRESS)?);
         let session = train(session, run.args.every, &bar, |session, monitor| {
-            if !monitor.train_loss.is_finite() {
-                let step = monitor.step;
-                return Err(format!(
-                    "training diverged before step {step}: the learning rate {lr} is too large"
-                )
-                .into());
-            }
-            bar.suspend(|| (run.tell)(monitor));
+            Diverged::check(&monitor, lr)?;
+            bar.suspend(|| (run.tell)(monitor.into()));
             Ok(session.save(&run.artifacts, &options)?)
         })?;
         Ok((session.model, session.optimizer))
     }
 }
+
+/// How a run is that has no step left; none of one that has.
+fn finished<B, T, O>(session: &Session<'_, B, T, O>) -> Option<Progress>
+where
+    B: AutodiffBackend,
+    T: Task<B>,
+    O: Optimizer<T::Model, B>,
+{
+    (session.step >= session.schedule.steps).then(|| Progress {
+        step: session.step,
+        train_loss: None,
+        validation_loss: session.validation_loss(),
+        seconds: 0.0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsParams, Optimizer};
-use burn::record::{Recorder, RecorderError};
+use burn::record::{Record, Recorder, RecorderError};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use thiserror::Error;
@@ -33,6 +33,12 @@ pub struct Session<'a, B: AutodiffBackend, T: Task<B>, O: Optimizer<T::Model, B>
 /// Why a run cannot be stored or continued.
 #[derive(Debug, Error)]
 pub enum SessionError {
+    /// There is nothing to continue.
+    #[error("there is no checkpoint in {folder}: run without --resume first")]
+    NoCheckpoint {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file cannot be read or written.
     #[error("checkpoint: {0}")]
     File(#[from] RecorderError),
@@ -103,17 +109,29 @@ where
     /// If there is no checkpoint, or it is not one of a run with these options.
     pub fn resume(mut self, folder: &Path, options: &str) -> Result<Self, SessionError> {
         let device = self.model.devices()[0].clone();
-        let recorder = &AtomicRecorder;
-        let found: String = Recorder::<B>::load(recorder, folder.join(OPTIONS_FILE), &device)?;
+        let found: String = load::<B, _>(folder, OPTIONS_FILE, &device)?;
         same_options(folder, found, options)?;
-        let (found, model, optimizer, step): Stored<B, T, O> =
-            Recorder::<B>::load(recorder, folder.join(FILE), &device)?;
+        let (found, model, optimizer, step): Stored<B, T, O> = load::<B, _>(folder, FILE, &device)?;
         same_options(folder, found, options)?;
         self.model = self.model.load_record(model);
         self.optimizer = self.optimizer.load_record(optimizer);
         self.step = step;
         Ok(self)
     }
+}
+
+fn load<B: AutodiffBackend, R: Record<B>>(
+    folder: &Path,
+    file: &str,
+    device: &B::Device,
+) -> Result<R, SessionError> {
+    let loaded = Recorder::<B>::load(&AtomicRecorder, folder.join(file), device);
+    loaded.map_err(|error| match error {
+        RecorderError::FileNotFound(_) => SessionError::NoCheckpoint {
+            folder: folder.to_path_buf(),
+        },
+        error => SessionError::File(error),
+    })
 }
 
 fn same_options(folder: &Path, found: String, given: &str) -> Result<(), SessionError> {
@@ -134,7 +152,7 @@ fn lines_without(text: &str, other: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::Training;
     use burn::optim::{AdamW, AdamWConfig};
@@ -143,7 +161,7 @@ mod tests {
     use mac_burn_models::{Mlp, MlpConfig};
 
     /// To make two outputs small, whose inputs depend on the step.
-    struct Small;
+    pub(in crate::training) struct Small;
 
     impl Task<Training> for Small {
         type Model = Mlp<Training>;
@@ -212,12 +230,38 @@ mod tests {
         assert_eq!(weights(&take(resumed, 5)), expected);
     }
 
+    /// Also where the second of the two files of a checkpoint is missing, as after an end between them.
+    #[test]
+    fn a_missing_checkpoint_is_answered_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let said = || {
+            let resumed = start(&Small).resume(folder.path(), "a");
+            resumed.err().expect("there is no checkpoint").to_string()
+        };
+        let answer = format!(
+            "there is no checkpoint in {}: run without --resume first",
+            folder.path().display()
+        );
+        assert_eq!(said(), answer);
+
+        start(&Small)
+            .save(folder.path(), "a")
+            .expect("it is stored");
+        std::fs::remove_file(folder.path().join("checkpoint.mpk")).expect("it is there");
+        assert_eq!(said(), answer);
+    }
+
+    #[test]
+    fn a_broken_checkpoint_is_no_missing_one() {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        std::fs::write(folder.path().join("options.mpk"), "text").expect("it can be written");
+        let resumed = start(&Small).resume(folder.path(), "a");
+        assert!(matches!(resumed, Err(SessionError::File(_))));
+    }
+
     #[test]
     fn a_checkpoint_of_other_options_is_refused() {
         let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-        let resumed = start(&Small).resume(folder.path(), "a");
-        assert!(matches!(resumed, Err(SessionError::File(_))));
-
         let session = start(&Small);
         session
             .save(folder.path(), "lr 1\nseed 2")

@@ -1,0 +1,108 @@
+use super::*;
+use mac_burn::WeightDecayForm;
+
+fn read(options: &str) -> Result<Args, String> {
+    let line = ["imagenet", "ROOT"].into_iter();
+    Args::try_read(line.chain(options.split_whitespace())).map_err(|error| error.to_string())
+}
+
+fn config(options: &str) -> Result<RunConfig, String> {
+    read(options)?.config(1_281_167, 1000)
+}
+
+#[test]
+fn the_defaults_are_the_authors() {
+    let resnet = config("").expect("the options are right");
+    let (mac, recipe) = (&resnet.optimizer.mac, &resnet.recipe);
+    assert_eq!(
+        (mac.damping, mac.stat_decay, mac.momentum),
+        (1.0, 0.95, 0.9)
+    );
+    assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 50, 2e-5));
+    assert_eq!(mac.weight_decay_form, WeightDecayForm::Decoupled);
+    assert_eq!((recipe.train_size, recipe.valid_size), (176, 224));
+    assert_eq!(
+        (recipe.mixup, recipe.cutmix, recipe.label_smoothing),
+        (0.2, 1.0, 0.1)
+    );
+    let decay = resnet.ema_decay.expect("an average is kept");
+    assert!((decay - 0.999_795).abs() < 1e-6, "{decay}");
+    let schedule = resnet.schedule();
+    assert_eq!((schedule.lr, schedule.warmup), (0.5, 5 * 1252));
+    assert_eq!(schedule.steps, 100 * 1252);
+
+    for model in ["deit-small", "swin-tiny"] {
+        let vit = config(&format!("--model {model}")).expect("the options are right");
+        let mac = &vit.optimizer.mac;
+        assert_eq!((mac.damping, mac.stat_decay), (3.0, 0.99));
+        assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 5, 1e-4));
+        assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
+        assert_eq!((vit.recipe.train_size, vit.ema_decay), (224, None));
+        assert_eq!(vit.optimizer.second_lr, 0.0);
+    }
+}
+
+#[test]
+fn options_replace_the_settings_of_the_paper() {
+    let config = config(
+        "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --second-lr 0.1 --steps 6 --ema-decay 0.5",
+    );
+    let config = config.expect("the options are right");
+    assert_eq!(
+        (config.recipe.train_size, config.recipe.valid_size),
+        (32, 32)
+    );
+    assert_eq!(
+        (config.optimizer.mac.damping, config.optimizer.second_lr),
+        (0.5, 0.1)
+    );
+    assert_eq!((config.recipe.mixup, config.recipe.cutmix), (0.0, 1.0));
+    assert_eq!((config.schedule().steps, config.schedule().warmup), (6, 3));
+    assert_eq!(config.ema_decay, Some(0.5));
+}
+
+/// Breaks when the average begins with the initial values, or ends its copies before the warm-up is over.
+#[test]
+fn the_average_is_a_copy_until_the_warm_up_is_over() {
+    let copies = |options: &str| {
+        let config = config(options).expect("the options are right");
+        config.average(()).map(|average| average.copies())
+    };
+    assert_eq!(copies(""), Some(5 * 1252 + 1));
+    assert_eq!(copies("--steps 8"), Some(5));
+    assert_eq!(copies("--warmup-epochs 0"), Some(1));
+    assert_eq!(copies("--ema-decay 0"), None);
+    assert_eq!(copies("--model deit-tiny"), None);
+    // So short a run is all that the average looks back on.
+    let short = config("--steps 8").expect("the options are right");
+    assert_eq!(short.ema_decay, Some(0.0));
+}
+
+#[test]
+fn a_wrong_option_is_answered_with_what_is_allowed() {
+    for (options, answer) in [
+        (
+            "--model vgg",
+            "resnet18, resnet50, resnet101, deit-tiny, deit-small, swin-tiny",
+        ),
+        (
+            "--model deit-tiny --image-size 40",
+            "must be a multiple of 16",
+        ),
+        ("--image-size 0", "0 is not in 1.."),
+        ("--mixup -1", "must be a number in [0, inf)"),
+        ("--label-smoothing 2", "must be a number in [0, 1]"),
+        ("--ema-decay 1", "must be a number in [0, 1)"),
+        ("--lr 0", "must be a number in (0, 10]"),
+        ("--damping 0", "must be a number in (0, inf]"),
+        ("--steps 1 --epochs 1", "cannot be used with"),
+        (
+            "--optimizer sgd --damping 1",
+            "--damping is an option of MAC",
+        ),
+        ("--resume 0", "0 is not in 1.."),
+    ] {
+        let error = config(options).expect_err(options);
+        assert!(error.contains(answer), "{options}: {error}");
+    }
+}
