@@ -121,7 +121,11 @@ mod tests {
         }
         for temperature in [1e-12, 1e-40, f64::MIN_POSITIVE] {
             for seed in [7, 8] {
-                assert_eq!(writer.at(temperature).text(seed), likeliest, "{temperature}");
+                assert_eq!(
+                    writer.at(temperature).text(seed),
+                    likeliest,
+                    "{temperature}"
+                );
             }
         }
         assert_ne!(writer.text(7), likeliest);

@@ -68,7 +68,11 @@ impl<B: Backend> RankOne<B> {
     /// The number of elements of the tensors that it holds.
     pub(crate) fn elements(&self) -> usize {
         match self {
-            Self::Whole(vectors) => vectors.elements(),
+            // Elsewhere the row is a view of the column.
+            Self::Whole { vectors, row } if fuses::<B>() => {
+                vectors.elements() + row.shape().num_elements()
+            }
+            Self::Whole { vectors, .. } => vectors.elements(),
             Self::Parts(vectors) => vectors.elements(),
         }
     }
