@@ -20,8 +20,9 @@ pub(crate) enum RankOne<B: Backend> {
     /// The weight of a `Linear`, `[size, columns]`, with one mean.
     Whole {
         vectors: Vectors<B, 2>,
-        /// The mean as a row, `[1, size]`: a matrix product would copy the transposed column in every step.
-        row: Tensor<B, 2>,
+        /// The mean as a row, `[1, size]`, where the backend fuses: there a matrix product would copy the transposed
+        /// column in every step.
+        row: Option<Tensor<B, 2>>,
     },
     /// `[size, parts, columns]` of a `Linear` of which each part has a mean, or `[means, rows, size]` of a
     /// `Conv2d`.
@@ -53,7 +54,7 @@ impl<B: Backend> RankOne<B> {
         match kind {
             LayerKind::Linear => {
                 let vectors = Vectors::new(mean, one, scale, Tensor::transpose);
-                let row = vectors.mean.clone().transpose();
+                let row = fuses::<B>().then(|| vectors.mean.clone().transpose());
                 Self::Whole { vectors, row }
             }
             LayerKind::FusedAttention => Self::Parts(Vectors::new(mean, one, scale, |vectors| {
@@ -68,11 +69,10 @@ impl<B: Backend> RankOne<B> {
     /// The number of elements of the tensors that it holds.
     pub(crate) fn elements(&self) -> usize {
         match self {
-            // Elsewhere the row is a view of the column.
-            Self::Whole { vectors, row } if fuses::<B>() => {
-                vectors.elements() + row.shape().num_elements()
+            Self::Whole { vectors, row } => {
+                let row = row.as_ref().map_or(0, |row| row.shape().num_elements());
+                vectors.elements() + row
             }
-            Self::Whole { vectors, .. } => vectors.elements(),
             Self::Parts(vectors) => vectors.elements(),
         }
     }
@@ -81,7 +81,7 @@ impl<B: Backend> RankOne<B> {
         match self {
             Self::Whole { vectors, row } => Self::Whole {
                 vectors: vectors.moved_to(device),
-                row: row.to_device(device),
+                row: row.map(|row| row.to_device(device)),
             },
             Self::Parts(vectors) => Self::Parts(vectors.moved_to(device)),
         }
@@ -97,7 +97,10 @@ impl<B: Backend> RankOne<B> {
         match self {
             Self::Whole { vectors, row } => {
                 let bias = gradients.bias.map(|bias| bias.reshape([1, size_output]));
-                let along = |_, weight| row.matmul(weight);
+                let along = |mean: Tensor<B, 2>, weight| {
+                    let row = row.unwrap_or_else(|| mean.transpose());
+                    row.matmul(weight)
+                };
                 let (weight, bias) = vectors.apply(gradients.weight, bias, along, guard);
                 LayerGradients {
                     weight,
