@@ -156,15 +156,7 @@ fn a_sample_without_memory_counts_in_no_mean_of_values() {
             let case = format!("quiet: {quiet}, {queries:?}");
 
             let [query, key, values] = [query, key, value].map(|tensor| Host::of(&tensor));
-            let oracle = Attention {
-                query: query.through(&layer.query),
-                key: key.through(&layer.key),
-                projected_values: values.through(&layer.value),
-                values,
-                masks,
-                attends_padded: false,
-                quiet,
-            };
+            let oracle = Attention::of(&layer, [&query, &key, &values], masks, quiet);
             assert_close(&found[2], &oracle.attended_mean(), ROUNDING, &case);
             // The other projections see the sample: its queries, and what attention made of padding.
             assert_close(&found[0], &query.token_mean(queries), ROUNDING, &case);

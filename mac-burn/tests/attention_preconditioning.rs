@@ -167,15 +167,7 @@ fn cross_attention_is_preconditioned_by_two_steps() {
         let found = linears.map(|linear| Gradients::of(&grads, linear));
 
         let [query, key, values] = [query, key, value].map(|tensor| Host::of(&tensor));
-        let oracle = Attention {
-            query: query.through(&layer.query),
-            key: key.through(&layer.key),
-            projected_values: values.through(&layer.value),
-            values,
-            masks,
-            attends_padded: false,
-            quiet: true,
-        };
+        let oracle = Attention::of(&layer, [&query, &key, &values], masks, true);
         let means = [
             query.token_mean(masks.queries),
             key.token_mean(masks.keys),

@@ -21,15 +21,7 @@ fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quie
     let input = AttentionInput::new(query.clone(), key.clone(), value.clone());
     let output = layer.forward(masks.applied(input, query.dims()[1]));
     let [query, key, values] = [query, key, value].map(|tensor| Host::of(&tensor));
-    let oracle = Attention {
-        query: query.through(&layer.query),
-        key: key.through(&layer.key),
-        projected_values: values.through(&layer.value),
-        values,
-        masks,
-        attends_padded: false,
-        quiet,
-    };
+    let oracle = Attention::of(&layer, [&query, &key, &values], masks, quiet);
     let case = format!("{masks:?}, quiet: {quiet}");
     let weights = Host::of(&output.weights).values;
     assert_close(

@@ -197,18 +197,22 @@ fn good_on_each(network: &Network<B>, order: [u16; 2]) -> MultiGradientsParams {
 }
 
 /// Breaks when values that are put back stay on another device than the parameter, which a step moves to the
-/// device of its gradient. In one of the two orders each parameter moves.
+/// device of its gradient. In one of the two orders each parameter moves; which one depends on its id, so both
+/// orders have the same ids.
 #[test]
 fn what_is_broken_on_any_device_is_kept_from_a_second_optimizer() {
     let _alone = alone();
+    let (made, mut moved) = (Network::<B>::new(1), 0);
     for order in [[0, 1], [1, 0]] {
-        let network = Network::<B>::new(1);
+        let network = made.clone();
         let mut optim = optimizer(&network, true)
             .with_second_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
         let before = values(&network);
         let grads = broken_on_each(&network, order);
         let network = optim.step_multi(0.05, network, grads);
+        let devices = [&network.norm.gamma, &network.norm.beta].map(|param| param.val().device());
+        moved += devices.iter().filter(|on| **on == Numbered(1)).count();
         let after = values(&network);
         // Gamma and beta of the norm are at 2 and 3, its running statistics at 4 and 5.
         for index in [0, 1, 2, 3, 6, 7, 8] {
@@ -223,6 +227,7 @@ fn what_is_broken_on_any_device_is_kept_from_a_second_optimizer() {
             assert_ne!(later[index], after[index], "{index}, {order:?}");
         }
     }
+    assert_eq!(moved, 2);
 }
 
 /// Breaks when the report counts what is not kept, or leaves out what is.

@@ -254,15 +254,7 @@ fn attention_means(
         query.token_mean(masks.queries),
         values.token_mean(masks.keys),
     );
-    let oracle = Attention {
-        query: query.through(&layer.query),
-        key: values.through(&layer.key),
-        projected_values: values.through(&layer.value),
-        values,
-        masks,
-        attends_padded: false,
-        quiet: false,
-    };
+    let oracle = Attention::of(layer, [&query, &values, &values], masks, false);
     let of_outputs = oracle.context().token_mean(masks.queries);
     vec![of_queries, of_keys, oracle.attended_mean(), of_outputs]
 }

@@ -5,7 +5,7 @@ use super::support::{filled, random};
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Param};
 use burn::nn::Linear;
-use burn::nn::attention::MultiHeadAttentionConfig;
+use burn::nn::attention::{MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Tensor, TensorData};
@@ -158,6 +158,7 @@ pub fn assert_close(left: &[f64], right: &[f64], tolerance: f64, case: &str) {
 }
 
 /// A tensor on the host.
+#[derive(Clone)]
 pub struct Host {
     shape: Vec<usize>,
     pub values: Vec<f64>,
@@ -228,6 +229,24 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// That of Burn's layer, where padded keys are not attended to.
+    pub fn of(
+        layer: &MultiHeadAttention<F64>,
+        [query, key, values]: [&Host; 3],
+        masks: Masks,
+        quiet: bool,
+    ) -> Self {
+        Self {
+            query: query.through(&layer.query),
+            key: key.through(&layer.key),
+            projected_values: values.through(&layer.value),
+            values: values.clone(),
+            masks,
+            attends_padded: false,
+            quiet,
+        }
+    }
+
     fn dims(&self) -> [usize; 4] {
         let [batch, queries, size] = [0, 1, 2].map(|axis| self.query.shape[axis]);
         [batch, queries, self.key.shape[1], size]
