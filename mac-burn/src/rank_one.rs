@@ -1,8 +1,10 @@
 //! The rank-one preconditioner of a layer: tensor arithmetic only.
 
 mod vectors;
+mod whole;
 
 use self::vectors::Vectors;
+use self::whole::Whole;
 use crate::fusion::fuses;
 use crate::record::layer::LayerKind;
 use burn::tensor::Tensor;
@@ -18,15 +20,10 @@ use burn::tensor::backend::Backend;
 #[derive(Debug, Clone)]
 pub(crate) enum RankOne<B: Backend> {
     /// The weight of a `Linear`, `[size, columns]`, with one mean.
-    Whole {
-        vectors: Vectors<B, 2>,
-        /// The mean as a row, `[1, size]`, where the backend fuses: there a matrix product would copy the transposed
-        /// column in every step.
-        row: Option<Tensor<B, 2>>,
-    },
+    Whole(Whole<B>),
     /// `[size, parts, columns]` of a `Linear` of which each part has a mean, or `[means, rows, size]` of a
     /// `Conv2d`.
-    Parts(Vectors<B, 3>),
+    Parts(Vectors<B>),
 }
 
 /// The gradients of one layer. Those of the weight are in the layout of the layer.
@@ -52,11 +49,7 @@ impl<B: Backend> RankOne<B> {
         // Divided, since `recip` of `NdArray<f32>` is the processor's approximation.
         let scale = norm.ones_like() / norm.add_scalar(damping);
         match kind {
-            LayerKind::Linear => {
-                let vectors = Vectors::new(mean, one, scale, Tensor::transpose);
-                let row = fuses::<B>().then(|| vectors.mean.clone().transpose());
-                Self::Whole { vectors, row }
-            }
+            LayerKind::Linear => Self::Whole(Whole::new(mean, one, scale)),
             LayerKind::FusedAttention => Self::Parts(Vectors::new(mean, one, scale, |vectors| {
                 by_part(vectors, &QKV)
             })),
@@ -69,20 +62,14 @@ impl<B: Backend> RankOne<B> {
     /// The number of elements of the tensors that it holds.
     pub(crate) fn elements(&self) -> usize {
         match self {
-            Self::Whole { vectors, row } => {
-                let row = row.as_ref().map_or(0, |row| row.shape().num_elements());
-                vectors.elements() + row
-            }
+            Self::Whole(whole) => whole.elements(),
             Self::Parts(vectors) => vectors.elements(),
         }
     }
 
     pub(crate) fn moved_to(self, device: &B::Device) -> Self {
         match self {
-            Self::Whole { vectors, row } => Self::Whole {
-                vectors: vectors.moved_to(device),
-                row: row.map(|row| row.to_device(device)),
-            },
+            Self::Whole(whole) => Self::Whole(whole.moved_to(device)),
             Self::Parts(vectors) => Self::Parts(vectors.moved_to(device)),
         }
     }
@@ -95,18 +82,7 @@ impl<B: Backend> RankOne<B> {
     ) -> LayerGradients<B, 2> {
         let [size, size_output] = gradients.weight.dims();
         match self {
-            Self::Whole { vectors, row } => {
-                let bias = gradients.bias.map(|bias| bias.reshape([1, size_output]));
-                let along = |mean: Tensor<B, 2>, weight| {
-                    let row = row.unwrap_or_else(|| mean.transpose());
-                    row.matmul(weight)
-                };
-                let (weight, bias) = vectors.apply(gradients.weight, bias, along, guard);
-                LayerGradients {
-                    weight,
-                    bias: bias.map(|bias| bias.reshape([size_output])),
-                }
-            }
+            Self::Whole(whole) => whole.apply(gradients, guard),
             Self::Parts(vectors) => {
                 let [_, parts, _] = vectors.mean.dims();
                 let columns = size_output / parts;

@@ -1,4 +1,4 @@
-//! What happens on the devices: nothing is read from them in a step, and each keeps its own sums.
+//! What happens on several devices: each keeps its own sums, and state follows the model.
 
 #[path = "support/counting.rs"]
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
@@ -12,7 +12,7 @@ use burn::nn::conv::Conv2dConfig;
 use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::DeviceOps;
-use counting::{Counting, Numbered, elements, operations, reads};
+use counting::{Counting, Numbered, elements};
 use mac_burn::{
     InputCovariance, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig,
 };
@@ -39,53 +39,6 @@ fn optimizer(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
         .init()
         .with_input_covariance(&covariance)
         .expect("the covariance is regular")
-}
-
-/// What eight steps read and hand to the device.
-fn counted<O: Optimizer<Network<B>, B>>(mut network: Network<B>, mut optim: O) -> (usize, usize) {
-    let batches: Vec<_> = (0..8).map(|index| images::<B>(index, 4)).collect();
-    let before = (reads(), operations());
-    for batch in batches {
-        let grads = gradients(&network, batch);
-        network = optim.step(0.05, network, grads);
-    }
-    (reads() - before.0, operations() - before.1)
-}
-
-/// Breaks when anything in recording, preconditioning or stepping waits for the device.
-#[test]
-fn a_step_reads_nothing() {
-    let _alone = alone();
-    for guard in [false, true] {
-        let network = Network::<B>::new(1);
-        let optim = optimizer(&network, guard);
-        let (reads, operations) = counted(network, optim);
-        assert!(operations > 8 * 50);
-        assert_eq!(reads, 0, "with guard {guard}");
-    }
-}
-
-#[test]
-fn a_step_with_a_second_optimizer_reads_nothing() {
-    let _alone = alone();
-    for guard in [false, true] {
-        let network = Network::<B>::new(1);
-        let optim = optimizer(&network, guard)
-            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
-            .expect("the factor is allowed");
-        let (reads, operations) = counted(network, optim);
-        assert!(operations > 8 * 50);
-        assert_eq!(reads, 0, "with guard {guard}");
-    }
-}
-
-/// The count above would see a read: a loss that is printed is one.
-#[test]
-fn a_read_is_counted() {
-    let _alone = alone();
-    let before = reads();
-    Tensor::<B, 1>::ones([3], &Numbered(0)).sum().into_scalar();
-    assert_eq!(reads(), before + 1);
 }
 
 /// The mean that one recorded batch leaves, with a decay of 0 and steps of `record`.

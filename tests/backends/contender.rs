@@ -1,5 +1,8 @@
-use crate::digits_run::{Mistake, digits_run};
+use crate::bounds::Kind;
+use crate::digits_run::digits_run;
 use crate::half_run::{HalfRun, half_runs};
+use crate::mistake::Mistake;
+use crate::run::{Parameters, Run};
 use crate::trace_run::trace_runs;
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -8,16 +11,16 @@ use mac_burn_examples::no_device::{NoDevice, probe};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Values by the names of the parameters, of each step.
-pub(crate) type Parameters = BTreeMap<String, Vec<f64>>;
+/// The run of the digits network, by name.
+pub(crate) const DIGITS: &str = "digits network, 30 steps";
 
 /// What a backend computed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// By case: `mlp`, …, `digits`.
-    pub(crate) runs: BTreeMap<String, Parameters>,
-    /// The digits network with a mistake, by what it is.
-    pub(crate) mistakes: BTreeMap<String, Parameters>,
+    /// By case: [`DIGITS`], `trace mlp`, ….
+    pub(crate) runs: BTreeMap<String, Run>,
+    /// The digits network with a mistake, and what it is.
+    pub(crate) mistakes: Vec<(String, Parameters)>,
     pub(crate) half: Vec<HalfRun>,
 }
 
@@ -69,14 +72,18 @@ fn usable<B: Backend>() -> Result<(), NoDevice> {
 
 fn answer<B: AutodiffBackend>() -> Answer {
     let mut runs = trace_runs::<B>();
-    runs.insert("digits, 30 steps".into(), digits_run::<B>(None));
+    let digits = Run {
+        kind: Kind::Digits,
+        parameters: digits_run::<B>(None),
+    };
+    runs.insert(DIGITS.into(), digits);
     let mistakes = Mistake::ALL.map(|mistake| {
         let run = digits_run::<B>(Some(mistake));
-        (mistake.what().to_string(), run)
+        (format!("the same {}", mistake.what()), run)
     });
     Answer {
         runs,
-        mistakes: mistakes.into_iter().collect(),
+        mistakes: mistakes.into(),
         half: half_runs::<B>(),
     }
 }

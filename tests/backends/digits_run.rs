@@ -1,12 +1,13 @@
-use crate::contender::Parameters;
+use crate::mistake::{Mistake, config, step};
+use crate::run::Parameters;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
-use mac_burn::{InputCovariance, Mac, MacConfig};
+use mac_burn::{InputCovariance, Mac};
 use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_models::{LeNet, LeNetConfig};
@@ -17,33 +18,6 @@ pub(crate) const STEPS: usize = 30;
 
 /// The micro-batches of a step; the last one is odd-sized.
 const MICRO_BATCHES: [usize; 3] = [12, 12, 7];
-
-/// A wrong setting that the comparison must notice.
-#[derive(Clone, Copy)]
-pub(crate) enum Mistake {
-    /// The mean in use is never refreshed.
-    MissedRefresh,
-    /// No layer is preconditioned.
-    NoPreconditioner,
-    /// The first layer is preconditioned like the others.
-    NoInputCovariance,
-}
-
-impl Mistake {
-    pub(crate) const ALL: [Self; 3] = [
-        Self::MissedRefresh,
-        Self::NoPreconditioner,
-        Self::NoInputCovariance,
-    ];
-
-    pub(crate) fn what(self) -> &'static str {
-        match self {
-            Self::MissedRefresh => "missed refresh",
-            Self::NoPreconditioner => "no preconditioner",
-            Self::NoInputCovariance => "no input covariance",
-        }
-    }
-}
 
 /// The parameters of the digits network after 30 steps with momentum, weight decay, recordings and
 /// refreshes on schedules of their own, and the first layer's covariance.
@@ -69,15 +43,12 @@ pub(crate) fn train<B: AutodiffBackend>(
     let device = Default::default();
     let config = LeNetConfig::new([digits::SIZE, digits::SIZE]).with_num_classes(digits::CLASSES);
     let mut network: LeNet<B> = config.init(&device);
-    network = network.map(&mut Filler {
-        random: StdRng::seed_from_u64(11),
-        dtype,
-    });
+    network = network.map(&mut Filler::new(11, dtype));
     let mut batches = Batches::<B>::new(dtype);
     let mut optim = optimizer(&network, &mut batches, mistake);
     let cross_entropy = CrossEntropyLossConfig::new().init(&device);
     let mut losses = Vec::new();
-    for _ in 0..STEPS {
+    for index in 0..STEPS {
         let mut sum = GradientsAccumulator::new();
         let mut first = None;
         for size in MICRO_BATCHES {
@@ -90,7 +61,7 @@ pub(crate) fn train<B: AutodiffBackend>(
                 GradientsParams::from_grads(loss.backward(), &network),
             );
         }
-        network = optim.step(0.05, network, sum.grads());
+        network = step(index, network, &mut optim, sum.grads(), mistake);
         losses.extend(first);
     }
     let losses = losses
@@ -105,18 +76,7 @@ fn optimizer<B: AutodiffBackend>(
     batches: &mut Batches<B>,
     mistake: Option<Mistake>,
 ) -> Mac<LeNet<B>, B> {
-    let mut config = MacConfig::new()
-        .with_weight_decay(1e-2)
-        .with_tcov(2)
-        .with_tinv(3);
-    match mistake {
-        Some(Mistake::MissedRefresh) => config = config.with_tinv(STEPS),
-        Some(Mistake::NoPreconditioner) => {
-            config = config.with_skip_layers(vec!["conv2".into(), "fc*".into(), "head".into()]);
-        }
-        _ => {}
-    }
-    let optim = config.init();
+    let optim = config(mistake).init();
     let mut covariance = InputCovariance::of(&network.conv1);
     for size in [64, 64, 33] {
         covariance.update(batches.next(size).images);
@@ -157,9 +117,18 @@ impl<B: Backend> Batches<B> {
 }
 
 /// Fills parameters with values that do not depend on the backend.
-struct Filler {
+pub(crate) struct Filler {
     random: StdRng,
     dtype: DType,
+}
+
+impl Filler {
+    pub(crate) fn new(seed: u64, dtype: DType) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            dtype,
+        }
+    }
 }
 
 impl<B: Backend> ModuleMapper<B> for Filler {

@@ -1,10 +1,11 @@
+use crate::bounds::Kind;
 use crate::case::{ArchitectureKind, Case};
-use crate::contender::Parameters;
 use crate::coverage::not_covered;
 use crate::error::TraceError;
 use crate::names::Names;
 use crate::network::Network;
 use crate::replay::{first_layer_covariance, loss};
+use crate::run::{Parameters, Run};
 use crate::sequential::Sequential;
 use crate::suite::case_folders;
 use crate::trace::Trace;
@@ -15,11 +16,8 @@ use burn::tensor::backend::AutodiffBackend;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Ends the name of a case on which `NdArray<f32>` is approximate.
-pub(crate) const RECIPROCALS: &str = ", reciprocals";
-
 /// The parameters after each step of every trace of MAC, in the repository and in `MAC_TRACES`.
-pub(crate) fn trace_runs<B: AutodiffBackend>() -> BTreeMap<String, Parameters> {
+pub(crate) fn trace_runs<B: AutodiffBackend>() -> BTreeMap<String, Run> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
     let mut folders = case_folders(&fixtures).expect("the repository has cases");
     if let Some(more) = std::env::var_os("MAC_TRACES") {
@@ -28,16 +26,12 @@ pub(crate) fn trace_runs<B: AutodiffBackend>() -> BTreeMap<String, Parameters> {
     let mut runs = BTreeMap::new();
     for folder in folders {
         let run = trace_run::<B>(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-        if let Some((name, parameters)) = run {
-            runs.insert(name, parameters);
-        }
+        runs.extend(run);
     }
     runs
 }
 
-fn trace_run<B: AutodiffBackend>(
-    folder: &Path,
-) -> Result<Option<(String, Parameters)>, TraceError> {
+fn trace_run<B: AutodiffBackend>(folder: &Path) -> Result<Option<(String, Run)>, TraceError> {
     let case = Case::read(folder)?;
     if not_covered(&case)?.is_some() {
         return Ok(None);
@@ -49,11 +43,11 @@ fn trace_run<B: AutodiffBackend>(
             network_run::<B, VisionTransformer<B>>(&case, &trace)
         }
     };
-    let name = match case.takes_reciprocals() {
-        true => format!("{}{RECIPROCALS}", case.name),
-        false => case.name,
+    let kind = Kind::Trace {
+        takes_reciprocals: case.takes_reciprocals(),
     };
-    Ok(parameters?.map(|parameters| (name, parameters)))
+    let name = format!("trace {}", case.name);
+    Ok(parameters?.map(|parameters| (name, Run { kind, parameters })))
 }
 
 fn network_run<B: AutodiffBackend, N: Network<B>>(

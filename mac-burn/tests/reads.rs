@@ -1,0 +1,188 @@
+//! Nothing in recording, preconditioning or stepping waits for the device: reads and synchronisations are counted.
+
+#[path = "support/attention.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod attention;
+#[path = "support/counting.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod counting;
+mod support;
+
+use attention::{BATCH, CAUSAL, HEADS, KEYS, LENGTHS, SIZE, mask_attn, mask_pad};
+use burn::backend::Autodiff;
+use burn::module::Module;
+use burn::nn::LinearConfig;
+use burn::nn::attention::MultiHeadAttentionConfig;
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::transformer::{TransformerDecoderConfig, TransformerEncoderConfig};
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SimpleOptimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use counting::{Counting, Numbered, operations, reads};
+use mac_burn::{
+    AttentionInput, DecoderInput, EncoderInput, InputCovariance, Mac, MacConfig, MacConv2d,
+    MacLinear, MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
+    MacTransformerEncoder, SelfAttentionConfig,
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use support::{filled, random, values};
+
+type B = Autodiff<Counting>;
+
+/// The counts are of the whole process, so the tests take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A layer of each kind that records.
+#[derive(Module, Debug)]
+struct AllLayers<B: Backend> {
+    conv: MacConv2d<B>,
+    linear: MacLinear<B>,
+    attention: MacMultiHeadAttention<B>,
+    fused: MacSelfAttention<B>,
+    encoder: MacTransformerEncoder<B>,
+    decoder: MacTransformerDecoder<B>,
+}
+
+impl<B: Backend> AllLayers<B> {
+    fn new() -> Self {
+        let device = Default::default();
+        let layers = Self {
+            conv: Conv2dConfig::new([1, SIZE], [1, 3]).init(&device).into(),
+            linear: LinearConfig::new(SIZE, SIZE).init(&device).into(),
+            attention: MultiHeadAttentionConfig::new(SIZE, HEADS)
+                .init(&device)
+                .into(),
+            fused: SelfAttentionConfig::new(SIZE, HEADS).init(&device).into(),
+            encoder: TransformerEncoderConfig::new(SIZE, 12, HEADS, 1)
+                .init(&device)
+                .into(),
+            decoder: TransformerDecoderConfig::new(SIZE, 12, HEADS, 1)
+                .init(&device)
+                .into(),
+        };
+        filled(layers, 1)
+    }
+
+    /// With all masks, from `[batch, 1, tokens, 3]`.
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
+        let pad = || mask_pad([BATCH, KEYS], LENGTHS);
+        let mask = || mask_attn([BATCH, KEYS, KEYS], CAUSAL);
+        let tokens = self.conv.forward(images).reshape([BATCH, SIZE, KEYS]);
+        let tokens = self.linear.forward(tokens.swap_dims(1, 2));
+        let input = AttentionInput::self_attn(tokens)
+            .mask_pad(pad())
+            .mask_attn(mask());
+        let tokens = self.attention.forward(input).context;
+        let tokens = self.fused.forward(tokens, Some(pad()));
+        let input = EncoderInput::new(tokens.clone())
+            .mask_pad(pad())
+            .mask_attn(mask());
+        let memory = self.encoder.forward(input);
+        let input = DecoderInput::new(tokens, memory)
+            .target_mask_pad(pad())
+            .memory_mask_pad(pad());
+        self.decoder.forward(input)
+    }
+}
+
+fn images(index: u64) -> Tensor<B, 4> {
+    random([BATCH, 1, KEYS, 3], index)
+}
+
+fn optimizer(network: &AllLayers<B>, guard: bool) -> Mac<AllLayers<B>, B> {
+    let mut covariance = InputCovariance::of(&network.conv);
+    covariance.update(images(100));
+    MacConfig::new()
+        .with_tcov(2)
+        .with_tinv(3)
+        .with_weight_decay(1e-3)
+        .with_no_decay_norms_and_biases(true)
+        .with_guard_gradients(guard)
+        .init()
+        .with_input_covariance(&covariance)
+        .expect("the covariance is regular")
+}
+
+/// Steps that are counted.
+const STEPS: usize = 8;
+
+/// What so many steps read and hand to the device.
+fn counted<O: Optimizer<AllLayers<B>, B>>(
+    mut network: AllLayers<B>,
+    mut optim: O,
+) -> (usize, usize) {
+    let before = (reads(), operations());
+    for index in 0..STEPS {
+        let loss = network.forward(images(index as u64)).square().mean();
+        let grads = GradientsParams::from_grads(loss.backward(), &network);
+        network = optim.step(0.05, network, grads);
+    }
+    (reads() - before.0, operations() - before.1)
+}
+
+/// Breaks when anything in recording, preconditioning or stepping waits for the device.
+#[test]
+fn steps_of_all_layers_read_nothing() {
+    let _alone = alone();
+    for guard in [false, true] {
+        let network = AllLayers::<B>::new();
+        let optim = optimizer(&network, guard);
+        let (reads, operations) = counted(network, optim);
+        assert!(operations > STEPS * 500, "{operations}");
+        assert_eq!(reads, 0, "with guard {guard}");
+    }
+}
+
+#[test]
+fn steps_with_a_second_optimizer_read_nothing() {
+    let _alone = alone();
+    for guard in [false, true] {
+        let network = AllLayers::<B>::new();
+        let optim = optimizer(&network, guard)
+            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .expect("the factor is allowed");
+        let (reads, operations) = counted(network, optim);
+        assert!(operations > STEPS * 500, "{operations}");
+        assert_eq!(reads, 0, "with guard {guard}");
+    }
+}
+
+/// MAC's step with a look at the gradient, as a careless optimizer would take one.
+#[derive(Clone)]
+struct Looking(MacOptimizer<Counting>);
+
+impl SimpleOptimizer<Counting> for Looking {
+    type State<const D: usize> = <MacOptimizer<Counting> as SimpleOptimizer<Counting>>::State<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        tensor: Tensor<Counting, D>,
+        grad: Tensor<Counting, D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<Counting, D>, Option<Self::State<D>>) {
+        let largest = grad.clone().abs().max().into_scalar();
+        assert!(largest < 1e6);
+        self.0.step(lr, tensor, grad, state)
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Numbered) -> Self::State<D> {
+        MacOptimizer::to_device(state, device)
+    }
+}
+
+/// The counts above would see a read in a step: this one reads once for each parameter.
+#[test]
+fn a_read_in_the_step_is_counted() {
+    let _alone = alone();
+    let network = AllLayers::<B>::new();
+    let parameters = values(&network).len();
+    let looking = Looking(MacConfig::new().optimizer());
+    let optim = OptimizerAdaptor::<Looking, AllLayers<B>, B>::from(looking);
+    let (reads, _) = counted(network, optim);
+    assert_eq!(reads, STEPS * parameters);
+}

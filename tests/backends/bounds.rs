@@ -1,0 +1,50 @@
+use serde::{Deserialize, Serialize};
+
+/// Largest difference of a parameter after any step of a trace. The authors' own `f32` differs from
+/// their `f64` by 1e-7 to 5e-7, and other backends sum in other orders; the smallest mistake that
+/// was tried in a trace of MAC moves a parameter by 6.5e-4.
+const TRACE: f64 = 5e-6;
+
+/// The same on `NdArray<f32>` for a trace whose derivatives it approximates, see
+/// [`Case::takes_reciprocals`](crate::case::Case::takes_reciprocals): 1.2e-5 is measured in `vit` with
+/// AVX-512, and AVX2 is six times as coarse. Attention's values by the wrong mean are 4.0e-3 away there.
+const APPROXIMATE: f64 = 1e-4;
+
+/// The backend that takes reciprocals by the processor's approximation.
+const APPROXIMATES: &str = "ndarray";
+
+/// Largest difference of a parameter after 30 steps of the digits network, which are more steps of a
+/// larger network than a trace's: less than 1e-6 is measured.
+const DIGITS: f64 = 1e-5;
+
+/// How far at least a mistake must move a parameter of the digits network, on every backend: a hundred
+/// tolerances.
+pub(crate) const NOTICED: f64 = 100.0 * DIGITS;
+
+/// Largest error of a gradient that was preconditioned in half precision, in units of half an epsilon of its largest
+/// element: it is rounded once. With statistics in half precision it would be tens of them.
+pub(crate) const HALF_ROUNDINGS: f64 = 1.1;
+
+/// The share of the first loss that is left after training in half precision. In `f32` it is 0.25;
+/// without training it would be 1.
+pub(crate) const HALF_LOSS: f64 = 0.5;
+
+/// What was run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Trace { takes_reciprocals: bool },
+    Digits,
+}
+
+impl Kind {
+    /// What these two backends may differ by.
+    pub(crate) fn allowed(self, backends: [&str; 2]) -> f64 {
+        match self {
+            Self::Digits => DIGITS,
+            Self::Trace {
+                takes_reciprocals: true,
+            } if backends.contains(&APPROXIMATES) => APPROXIMATE,
+            Self::Trace { .. } => TRACE,
+        }
+    }
+}
