@@ -1,8 +1,10 @@
 //! The rank-one preconditioner of a layer: tensor arithmetic only.
 
+mod fused;
 mod vectors;
 mod whole;
 
+use self::fused::Fused;
 use self::vectors::Vectors;
 use self::whole::Whole;
 use crate::fusion::fuses;
@@ -15,11 +17,12 @@ use burn::tensor::backend::Backend;
 /// By Sherman and Morrison this is `ρ (ρ I + a aᵀ)⁻¹`. It is applied to the input side of a
 /// gradient as one matrix-vector product and one rank-one update; the `d × d` matrix never exists.
 ///
-/// A gradient is seen in one of two layouts. Where it can it stays as it is, since fused kernels compute
-/// the place of every element of a tensor that is reshaped.
+/// A gradient is seen in one of three ways, by what the backend does fastest.
 #[derive(Debug, Clone)]
 pub(crate) enum RankOne<B: Backend> {
-    /// The weight of a `Linear`, `[size, columns]`, with one mean.
+    /// A weight with one mean, `[size, columns]` or `[rows, …]`, where the backend fuses.
+    Fused(Fused<B>),
+    /// `[size, columns]` of a `Linear` with one mean.
     Whole(Whole<B>),
     /// `[size, parts, columns]` of a `Linear` of which each part has a mean, or `[means, rows, size]` of a
     /// `Conv2d`.
@@ -37,6 +40,18 @@ impl<B: Backend> RankOne<B> {
     ///
     /// - mean: `[means, size + 1]`, the last column 1
     pub(crate) fn new(mean: Tensor<B, 2>, damping: f64, bias: bool, kind: LayerKind) -> Self {
+        Self::made_for(fuses::<B>(), mean, damping, bias, kind)
+    }
+
+    /// The form that a backend is faster with that fuses, or one that does not. Every backend has the same results
+    /// with both.
+    fn made_for(
+        fuses: bool,
+        mean: Tensor<B, 2>,
+        damping: f64,
+        bias: bool,
+        kind: LayerKind,
+    ) -> Self {
         let [means, width] = mean.dims();
         debug_assert_eq!(means, kind.means());
         // A product, since a view would be copied by every step.
@@ -49,6 +64,9 @@ impl<B: Backend> RankOne<B> {
         // Divided, since `recip` of `NdArray<f32>` is the processor's approximation.
         let scale = norm.ones_like() / norm.add_scalar(damping);
         match kind {
+            LayerKind::Linear | LayerKind::Conv2d { groups: 1 } if fuses => {
+                Self::Fused(Fused::new(mean, one, scale))
+            }
             LayerKind::Linear => Self::Whole(Whole::new(mean, one, scale)),
             LayerKind::FusedAttention => Self::Parts(Vectors::new(mean, one, scale, |vectors| {
                 by_part(vectors, &QKV)
@@ -62,6 +80,7 @@ impl<B: Backend> RankOne<B> {
     /// The number of elements of the tensors that it holds.
     pub(crate) fn elements(&self) -> usize {
         match self {
+            Self::Fused(fused) => fused.elements(),
             Self::Whole(whole) => whole.elements(),
             Self::Parts(vectors) => vectors.elements(),
         }
@@ -69,6 +88,7 @@ impl<B: Backend> RankOne<B> {
 
     pub(crate) fn moved_to(self, device: &B::Device) -> Self {
         match self {
+            Self::Fused(fused) => Self::Fused(fused.moved_to(device)),
             Self::Whole(whole) => Self::Whole(whole.moved_to(device)),
             Self::Parts(vectors) => Self::Parts(vectors.moved_to(device)),
         }
@@ -82,6 +102,7 @@ impl<B: Backend> RankOne<B> {
     ) -> LayerGradients<B, 2> {
         let [size, size_output] = gradients.weight.dims();
         match self {
+            Self::Fused(fused) => fused.linear(gradients, guard),
             Self::Whole(whole) => whole.apply(gradients, guard),
             Self::Parts(vectors) => {
                 let [_, parts, _] = vectors.mean.dims();
@@ -104,8 +125,10 @@ impl<B: Backend> RankOne<B> {
         gradients: LayerGradients<B, 4>,
         guard: bool,
     ) -> LayerGradients<B, 4> {
-        let Self::Parts(vectors) = self else {
-            unreachable!("a convolution's vectors are made by parts");
+        let vectors = match self {
+            Self::Fused(fused) => return fused.conv2d(gradients, guard),
+            Self::Parts(vectors) => vectors,
+            Self::Whole(_) => unreachable!("a weight of two axes belongs to no convolution"),
         };
         let shape = gradients.weight.dims();
         let [means, _, size] = vectors.mean.dims();

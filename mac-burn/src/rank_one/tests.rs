@@ -26,6 +26,15 @@ fn matrix(tensor: Tensor<B, 2>) -> DMatrix<f64> {
     DMatrix::from_row_iterator(rows, columns, tensor.into_data().iter::<f64>())
 }
 
+/// Of backends that do not fuse, and of those that do.
+const FORMS: [bool; 2] = [false, true];
+
+fn in_both_forms<T: Copy, const N: usize>(cases: [T; N]) -> impl Iterator<Item = (bool, T)> {
+    FORMS
+        .into_iter()
+        .flat_map(move |form| cases.map(|case| (form, case)))
+}
+
 /// `[x̄ ; 1]`, as statistics have it.
 fn augmented(means: usize, size: usize, seed: u64) -> Tensor<B, 2> {
     let ones = Tensor::ones([means, 1], &Default::default());
@@ -52,12 +61,13 @@ fn assert_equal(left: &DMatrix<f64>, right: &DMatrix<f64>, tolerance: f64) {
 }
 
 fn linear(
+    fuses: bool,
     mean: Tensor<B, 2>,
     damping: f64,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> LayerGradients<B, 2> {
-    let made = RankOne::new(mean, damping, bias.is_some(), LayerKind::Linear);
+    let made = RankOne::made_for(fuses, mean, damping, bias.is_some(), LayerKind::Linear);
     made.linear(LayerGradients { weight, bias }, false)
 }
 
@@ -71,14 +81,15 @@ fn rows_of(gradients: LayerGradients<B, 2>) -> DMatrix<f64> {
 
 #[test]
 fn linear_equals_the_dense_inverse_on_the_input_side() {
-    for (damping, bias) in [(1.0, true), (0.3, true), (7.0, false), (1e-3, false)] {
+    let cases = [(1.0, true), (0.3, true), (7.0, false), (1e-3, false)];
+    for (fuses, (damping, bias)) in in_both_forms(cases) {
         let gradients = || LayerGradients {
             weight: random([5, 3], 1),
             bias: bias.then(|| random([3], 2)),
         };
         let mean = augmented(1, 5, 3);
         let LayerGradients { weight, bias } = gradients();
-        let found = linear(mean.clone(), damping, weight, bias);
+        let found = linear(fuses, mean.clone(), damping, weight, bias);
         let dense = expected(rows_of(gradients()), mean, damping);
         assert_equal(&rows_of(found), &dense, ROUNDING);
     }
@@ -86,10 +97,12 @@ fn linear_equals_the_dense_inverse_on_the_input_side() {
 
 #[test]
 fn conv2d_equals_the_dense_inverse_in_each_group() {
-    for (groups, bias) in [(1, true), (2, true), (3, false), (6, true)] {
+    let cases = [(1, true), (1, false), (2, true), (3, false), (6, true)];
+    for (fuses, (groups, bias)) in in_both_forms(cases) {
         let (weight, bias_grad) = (random([6, 2, 3, 2], 4), random::<1>([6], 5));
         let mean = augmented(groups, 12, 6);
-        let made = RankOne::new(mean.clone(), 0.7, bias, LayerKind::Conv2d { groups });
+        let kind = LayerKind::Conv2d { groups };
+        let made = RankOne::made_for(fuses, mean.clone(), 0.7, bias, kind);
         let found = made.conv2d(
             LayerGradients {
                 weight: weight.clone(),
@@ -122,7 +135,7 @@ fn an_input_that_is_always_zero_leaves_its_gradients_alone() {
         &Default::default(),
     );
     let weight = random([3, 4], 7);
-    let found = linear(mean, 1.0, weight.clone(), None);
+    let found = linear(false, mean, 1.0, weight.clone(), None);
     // Row 0 and 2 of the gradient change by the smallest mean times u, which is below 1e-11.
     let change = (found.weight - weight).abs().into_data();
     let change: Vec<f64> = change.iter().collect();
@@ -139,57 +152,52 @@ fn an_input_that_is_always_zero_leaves_its_gradients_alone() {
 fn without_a_statistic_nothing_is_preconditioned() {
     let (weight, bias) = (random([3, 4], 8), random([4], 9));
     let mean = Tensor::zeros([1, 4], &Default::default());
-    let found = linear(mean, 1.0, weight.clone(), Some(bias.clone()));
-    assert!(found.weight.all_close(weight, Some(0.0), Some(1e-11)));
-    assert!(
-        found
-            .bias
-            .expect("it has a bias")
-            .all_close(bias, Some(0.0), Some(0.0))
-    );
+    for fuses in FORMS {
+        let (weight, bias) = (weight.clone(), bias.clone());
+        let found = linear(fuses, mean.clone(), 1.0, weight.clone(), Some(bias.clone()));
+        assert!(found.weight.all_close(weight, Some(0.0), Some(1e-11)));
+        let found = found.bias.expect("it has a bias");
+        assert!(found.all_close(bias, Some(0.0), Some(0.0)));
+    }
 }
 
 #[test]
 fn the_guard_spreads_one_broken_element_over_the_layer_and_changes_no_good_one() {
-    for broken in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let at = Tensor::from_data(TensorData::from([[broken]]), &Default::default());
-        let weight = random([3, 4], 10).slice_assign([1..2, 2..3], at);
-        let made = RankOne::new(augmented(1, 3, 11), 1.0, true, LayerKind::Linear);
-        let gradients = LayerGradients {
-            weight,
-            bias: Some(random([4], 12)),
-        };
-        let found = made.linear(gradients, true);
-        assert!(found.weight.is_nan().all().into_scalar());
-        assert!(
-            found
-                .bias
-                .expect("it has a bias")
-                .is_nan()
-                .all()
-                .into_scalar()
-        );
-    }
     let gradients = || LayerGradients {
         weight: random([3, 4], 10),
         bias: Some(random([4], 12)),
     };
-    let made = RankOne::new(augmented(1, 3, 11), 1.0, true, LayerKind::Linear);
-    let (off, on) = (
-        made.clone().linear(gradients(), false),
-        made.linear(gradients(), true),
-    );
-    off.weight
-        .into_data()
-        .assert_eq(&on.weight.into_data(), true);
+    for fuses in FORMS {
+        let mean = augmented(1, 3, 11);
+        let made = RankOne::made_for(fuses, mean, 1.0, true, LayerKind::Linear);
+        for broken in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let at = Tensor::from_data(TensorData::from([[broken]]), &Default::default());
+            let mut gradients = gradients();
+            gradients.weight = gradients.weight.slice_assign([1..2, 2..3], at);
+            let found = made.clone().linear(gradients, true);
+            assert!(found.weight.is_nan().all().into_scalar());
+            let bias = found.bias.expect("it has a bias");
+            assert!(bias.is_nan().all().into_scalar());
+        }
+        let (off, on) = (
+            made.clone().linear(gradients(), false),
+            made.linear(gradients(), true),
+        );
+        let (off, on) = (off.weight.into_data(), on.weight.into_data());
+        off.assert_eq(&on, true);
+    }
 }
 
 proptest! {
     #[test]
-    fn it_is_linear_in_the_gradient(seed in 0u64..1000, factor in -3.0..3.0f64) {
+    fn it_is_linear_in_the_gradient(
+        fuses: bool,
+        seed in 0u64..1000,
+        factor in -3.0..3.0f64,
+    ) {
         let mean = augmented(1, 6, seed);
         let (left, right) = (random([6, 4], seed + 1), random([6, 4], seed + 2));
-        let apply = |weight| linear(mean.clone(), 0.5, weight, None).weight;
+        let apply = |weight| linear(fuses, mean.clone(), 0.5, weight, None).weight;
         let together = apply(left.clone() * factor + right.clone());
         let apart = apply(left) * factor + apply(right);
         prop_assert!(together.all_close(apart, Some(0.0), Some(ROUNDING)));
@@ -197,6 +205,7 @@ proptest! {
 
     #[test]
     fn across_the_mean_it_is_the_identity_and_along_it_the_gain(
+        fuses: bool,
         seed in 0u64..1000,
         damping in 0.01..20.0f64,
     ) {
@@ -204,22 +213,26 @@ proptest! {
         let along = mean.clone().narrow(1, 0, 6).transpose();
         let norm = along.clone().square().sum();
         let gain = damping / (damping + norm.clone().into_scalar());
-        let found = linear(mean.clone(), damping, along.clone(), None).weight;
+        let found = linear(fuses, mean.clone(), damping, along.clone(), None).weight;
         prop_assert!(found.all_close(along.clone() * gain, Some(0.0), Some(ROUNDING * 10.0)));
 
         let other = random([6, 1], seed + 1);
         let share = (other.clone() * along.clone()).sum() / norm;
         let across = other - along * share.unsqueeze();
-        let found = linear(mean, damping, across.clone(), None).weight;
+        let found = linear(fuses, mean, damping, across.clone(), None).weight;
         prop_assert!(found.all_close(across, Some(0.0), Some(ROUNDING * 10.0)));
     }
 
     #[test]
-    fn it_never_lengthens_a_gradient(seed in 0u64..1000, damping in 0.001..100.0f64) {
+    fn it_never_lengthens_a_gradient(
+        fuses: bool,
+        seed in 0u64..1000,
+        damping in 0.001..100.0f64,
+    ) {
         let weight = random([6, 4], seed + 1);
         let length = |tensor: Tensor<B, 2>| tensor.square().sum().into_scalar();
         let before = length(weight.clone());
-        let after = length(linear(augmented(1, 6, seed), damping, weight, None).weight);
+        let after = length(linear(fuses, augmented(1, 6, seed), damping, weight, None).weight);
         prop_assert!(after <= before * (1.0 + ROUNDING));
     }
 }
