@@ -15,9 +15,6 @@
 
 mod options;
 mod outcome;
-#[path = "../harness/ratio.rs"]
-#[allow(dead_code, reason = "the median is all that is needed of it")]
-mod ratio;
 mod table;
 mod trial;
 

@@ -1,5 +1,4 @@
 use crate::outcome::Outcome;
-use crate::ratio::median;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use std::fmt;
@@ -33,17 +32,20 @@ impl Row {
         self.outcomes.iter().map(Outcome::best).collect()
     }
 
-    /// Steps and seconds to a loss, the median over the seeds, and how many seeds reached it.
+    /// Steps and seconds to a loss, of the runs that reach it, and how many these are where others do not.
     fn to_goal(&self, goal: f64) -> [String; 2] {
         let reached = self.outcomes.iter().filter_map(|run| run.first_below(goal));
         let reached: Vec<_> = reached.collect();
-        if reached.len() < self.outcomes.len() {
-            let of = format!("{} of {} runs", reached.len(), self.outcomes.len());
-            return [of.clone(), of];
-        }
-        let steps = median(reached.iter().map(|seen| seen.step as f64).collect());
-        let seconds = median(reached.iter().map(|seen| seen.seconds).collect());
-        [format!("{steps}"), format!("{seconds:.1}")]
+        let steps = reached.iter().map(|seen| seen.step as f64).collect();
+        let seconds = reached.iter().map(|seen| seen.seconds).collect();
+        [(steps, 0), (seconds, 1)].map(|(values, decimals): (Vec<f64>, _)| {
+            let (reached, runs) = (values.len(), self.outcomes.len());
+            match reached {
+                0 => format!("0 of {runs} runs"),
+                _ if reached == runs => spread(&values, decimals),
+                _ => format!("{} ({reached} of {runs} runs)", spread(&values, decimals)),
+            }
+        })
     }
 }
 
@@ -65,8 +67,8 @@ impl fmt::Display for Standings {
             table.add_row([
                 row.optimizer.to_string(),
                 row.lr.to_string(),
-                spread(&row.losses()),
-                spread(&train),
+                spread(&row.losses(), 4),
+                spread(&train, 4),
                 steps,
                 seconds,
             ]);
@@ -79,11 +81,11 @@ impl fmt::Display for Standings {
 }
 
 /// Mean ± standard deviation.
-fn spread(values: &[f64]) -> String {
+fn spread(values: &[f64], decimals: usize) -> String {
     let mean = mean(values);
     let squares = values.iter().map(|value| (value - mean).powi(2));
     let deviation = (squares.sum::<f64>() / (values.len().max(2) - 1) as f64).sqrt();
-    format!("{mean:.4} ± {deviation:.4}")
+    format!("{mean:.decimals$} ± {deviation:.decimals$}")
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "target/char-gpt")]
     pub(crate) artifacts: PathBuf,
 
-    /// Characters to write after training
+    /// Characters to write after training, drawn from the seed
     #[arg(long, default_value_t = 200)]
     pub(crate) generate: usize,
 

@@ -103,3 +103,12 @@ where
     let paths = uncovered.into_iter().map(|layer| layer.path).collect();
     (paths, covered.len())
 }
+
+/// Whether passes differ from each other in training, and not outside of it.
+pub(crate) fn assert_drops_in_training_only<const D: usize>(
+    in_training: impl Fn() -> Tensor<TrainBackend, D>,
+    outside: impl Fn() -> Tensor<TestBackend, D>,
+) {
+    assert_ne!(in_training().into_data(), in_training().into_data());
+    assert_eq!(outside().into_data(), outside().into_data());
+}

@@ -47,7 +47,9 @@
 //!
 //! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacTransformerEncoder`] and
 //! [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
-//! values.
+//! values. The fields of Burn's inputs are private, so in place of `MhaInput`, `TransformerEncoderInput` and
+//! `TransformerDecoderInput` they take [`AttentionInput`], [`EncoderInput`] and [`DecoderInput`], which are
+//! made by the same methods.
 //!
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;

@@ -11,7 +11,7 @@ use burn::module::{AutodiffModule, Module};
 use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use burn_ndarray::NdArray;
 use burn_store::ModuleSnapshot;
 use mac_burn::{
@@ -256,11 +256,51 @@ fn heads_that_make_no_layer_are_refused() {
     }
 }
 
+/// Burn broadcasts a mask of one sample. Breaks when that is refused, or counts otherwise than the mask of each sample.
+#[test]
+fn a_padding_mask_may_be_one_for_all_samples() {
+    let shared = |tokens| mask_pad([1, tokens], END);
+    let repeated = |tokens| mask_pad([BATCH, tokens], END);
+    let plain = plain(false, 1);
+    let recorded: MacMultiHeadAttention<B> = plain.clone().into();
+    let [query, key, value] = inputs::<B>(1);
+    let theirs = MhaInput::new(query.clone(), key.clone(), value.clone());
+    let expected = plain.forward(theirs.mask_pad(shared(KEYS))).context;
+    let ours = AttentionInput::new(query, key, value);
+    let masked = ours.clone().mask_pad(shared(KEYS));
+    let found = recorded.forward(masked.mask_pad_query(shared(QUERIES)));
+    found.context.to_data().assert_eq(&expected.to_data(), true);
+    let means_of_shared = means_of(&recorded);
+    let masked = ours.mask_pad(repeated(KEYS));
+    recorded.forward(masked.mask_pad_query(repeated(QUERIES)));
+    assert_eq!(means_of_shared, means_of(&recorded));
+
+    let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 2);
+    let inner = tokens.clone().inner();
+    let theirs = MhaInput::self_attn(inner.clone()).mask_pad(mask_pad([1, KEYS], END));
+    let expected = plain.valid().forward(theirs).context;
+    let ours = AttentionInput::self_attn(inner).mask_pad(mask_pad([1, KEYS], END));
+    let found = recorded.valid().forward(ours).context;
+    found.into_data().assert_eq(&expected.into_data(), true);
+
+    let recorded: MacSelfAttention<B> = fused(1).into();
+    let pass = |mask: Tensor<B, 2, Bool>| {
+        let masked = recorded.forward(tokens.clone(), Some(mask.clone()));
+        let biased = recorded.forward_biased(tokens.clone(), score_bias(1, CAUSAL), Some(mask));
+        let preconditioner = observed(&recorded);
+        let linear = [&recorded.qkv, &recorded.output];
+        let means = linear.map(|linear| means(&preconditioner, &linear.weight));
+        (masked.into_data(), biased.into_data(), means)
+    };
+    assert_eq!(pass(shared(KEYS)), pass(repeated(KEYS)));
+}
+
 /// Breaks when a padding mask that does not fit is found out by a recorder, and not by every forward pass alike.
 #[test]
 fn padding_masks_of_another_shape_are_refused() {
     let wrong = || mask_pad([BATCH, KEYS + 1], LENGTHS);
-    let short = || mask_pad([1, KEYS], LENGTHS);
+    let short = || mask_pad([1, KEYS - 1], LENGTHS);
+    let fewer = || mask_pad([2, KEYS], LENGTHS);
     let recorded: MacMultiHeadAttention<B> = plain(false, 1).into();
     let evaluated = recorded.valid();
     let [query, key, value] = inputs::<Inner>(1);
@@ -268,19 +308,24 @@ fn padding_masks_of_another_shape_are_refused() {
     let text = panic_of(|| evaluated.forward(input().mask_pad(short())));
     assert_eq!(
         text,
-        "`mask_pad` has the shape [1, 5], but must have that of its tokens, [3, 5]"
+        "`mask_pad` has the shape [1, 4], but must have that of its tokens, [3, 5], or of one sample's"
+    );
+    let text = panic_of(|| evaluated.forward(input().mask_pad(fewer())));
+    assert_eq!(
+        text,
+        "`mask_pad` has the shape [2, 5], but must have that of its tokens, [3, 5], or of one sample's"
     );
     let text = panic_of(|| evaluated.forward(input().mask_pad_query(wrong())));
     assert_eq!(
         text,
-        "`mask_pad_query` has the shape [3, 6], but must have that of its tokens, [3, 4]"
+        "`mask_pad_query` has the shape [3, 6], but must have that of its tokens, [3, 4], or of one sample's"
     );
     let [query, key, value] = inputs::<B>(1);
     let input = AttentionInput::new(query, key, value);
     let text = panic_of(|| recorded.forward(input.mask_pad_query(mask_pad([BATCH, 2], LENGTHS))));
     assert_eq!(
         text,
-        "`mask_pad_query` has the shape [3, 2], but must have that of its tokens, [3, 4]"
+        "`mask_pad_query` has the shape [3, 2], but must have that of its tokens, [3, 4], or of one sample's"
     );
 
     let tokens: Tensor<Inner, 3> = random([BATCH, KEYS, SIZE], 2);
@@ -289,13 +334,13 @@ fn padding_masks_of_another_shape_are_refused() {
     let text = panic_of(|| evaluated.forward(tokens.clone(), Some(wrong())));
     assert_eq!(
         text,
-        "`mask_pad` has the shape [3, 6], but must have that of its tokens, [3, 5]"
+        "`mask_pad` has the shape [3, 6], but must have that of its tokens, [3, 5], or of one sample's"
     );
     let bias = score_bias(1, CAUSAL);
     let text = panic_of(|| evaluated.forward_biased(tokens.clone(), bias, Some(wrong())));
     assert_eq!(
         text,
-        "`uncounted` has the shape [3, 6], but must have that of its tokens, [3, 5]"
+        "`uncounted` has the shape [3, 6], but must have that of its tokens, [3, 5], or of one sample's"
     );
 }
 

@@ -136,6 +136,43 @@ fn a_decoder_is_bitwise_the_same() {
     }
 }
 
+/// Burn broadcasts a mask of one sample. Breaks when that is refused, by attention or by what counts the tokens of
+/// feed-forward layers.
+#[test]
+fn a_padding_mask_may_be_one_for_all_samples() {
+    let (queries, keys) = (|| mask_pad([1, QUERIES], END), || mask_pad([1, KEYS], END));
+    let plain = encoder((true, false), 1);
+    let recorded: MacTransformerEncoder<B> = plain.clone().into();
+    let (theirs, ours) = encoder_inputs((false, true));
+    assert_bitwise(
+        plain.forward(theirs.mask_pad(keys())),
+        recorded.forward(ours.mask_pad(keys())),
+    );
+    let layer: MacTransformerEncoderLayer<B> = plain.layers[1].clone().into();
+    let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 8);
+    assert_bitwise(
+        layer.forward(tokens.clone(), Some(keys()), None),
+        plain.layers[1].forward(tokens, Some(keys()), None),
+    );
+
+    let plain = decoder((true, false), 2);
+    let inputs = || {
+        let (theirs, ours) = decoder_inputs((false, true));
+        (
+            theirs.target_mask_pad(queries()).memory_mask_pad(keys()),
+            ours.target_mask_pad(queries()).memory_mask_pad(keys()),
+        )
+    };
+    let (theirs, ours) = inputs();
+    let recorded: MacTransformerDecoder<B> = plain.clone().into();
+    assert_bitwise(plain.forward(theirs), recorded.forward(ours));
+    let mut single = plain;
+    single.layers.truncate(1);
+    let layer: MacTransformerDecoderLayer<B> = single.layers[0].clone().into();
+    let (theirs, ours) = inputs();
+    assert_bitwise(single.forward(theirs), layer.forward(ours));
+}
+
 /// Breaks when a padding mask that does not fit goes by another name than it was given by.
 #[test]
 #[should_panic(

@@ -1,6 +1,7 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use std::cell::RefCell;
 
 use super::stream;
 
@@ -11,6 +12,8 @@ pub struct Batches {
     items: usize,
     batch_size: usize,
     seed: u64,
+    /// The epoch that was asked for last, and its order: to shuffle a large data set takes longer than to read a batch.
+    last: RefCell<Option<(usize, Vec<usize>)>>,
 }
 
 impl Batches {
@@ -21,6 +24,7 @@ impl Batches {
             items,
             batch_size: batch_size.min(items),
             seed,
+            last: RefCell::new(None),
         }
     }
 
@@ -28,9 +32,20 @@ impl Batches {
     pub fn of_step(&self, step: usize) -> Vec<usize> {
         let steps = self.items / self.batch_size;
         let (epoch, index) = (step / steps, step % steps);
+        let mut last = self.last.borrow_mut();
+        let order = match last.take() {
+            Some((known, order)) if known == epoch => order,
+            _ => self.order(epoch),
+        };
+        let batch = order[index * self.batch_size..][..self.batch_size].to_vec();
+        *last = Some((epoch, order));
+        batch
+    }
+
+    fn order(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.items).collect();
         order.shuffle(&mut StdRng::seed_from_u64(stream(self.seed, epoch)));
-        order[index * self.batch_size..][..self.batch_size].to_vec()
+        order
     }
 }
 
@@ -52,6 +67,15 @@ mod tests {
         assert_eq!(sorted, (0..12).collect::<Vec<_>>());
         assert_ne!(first, second);
         assert_ne!(first, Batches::new(12, 4, 4).of_step(0));
+    }
+
+    /// Breaks when the order of an epoch is taken for another's.
+    #[test]
+    fn a_batch_does_not_depend_on_those_before_it() {
+        let batches = Batches::new(12, 4, 3);
+        for step in [0, 1, 5, 4, 2, 0, 8] {
+            assert_eq!(batches.of_step(step), Batches::new(12, 4, 3).of_step(step));
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 100, value_parser = at_least_one())]
     pub every: usize,
 
-    /// Seed of the initial parameters and of the order of the data
+    /// Seed of all that is drawn at random, as the initial parameters and the order of the data
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 

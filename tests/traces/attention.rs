@@ -1,102 +1,69 @@
-//! Self-attention of a case: the one of this project, and one that tests make mistakes with.
+//! Self-attention that tests make mistakes with, and the averaged attention of a layer.
 
 use burn::{
     module::Module,
     nn::Linear,
     tensor::{Tensor, activation::softmax, backend::Backend},
 };
-use mac_burn::{MacLinear, MacSelfAttention, Recorder, SelfAttentionConfig};
+use mac_burn::{Recorder, SelfAttention};
 
 use crate::case::QkvMeans;
 
-/// Self-attention, its projection to queries, keys and values preconditioned by the means that the
-/// case asks for.
-#[derive(Module, Debug)]
-pub(crate) enum Attention<B: Backend> {
-    Recorded(MacSelfAttention<B>),
-    Mistaken(OneMeanAttention<B>),
-}
-
-/// Self-attention whose fused projection is recorded as an ordinary `Linear`, with one mean for all of
-/// its columns.
+/// Records the fused projection of a self-attention as an ordinary `Linear`, with one mean for all of its
+/// columns.
 #[derive(Module, Debug)]
 pub(crate) struct OneMeanAttention<B: Backend> {
-    qkv: Linear<B>,
-    output: MacLinear<B>,
-    n_heads: usize,
+    qkv: Recorder<B>,
+    output: Recorder<B>,
     #[module(skip)]
     means: QkvMeans,
-    recorder: Recorder<B>,
 }
 
-impl<B: Backend> Attention<B> {
-    /// # Panics
-    ///
-    /// If `n_heads` does not divide `d_model`.
-    pub(crate) fn new(
-        [qkv, output]: [MacLinear<B>; 2],
-        n_heads: usize,
-        means: QkvMeans,
-        device: &B::Device,
-    ) -> Self {
-        match means {
-            QkvMeans::TokensAndAttended => Self::Recorded(
-                SelfAttentionConfig::new(qkv.weight.dims()[0], n_heads)
-                    .with_qkv_bias(qkv.bias.is_some())
-                    .with_output_bias(output.bias.is_some())
-                    .init(device)
-                    .into(),
-            ),
-            QkvMeans::Tokens | QkvMeans::Attended => Self::Mistaken(OneMeanAttention {
-                qkv: qkv.into_inner(),
-                output,
-                n_heads,
-                means,
-                recorder: Recorder::new(),
-            }),
+impl<B: Backend> OneMeanAttention<B> {
+    pub(crate) fn new(means: QkvMeans) -> Self {
+        Self {
+            qkv: Recorder::new(),
+            output: Recorder::new(),
+            means,
         }
     }
 
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
-    pub(crate) fn forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
-        match self {
-            Self::Recorded(layer) => layer.forward(input, None),
-            Self::Mistaken(layer) => layer.forward(input),
-        }
-    }
-
-    /// The probability that a key gets, averaged over batch, heads and queries.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, tokens, d_model]`
-    /// - output: `[tokens]`
-    pub(crate) fn averaged(&self, input: Tensor<B, 3>) -> Tensor<B, 1> {
-        let [query, key, _] = match self {
-            Self::Recorded(layer) => heads(&layer.qkv, layer.n_heads, input),
-            Self::Mistaken(layer) => heads(&layer.qkv, layer.n_heads, input),
-        };
-
-        averaged(probabilities(query, key))
-    }
-}
-
-impl<B: Backend> OneMeanAttention<B> {
-    fn forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [query, key, value] = heads(&self.qkv, self.n_heads, input.clone());
+    pub(crate) fn forward(&self, layer: &SelfAttention<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [query, key, value] = heads(&layer.qkv, layer.n_heads, input.clone());
         let probabilities = probabilities(query, key);
         let seen = match self.means {
             QkvMeans::Attended => attended(averaged(probabilities.clone()), input.clone()),
             _ => input.clone(),
         };
-        let (weight, bias) = (&self.qkv.weight, self.qkv.bias.as_ref());
-        self.recorder.record_linear(weight, bias, &seen);
+        record(&self.qkv, &layer.qkv, &seen);
 
         let context = probabilities.matmul(value).swap_dims(1, 2);
-        self.output.forward(context.reshape(input.shape()))
+        let context = context.reshape(input.shape());
+        record(&self.output, &layer.output, &context);
+        layer.output.forward(context)
     }
+}
+
+/// The probability that a key gets, averaged over batch, heads and queries.
+///
+/// # Shapes
+///
+/// - input: `[batch, tokens, d_model]`
+/// - output: `[tokens]`
+pub(crate) fn averaged_attention<B: Backend>(
+    layer: &SelfAttention<B>,
+    input: Tensor<B, 3>,
+) -> Tensor<B, 1> {
+    let [query, key, _] = heads(&layer.qkv, layer.n_heads, input);
+
+    averaged(probabilities(query, key))
+}
+
+fn record<B: Backend>(recorder: &Recorder<B>, layer: &Linear<B>, input: &Tensor<B, 3>) {
+    recorder.record_linear(&layer.weight, layer.bias.as_ref(), input);
 }
 
 /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.

@@ -205,7 +205,7 @@ fn an_unknown_architecture_is_an_error_that_names_it() {
 #[test]
 fn an_unknown_part_of_a_transformer_is_an_error_that_names_it() {
     type Change = fn(&mut Case);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 9] = [
         ("blocks.1.attn.q_norm", |case| {
             set(case, "blocks.1.attn.q_norm", "type", "GELU");
         }),
@@ -216,18 +216,56 @@ fn an_unknown_part_of_a_transformer_is_an_error_that_names_it() {
             set(case, "blocks.0.mlp.fc1", "name", "blocks.0.mlp.fc");
         }),
         ("reg_tokens=4", |case| argue(case, "reg_tokens", json!(4))),
+        ("drop_path_rate=0.1", |case| {
+            argue(case, "drop_path_rate", json!(0.1));
+        }),
+        ("norm_layer=\"BatchNorm\"", |case| {
+            argue(case, "norm_layer", json!("BatchNorm"));
+        }),
+        ("distilled=false", |case| {
+            argue(case, "distilled", json!(false));
+        }),
+        ("a GELU", |case| {
+            set(case, "blocks.0.mlp.act", "type", "ReLU");
+        }),
         ("5 heads", |case| argue(case, "num_heads", json!(5))),
     ];
     for (named, change) in changes {
-        let (mut case, trace) = cases()
-            .find(|(case, _)| case.architecture.known().ok() == Some(VisionTransformer))
-            .expect("the repository has a transformer");
+        let (mut case, trace) = transformer();
         change(&mut case);
 
         let error = replay::<Autodiff<Flex>>(&case, &trace, Route::Mac);
         let error = error.expect_err("the transformer cannot be built");
         assert!(error.to_string().contains(named), "{named}: {error}");
     }
+}
+
+/// Breaks when a case that spells out what timm does anyway is refused, or is another network.
+#[test]
+fn defaults_may_be_spelled_out() {
+    let (mut case, trace) = transformer();
+    let expected = parameter_difference(&case, &trace, Route::Mac);
+    for (argument, value) in [
+        ("drop_rate", json!(0.0)),
+        ("drop_path_rate", json!(0)),
+        ("qk_norm", json!(false)),
+        ("init_values", Value::Null),
+        ("reg_tokens", json!(0)),
+        ("pos_embed", json!("learn")),
+        ("class_token", json!(true)),
+        ("weight_init", json!("")),
+    ] {
+        argue(&mut case, argument, value);
+    }
+    assert!(expected.is_some());
+    assert_eq!(parameter_difference(&case, &trace, Route::Mac), expected);
+}
+
+/// A case of the repository.
+fn transformer() -> (Case, Trace) {
+    cases()
+        .find(|(case, _)| case.architecture.known().ok() == Some(VisionTransformer))
+        .expect("the repository has a transformer")
 }
 
 /// Changes an entry of a layer of a case.

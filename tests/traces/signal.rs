@@ -54,18 +54,6 @@ impl<B: Backend> Signal<B> {
         }
     }
 
-    /// The tokens that a layer of a transformer needs.
-    ///
-    /// # Panics
-    ///
-    /// If the case's layers do not fit together.
-    pub(crate) fn into_sequences(self) -> Tensor<B, 3> {
-        match self {
-            Self::Sequences(tokens) => tokens,
-            other => panic!("a layer of a transformer was given {other:?}"),
-        }
-    }
-
     /// One row for each sample.
     pub(crate) fn flatten(self) -> Tensor<B, 2> {
         match self {

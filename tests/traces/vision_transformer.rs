@@ -1,71 +1,47 @@
-//! timm's `VisionTransformer`: pre-norm blocks over patches and a class token.
+//! timm's `VisionTransformer`: the vision transformer of `mac-burn-models`, of a case's layers.
 
 use burn::{
     module::{AutodiffModule, Initializer, Module, Param},
-    nn::LayerNorm,
+    nn::DropoutConfig,
     tensor::{
         Tensor,
         backend::{AutodiffBackend, Backend},
     },
 };
-use mac_burn::{InputCovariance, MacConv2d, MacLinear};
-use serde_json::Value;
+use mac_burn::{InputCovariance, SelfAttention, unrecorded};
+use mac_burn_models::{
+    deit::{Deit, DeitBlock, PatchEmbedding, timm_name},
+    transformer::{DropPath, FeedForward, Gelu},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
-    attention::Attention, case::Case, error::TraceError, layer::Layer, named_layers::NamedLayers,
-    names::NamedValues, network::Network, signal::Signal,
+    attention::{OneMeanAttention, averaged_attention},
+    case::{Case, QkvMeans},
+    error::TraceError,
+    layer::Layer,
+    layer_spec::Extent,
+    named_layers::NamedLayers,
+    names::NamedValues,
+    network::Network,
+    signal::Signal,
 };
 
-/// The heads of timm's `VisionTransformer` where its arguments do not say.
-const DEFAULT_HEADS: u64 = 12;
-
-/// The fields are named as timm names them.
 #[derive(Module, Debug)]
 pub(crate) struct VisionTransformer<B: Backend> {
-    cls_token: Param<Tensor<B, 3>>,
-    pos_embed: Param<Tensor<B, 3>>,
-    patch_embed: PatchEmbed<B>,
-    blocks: Vec<Block<B>>,
-    norm: LayerNorm<B>,
-    head: MacLinear<B>,
-}
-
-#[derive(Module, Debug)]
-struct PatchEmbed<B: Backend> {
-    proj: MacConv2d<B>,
-}
-
-#[derive(Module, Debug)]
-struct Block<B: Backend> {
-    norm1: LayerNorm<B>,
-    attn: Attention<B>,
-    norm2: LayerNorm<B>,
-    mlp: Mlp<B>,
-}
-
-#[derive(Module, Debug)]
-struct Mlp<B: Backend> {
-    fc1: MacLinear<B>,
-    act: Layer<B>,
-    fc2: MacLinear<B>,
+    deit: Deit<B>,
+    /// What takes the place of the blocks' attention where a test makes a mistake.
+    mistaken: Vec<OneMeanAttention<B>>,
 }
 
 impl<B: Backend> VisionTransformer<B> {
-    /// The tokens that enter the first block, `[batch, 1 + patches, d_model]`.
-    fn embed(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
-        let patches = self.patch_embed.proj.forward(images);
-        let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
-        let [batch, _, d_model] = patches.dims();
-        let class = self.cls_token.val().expand([batch, 1, d_model]);
-
-        Tensor::cat(vec![class, patches], 1) + self.pos_embed.val()
-    }
-
     fn averaged_attention(&self, images: Tensor<B, 4>) -> NamedValues {
-        let mut tokens = self.embed(images);
+        let mut tokens = embed(&self.deit, images);
         let mut found = NamedValues::new();
-        for (index, block) in self.blocks.iter().enumerate() {
-            let attention = block.attn.averaged(block.norm1.forward(tokens.clone()));
+        for (index, block) in self.deit.blocks.iter().enumerate() {
+            let input = block.norm1.forward(tokens.clone());
+            let attention = averaged_attention(&block.attention, input);
             let values = attention.into_data().iter::<f64>().collect();
             found.insert(format!("blocks.{index}.attn.qkv"), values);
             tokens = block.forward(tokens);
@@ -73,60 +49,80 @@ impl<B: Backend> VisionTransformer<B> {
 
         found
     }
+
+    /// The forward pass of the network with the mistaken attention.
+    fn mistaken(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let mut tokens = embed(&self.deit, images);
+        for (block, attention) in self.deit.blocks.iter().zip(&self.mistaken) {
+            let input = block.norm1.forward(tokens.clone());
+            tokens = tokens + attention.forward(&block.attention, input);
+            let mapped = block.mlp.forward(block.norm2.forward(tokens.clone()));
+            tokens = tokens + mapped;
+        }
+        let class = self.deit.norm.forward(tokens).narrow(1, 0, 1);
+
+        self.deit.head.forward(class.squeeze_dim::<2>(1))
+    }
+}
+
+/// The tokens that enter the first block, `[batch, 1 + patches, d_model]`.
+fn embed<B: Backend>(deit: &Deit<B>, images: Tensor<B, 4>) -> Tensor<B, 3> {
+    let patches = deit.patch_embedding.forward(images);
+    let [batch, _, d_model] = patches.dims();
+    let class = deit.class_token.val().expand([batch, 1, d_model]);
+
+    Tensor::cat(vec![class, patches], 1) + deit.position_embedding.val()
 }
 
 impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
     fn build(case: &Case, device: &B::Device) -> Result<Self, TraceError> {
-        let heads = heads(case)?;
+        let arguments = Arguments::of(case)?;
         let mut layers = NamedLayers::build(case, device)?;
         let mut blocks = Vec::new();
         while layers.contains(&format!("blocks.{}.norm1", blocks.len())) {
             let name = format!("blocks.{}", blocks.len());
-            blocks.push(Block::build(&name, heads, case, &mut layers, device)?);
+            blocks.push(block(&name, arguments.num_heads, &mut layers)?);
         }
-        let network = Self {
-            cls_token: parameter("cls_token", case, device)?,
-            pos_embed: parameter("pos_embed", case, device)?,
-            patch_embed: PatchEmbed {
-                proj: layers.take_conv2d("patch_embed.proj")?,
+        let mut deit = Deit {
+            patch_embedding: PatchEmbedding {
+                projection: layers.take_conv2d("patch_embed.proj")?,
             },
+            class_token: parameter("cls_token", case, device)?,
+            position_embedding: parameter("pos_embed", case, device)?,
+            dropout: DropoutConfig::new(0.0).init(),
             blocks,
             norm: layers.take_layer_norm("norm")?,
             head: layers.take_linear("head")?,
+            image_size: arguments.img_size.sides(),
         };
         layers.finish()?;
+        let mut mistaken = Vec::new();
+        if case.qkv_means != QkvMeans::TokensAndAttended {
+            for block in &mut deit.blocks {
+                block.attention = unrecorded(block.attention.clone());
+                mistaken.push(OneMeanAttention::new(case.qkv_means));
+            }
+        }
 
-        Ok(network)
+        Ok(Self { deit, mistaken })
     }
 
     fn forward(&self, input: Signal<B>) -> Tensor<B, 2> {
-        let tokens = self.embed(input.into_images());
-        let tokens = self
-            .blocks
-            .iter()
-            .fold(tokens, |tokens, block| block.forward(tokens));
-        let class = self.norm.forward(tokens).narrow(1, 0, 1);
-
-        self.head.forward(class.squeeze_dim::<2>(1))
+        let images = input.into_images();
+        match self.mistaken.is_empty() {
+            true => self.deit.forward(images),
+            false => self.mistaken(images),
+        }
     }
 
-    /// Turns `blocks.0.attn.Recorded.output.weight` into `blocks.0.attn.proj.weight`.
+    /// Turns `deit.blocks.0.attention.output.weight` into `blocks.0.attn.proj.weight`.
     fn pytorch_name(&self, path: &[String]) -> String {
-        let names = path.iter().filter_map(|name| match name.as_str() {
-            "gamma" => Some("weight"),
-            "beta" => Some("bias"),
-            "output" => Some("proj"),
-            // A variant, which has no name in PyTorch.
-            variant if variant.starts_with(char::is_uppercase) => None,
-            same => Some(same),
-        });
-
-        names.collect::<Vec<_>>().join(".")
+        timm_name(&path[1..].join("."))
     }
 
     fn input_covariance(&self, layer: &str) -> Result<InputCovariance<B>, TraceError> {
         if layer == "patch_embed.proj" {
-            return Ok(InputCovariance::of(&self.patch_embed.proj));
+            return Ok(InputCovariance::of(&self.deit.patch_embedding.projection));
         }
 
         Err(TraceError::Layer {
@@ -140,56 +136,62 @@ impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
     }
 }
 
-impl<B: Backend> Block<B> {
-    fn build(
-        name: &str,
-        heads: usize,
-        case: &Case,
-        layers: &mut NamedLayers<B>,
-        device: &B::Device,
-    ) -> Result<Self, TraceError> {
-        let of = |layer: &str| format!("{name}.{layer}");
-        let qkv = layers.take_linear(&of("attn.qkv"))?;
-        let output = layers.take_linear(&of("attn.proj"))?;
-        let [d_model, columns] = qkv.weight.dims();
-        if heads == 0 || !d_model.is_multiple_of(heads) || columns != 3 * d_model {
-            return Err(TraceError::Layer {
-                layer: of("attn.qkv"),
-                reason: format!(
-                    "{columns} columns are not queries, keys and values of {heads} heads \
-                     for tokens of size {d_model}"
-                ),
-            });
-        }
-
-        Ok(Self {
-            norm1: layers.take_layer_norm(&of("norm1"))?,
-            attn: Attention::new([qkv, output], heads, case.qkv_means, device),
-            norm2: layers.take_layer_norm(&of("norm2"))?,
-            mlp: Mlp {
-                fc1: layers.take_linear(&of("mlp.fc1"))?,
-                act: layers.take(&of("mlp.act"))?,
-                fc2: layers.take_linear(&of("mlp.fc2"))?,
-            },
-        })
+/// The block of a name.
+fn block<B: Backend>(
+    name: &str,
+    heads: usize,
+    layers: &mut NamedLayers<B>,
+) -> Result<DeitBlock<B>, TraceError> {
+    let of = |layer: &str| format!("{name}.{layer}");
+    let qkv = layers.take_linear(&of("attn.qkv"))?;
+    let output = layers.take_linear(&of("attn.proj"))?;
+    let [d_model, columns] = qkv.weight.dims();
+    if heads == 0 || !d_model.is_multiple_of(heads) || columns != 3 * d_model {
+        return Err(TraceError::Layer {
+            layer: of("attn.qkv"),
+            reason: format!(
+                "{columns} columns are not queries, keys and values of {heads} heads \
+                 for tokens of size {d_model}"
+            ),
+        });
     }
+    let no_dropout = DropoutConfig::new(0.0).init();
+    let attention = SelfAttention {
+        qkv: qkv.into_inner(),
+        output: output.into_inner(),
+        dropout: no_dropout.clone(),
+        n_heads: heads,
+        causal: false,
+    };
 
-    fn forward(&self, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-        let attended = self.attn.forward(self.norm1.forward(tokens.clone()));
-        let tokens = tokens + attended;
-        let mapped = self.mlp.forward(self.norm2.forward(tokens.clone()));
-
-        tokens + mapped
-    }
+    Ok(DeitBlock {
+        norm1: layers.take_layer_norm(&of("norm1"))?,
+        attention: attention.into(),
+        norm2: layers.take_layer_norm(&of("norm2"))?,
+        mlp: FeedForward {
+            fc1: layers.take_linear(&of("mlp.fc1"))?,
+            gelu: gelu(&of("mlp.act"), layers)?,
+            dropout: no_dropout.clone(),
+            fc2: layers.take_linear(&of("mlp.fc2"))?,
+        },
+        dropout: no_dropout,
+        drop_path: DropPath::new(0.0),
+    })
 }
 
-impl<B: Backend> Mlp<B> {
-    fn forward(&self, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-        let hidden = self.fc1.forward(tokens);
-        let hidden = self.act.forward(Signal::Sequences(hidden));
+fn gelu<B: Backend>(name: &str, layers: &mut NamedLayers<B>) -> Result<Gelu, TraceError> {
+    let approximate = match layers.take(name)? {
+        Layer::Gelu(_) => false,
+        Layer::TanhGelu(_) => true,
+        _ => {
+            return Err(TraceError::Layer {
+                layer: name.to_owned(),
+                reason: "the network needs a GELU here".to_owned(),
+            });
+        }
+    };
 
-        self.fc2.forward(hidden.into_sequences())
-    }
+    Ok(Gelu { approximate })
 }
 
 /// A parameter that is in no layer, with the shape that the case gives it.
@@ -209,26 +211,59 @@ fn parameter<B: Backend>(
     Ok(Initializer::Zeros.init(shape, device))
 }
 
-/// The number of heads, which only the arguments say. Those that decide over the form of the network,
-/// and not over a layer or a shape, must have the value that is replayed.
-fn heads(case: &Case) -> Result<usize, TraceError> {
-    let mut heads = DEFAULT_HEADS;
-    for (name, value) in &case.architecture.timm_args {
-        let known = match name.as_str() {
-            "num_heads" => value.as_u64().map(|found| heads = found).is_some(),
-            "global_pool" => value == "token",
-            "class_token" => *value == Value::Bool(true),
-            // These are seen in the layers and in the shapes of the parameters.
-            "img_size" | "patch_size" | "in_chans" | "num_classes" | "embed_dim" | "depth"
-            | "mlp_ratio" | "qkv_bias" | "proj_bias" => true,
-            _ => false,
-        };
-        if !known {
-            return Err(TraceError::Unsupported(format!(
-                "the argument `{name}={value}` of timm's VisionTransformer is not known"
-            )));
+/// What only the arguments say, with timm's defaults.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Arguments {
+    num_heads: usize,
+    img_size: Extent,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            num_heads: 12,
+            img_size: Extent::Square(224),
         }
     }
+}
 
-    usize::try_from(heads).map_err(|error| TraceError::Unsupported(format!("num_heads: {error}")))
+impl Arguments {
+    /// Those of a case. What decides over the form of the network, and not over a layer or a shape, must have the
+    /// value that is replayed.
+    fn of(case: &Case) -> Result<Self, TraceError> {
+        let (arguments, neutral) = (&case.architecture.timm_args, neutral_arguments());
+        for (name, value) in arguments {
+            let known = match name.as_str() {
+                "num_heads" | "img_size" => true,
+                // These are seen in the layers and in the shapes of the parameters.
+                "patch_size" | "in_chans" | "num_classes" | "embed_dim" | "depth" | "mlp_ratio"
+                | "qkv_bias" | "proj_bias" => true,
+                rate if rate.ends_with("_rate") => value.as_f64() == Some(0.0),
+                other => neutral.get(other) == Some(value),
+            };
+            if !known {
+                return Err(TraceError::Unsupported(format!(
+                    "the argument `{name}={value}` of timm's VisionTransformer is not known"
+                )));
+            }
+        }
+
+        serde_json::from_value(Value::Object(arguments.clone())).map_err(|error| {
+            TraceError::Unsupported(format!(
+                "the arguments of timm's VisionTransformer: {error}"
+            ))
+        })
+    }
+}
+
+/// The defaults of timm's `VisionTransformer` with which it is the network that is replayed.
+fn neutral_arguments() -> Value {
+    json!({
+        "global_pool": "token", "class_token": true, "pos_embed": "learn", "no_embed_class": false, "reg_tokens": 0,
+        "qk_norm": false, "scale_attn_norm": false, "scale_mlp_norm": false, "init_values": null,
+        "pre_norm": false, "final_norm": true, "fc_norm": null, "pool_include_prefix": false,
+        "dynamic_img_size": false, "dynamic_img_pad": false, "weight_init": "", "fix_init": false,
+        "embed_norm_layer": null, "norm_layer": null, "act_layer": null,
+    })
 }

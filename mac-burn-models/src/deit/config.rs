@@ -31,7 +31,7 @@ pub struct DeitConfig {
     pub d_model: usize,
     /// The number of attention heads; it divides the size of a token.
     pub n_heads: usize,
-    /// Height and width of the images, multiples of the patch size.
+    /// Height and width of the images. Rows and columns at the end that fill no patch are not seen, as in timm's network.
     #[config(default = "[224, 224]")]
     pub image_size: [usize; 2],
     /// Channels of the images.
@@ -93,8 +93,8 @@ impl DeitConfig {
     /// Initializes a new [`Deit`].
     ///
     /// # Panics
-    /// If the patch size does not divide the image's, the number of heads does not divide the size of a token, or a rate
-    /// is out of its range.
+    /// If the images have no patch, the number of heads does not divide the size of a token, or a rate is out of its
+    /// range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Deit<B> {
         let positions = 1 + self.num_patches();
         let normal = Initializer::Normal {
@@ -120,17 +120,15 @@ impl DeitConfig {
     }
 
     fn num_patches(&self) -> usize {
-        let divides = |size: &usize| *size > 0 && size.is_multiple_of(self.patch_size);
+        let along = |size: usize| size.checked_div(self.patch_size).unwrap_or_default();
+        let patches = self.image_size.map(along).iter().product();
         assert!(
-            self.image_size.iter().all(divides),
-            "patch_size must divide image_size, but they are {} and {:?}",
-            self.patch_size,
-            self.image_size
+            patches > 0,
+            "an image must have at least one patch, but image_size is {:?} and patch_size is {}",
+            self.image_size,
+            self.patch_size
         );
-        self.image_size
-            .iter()
-            .map(|size| size / self.patch_size)
-            .product()
+        patches
     }
 
     fn drop_path_of(&self, block: usize) -> f64 {

@@ -1,5 +1,7 @@
 //! The network against the same one of plain layers.
 
+mod dropout;
+
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -222,13 +224,33 @@ fn branches_are_dropped_at_a_rate_that_grows_linearly() {
 }
 
 #[test]
-#[should_panic(expected = "they are 16 and [224, 30]")]
-fn an_image_that_is_no_grid_of_patches_is_refused() {
-    let config = DeitConfig::tiny().with_image_size([224, 30]);
+#[should_panic(expected = "image_size is [224, 15] and patch_size is 16")]
+fn an_image_without_a_patch_is_refused() {
+    let config = DeitConfig::tiny().with_image_size([224, 15]);
     config.init::<TestBackend>(&Default::default());
 }
 
-/// Its patches are as many as those of the configuration's images, and its last rows and columns would not be seen.
+#[test]
+#[should_panic(expected = "image_size is [224, 224] and patch_size is 0")]
+fn patches_without_a_size_are_refused() {
+    let config = DeitConfig::tiny().with_patch_size(0);
+    config.init::<TestBackend>(&Default::default());
+}
+
+/// Breaks when what is left beside the patches of an image is refused, as a whole patch or in part.
+#[test]
+fn what_fills_no_patch_is_not_seen() {
+    let deit = config().init::<TestBackend>(&Default::default());
+    let images = random([2, 2, 11, 15]);
+    let whole = images.clone().narrow(2, 0, 8).narrow(3, 0, 12);
+    let expected = deit.forward(whole).into_data();
+
+    let config = config().with_image_size([11, 15]);
+    let larger = through_a_file(deit, config.init::<TestBackend>(&Default::default()));
+    assert_eq!(larger.forward(images).into_data(), expected);
+}
+
+/// Its patches are as many as those of the configuration's images, so that nothing else would notice.
 #[test]
 #[should_panic(expected = "image_size is [8, 12], and the size of these images is [11, 15]")]
 fn an_image_of_another_size_is_refused() {

@@ -1,5 +1,7 @@
 //! The network against the same one of plain layers.
 
+mod dropout;
+
 use burn::module::Module;
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,

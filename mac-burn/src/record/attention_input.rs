@@ -30,7 +30,8 @@ impl<B: Backend> AttentionInput<B> {
         }
     }
 
-    /// Cross-attention.
+    /// Cross-attention. For self-attention use [`self_attn`](Self::self_attn), or give the padding by
+    /// [`mask_pad_query`](Self::mask_pad_query) too; otherwise padded queries count in the statistics.
     ///
     /// # Shapes
     ///
@@ -56,7 +57,7 @@ impl<B: Backend> AttentionInput<B> {
     ///
     /// # Shapes
     ///
-    /// - mask: `[batch, keys]`, true at padded positions
+    /// - mask: `[batch, keys]`, or `[1, keys]` for all samples, true at padded positions
     pub fn mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
         self.mask_pad = Some(mask);
         self
@@ -67,7 +68,7 @@ impl<B: Backend> AttentionInput<B> {
     ///
     /// # Shapes
     ///
-    /// - mask: `[batch, queries]`, true at padded positions
+    /// - mask: `[batch, queries]`, or `[1, queries]` for all samples, true at padded positions
     pub fn mask_pad_query(mut self, mask: Tensor<B, 2, Bool>) -> Self {
         self.mask_pad_query = Some(mask);
         self
@@ -84,16 +85,17 @@ impl<B: Backend> AttentionInput<B> {
         self
     }
 
-    /// Refuses padding masks that do not fit.
+    /// The same with padding masks of the whole batch.
     ///
     /// # Panics
     ///
-    /// If a padding mask has another shape than the tokens that it is of.
-    pub(super) fn check(&self) {
+    /// If a padding mask has another shape than the tokens that it is of, or than those of one sample.
+    pub(super) fn fitted(mut self) -> Self {
         let ([batch, queries, _], [_, keys, _]) = (self.query.dims(), self.key.dims());
-        check_padding("mask_pad", self.mask_pad.as_ref(), [batch, keys]);
-        let mask = self.mask_pad_query.as_ref();
-        check_padding("mask_pad_query", mask, [batch, queries]);
+        self.mask_pad = fitted_padding("mask_pad", self.mask_pad, [batch, keys]);
+        let mask = self.mask_pad_query;
+        self.mask_pad_query = fitted_padding("mask_pad_query", mask, [batch, queries]);
+        self
     }
 
     /// Which queries are padded.
@@ -103,22 +105,22 @@ impl<B: Backend> AttentionInput<B> {
     }
 }
 
-/// Refuses a padding mask of another shape than its tokens, `[batch, tokens]`. Otherwise only passes that record
-/// would, by the text of a reshape.
+/// A padding mask of the tokens, `[batch, tokens]`, of one that all samples may share, `[1, tokens]`: Burn's
+/// attention takes both, and recorders count by sample.
 ///
 /// # Panics
 ///
-/// If the shapes differ.
-pub(super) fn check_padding<B: Backend>(
+/// If the mask has another shape. Burn refuses only what it cannot broadcast, and by the text of that.
+pub(super) fn fitted_padding<B: Backend>(
     name: &str,
-    mask: Option<&Tensor<B, 2, Bool>>,
+    mask: Option<Tensor<B, 2, Bool>>,
     tokens: [usize; 2],
-) {
-    if let Some(mask) = mask {
-        let shape = mask.dims();
-        assert!(
-            shape == tokens,
-            "`{name}` has the shape {shape:?}, but must have that of its tokens, {tokens:?}"
-        );
-    }
+) -> Option<Tensor<B, 2, Bool>> {
+    let mask = mask?;
+    let shape = mask.dims();
+    assert!(
+        shape == tokens || shape == [1, tokens[1]],
+        "`{name}` has the shape {shape:?}, but must have that of its tokens, {tokens:?}, or of one sample's"
+    );
+    Some(mask.expand(tokens))
 }

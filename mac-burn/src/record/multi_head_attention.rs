@@ -70,7 +70,7 @@ impl<B: Backend> Recorded<MultiHeadAttention<B>, B> {
     ///
     /// # Panics
     ///
-    /// If a padding mask has another shape than `[batch, queries]` or `[batch, keys]`.
+    /// If a padding mask has another shape than the queries or keys that it is of, or than those of one sample.
     pub fn forward(&self, input: AttentionInput<B>) -> MhaOutput<B> {
         forward(self, self.recorders(), input)
     }
@@ -82,7 +82,7 @@ pub(super) fn forward<B: Backend>(
     recorders: &[Recorder<B>],
     input: AttentionInput<B>,
 ) -> MhaOutput<B> {
-    input.check();
+    let input = input.fitted();
     let [batch, queries, d_model] = input.query.dims();
     let queries_padded = input.queries_padded();
     let (queries_padded, keys_padded) = (queries_padded.as_ref(), input.mask_pad.as_ref());

@@ -1,4 +1,4 @@
-use super::attention_input::check_padding;
+use super::attention_input::fitted_padding;
 use super::layer::LayerParameters;
 use super::recorded::sealed::Parameters;
 use super::{Recorded, RecordedLayer, Recorder};
@@ -46,7 +46,7 @@ impl<B: Backend> SelfAttention<B> {
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
-    /// - mask_pad: `[batch, tokens]`, true at padded positions
+    /// - mask_pad: `[batch, tokens]`, or `[1, tokens]` for all samples, true at padded positions
     ///
     /// # Panics
     ///
@@ -85,7 +85,7 @@ impl<B: Backend> SelfAttention<B> {
         padded: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
         let [batch, tokens, _] = input.dims();
-        check_padding("mask_pad", padded.as_ref(), [batch, tokens]);
+        let padded = fitted_padding("mask_pad", padded, [batch, tokens]);
         let [query, key, value] = self.heads(input.clone());
         let mut scores = self.scores(query, key);
         if let Some(mask) = padded.clone() {
@@ -107,7 +107,7 @@ impl<B: Backend> SelfAttention<B> {
         uncounted: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
         let [batch, tokens, _] = input.dims();
-        check_padding("uncounted", uncounted.as_ref(), [batch, tokens]);
+        let uncounted = fitted_padding("uncounted", uncounted, [batch, tokens]);
         let [query, key, value] = self.heads(input.clone());
         let scores = with_bias(self.scores(query, key), bias);
         let seen = Seen {
@@ -198,7 +198,7 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
-    /// - mask_pad: `[batch, tokens]`, true at padded positions
+    /// - mask_pad: `[batch, tokens]`, or `[1, tokens]` for all samples, true at padded positions
     ///
     /// # Panics
     ///
@@ -221,7 +221,7 @@ impl<B: Backend> Recorded<SelfAttention<B>, B> {
     /// - input and output: `[batch, tokens, d_model]`
     /// - bias: `[n, n_heads, tokens, tokens]`, where `n` divides the batch; 1 in place of a size is
     ///   broadcast
-    /// - uncounted: `[batch, tokens]`, true at tokens that count in no mean
+    /// - uncounted: `[batch, tokens]`, or `[1, tokens]` for all samples, true at tokens that count in no mean
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-use super::attention_input::{AttentionInput, check_padding};
+use super::attention_input::{AttentionInput, fitted_padding};
 use super::multi_head_attention;
 use super::recorded::sealed::Parameters;
 use super::transformer_encoder::{
@@ -57,7 +57,7 @@ impl<B: Backend> DecoderInput<B> {
     ///
     /// # Shapes
     ///
-    /// - mask: `[batch, target_tokens]`, true at padded positions
+    /// - mask: `[batch, target_tokens]`, or `[1, target_tokens]` for all samples, true at padded positions
     pub fn target_mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
         self.target_mask_pad = Some(mask);
         self
@@ -79,7 +79,7 @@ impl<B: Backend> DecoderInput<B> {
     ///
     /// # Shapes
     ///
-    /// - mask: `[batch, memory_tokens]`, true at padded positions
+    /// - mask: `[batch, memory_tokens]`, or `[1, memory_tokens]` for all samples, true at padded positions
     pub fn memory_mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
         self.memory_mask_pad = Some(mask);
         self
@@ -95,20 +95,19 @@ impl<B: Backend> DecoderInput<B> {
         self
     }
 
-    /// Refuses padding masks that do not fit, by the names that they have here.
+    /// The same with padding masks of the whole batch. They are refused by the names that they have here.
     ///
     /// # Panics
     ///
-    /// If a padding mask has another shape than the tokens that it is of.
-    fn check(&self) {
-        let masks = [
-            ("target_mask_pad", &self.target_mask_pad, &self.target),
-            ("memory_mask_pad", &self.memory_mask_pad, &self.memory),
-        ];
-        for (name, mask, tokens) in masks {
-            let [batch, tokens, _] = tokens.dims();
-            check_padding(name, mask.as_ref(), [batch, tokens]);
-        }
+    /// If a padding mask has another shape than the tokens that it is of, or than those of one sample.
+    fn fitted(mut self) -> Self {
+        let [batch, target, _] = self.target.dims();
+        let [_, memory, _] = self.memory.dims();
+        let mask = self.target_mask_pad;
+        self.target_mask_pad = fitted_padding("target_mask_pad", mask, [batch, target]);
+        let mask = self.memory_mask_pad;
+        self.memory_mask_pad = fitted_padding("memory_mask_pad", mask, [batch, memory]);
+        self
     }
 }
 
@@ -139,10 +138,9 @@ impl<B: Backend> Recorded<TransformerDecoderLayer<B>, B> {
     ///
     /// # Panics
     ///
-    /// If a padding mask has another shape than the tokens that it is of.
+    /// If a padding mask has another shape than the tokens that it is of, or than those of one sample.
     pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
-        input.check();
-        forward(self, self.recorders(), input).target
+        forward(self, self.recorders(), input.fitted()).target
     }
 }
 
@@ -155,11 +153,10 @@ impl<B: Backend> Recorded<TransformerDecoder<B>, B> {
     ///
     /// # Panics
     ///
-    /// If a padding mask has another shape than the tokens that it is of.
+    /// If a padding mask has another shape than the tokens that it is of, or than those of one sample.
     pub fn forward(&self, input: DecoderInput<B>) -> Tensor<B, 3> {
-        input.check();
         let layers = self.layers.iter().zip(self.recorders().chunks(RECORDERS));
-        let output = layers.fold(input, |input, (layer, recorders)| {
+        let output = layers.fold(input.fitted(), |input, (layer, recorders)| {
             forward(layer, recorders, input)
         });
         output.target

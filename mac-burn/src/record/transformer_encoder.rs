@@ -1,4 +1,4 @@
-use super::attention_input::AttentionInput;
+use super::attention_input::{AttentionInput, fitted_padding};
 use super::layer::LayerParameters;
 use super::multi_head_attention;
 use super::recorded::sealed::Parameters;
@@ -46,7 +46,7 @@ impl<B: Backend> EncoderInput<B> {
     ///
     /// # Shapes
     ///
-    /// - mask: `[batch, tokens]`, true at padded positions
+    /// - mask: `[batch, tokens]`, or `[1, tokens]` for all samples, true at padded positions
     pub fn mask_pad(mut self, mask: Tensor<B, 2, Bool>) -> Self {
         self.mask_pad = Some(mask);
         self
@@ -99,7 +99,7 @@ impl<B: Backend> Recorded<TransformerEncoderLayer<B>, B> {
     /// # Shapes
     ///
     /// - input and output: `[batch, tokens, d_model]`
-    /// - mask_pad: `[batch, tokens]`, true at padded positions
+    /// - mask_pad: `[batch, tokens]`, or `[1, tokens]` for all samples, true at padded positions
     /// - mask_attn: `[batch, tokens, tokens]`, true where nothing is attended to
     ///
     /// # Panics
@@ -124,7 +124,7 @@ impl<B: Backend> Recorded<TransformerEncoder<B>, B> {
     ///
     /// # Panics
     ///
-    /// If the padding mask has another shape than the tokens.
+    /// If the padding mask has another shape than the tokens, or than those of one sample.
     pub fn forward(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
         let EncoderInput {
             tensor,
@@ -147,6 +147,8 @@ fn forward<B: Backend>(
     mask_attn: Option<Tensor<B, 3, Bool>>,
 ) -> Tensor<B, 3> {
     let (for_attention, for_feed_forward) = recorders.split_at(multi_head_attention::RECORDERS);
+    let [batch, tokens, _] = x.dims();
+    let mask_pad = fitted_padding("mask_pad", mask_pad, [batch, tokens]);
     let normalized = match layer.norm_first {
         true => layer.norm_2.forward(x.clone()),
         false => x.clone(),

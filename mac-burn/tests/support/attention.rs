@@ -33,7 +33,10 @@ pub const HEADS: usize = 2;
 /// Samples of different lengths.
 pub const LENGTHS: Padded = |sample, position| position + sample > 4;
 
-/// The same, and one position that no sample has.
+/// Samples of one length.
+pub const END: Padded = |_, position| position > 2;
+
+/// Samples of different lengths, and one position that no sample has.
 pub const HOLE: Padded = |sample, position| position == 2 || position + sample > 4;
 
 /// A token attends to itself and to those before it.

@@ -44,8 +44,7 @@ struct Arguments {
     _strict_img_size: bool,
     #[serde(rename = "dynamic_img_size")]
     _dynamic_img_size: bool,
-    #[serde(rename = "dynamic_img_pad")]
-    _dynamic_img_pad: bool,
+    dynamic_img_pad: bool,
     #[serde(rename = "weight_init")]
     _weight_init: String,
     #[serde(rename = "fix_init")]
@@ -174,6 +173,10 @@ fn configured(
     config.qkv_bias = arguments.qkv_bias.unwrap_or(config.qkv_bias);
     let image_size = arguments.img_size.map(Extent::pair);
     config.image_size = image_size.unwrap_or(config.image_size);
+    let divides = |size: &usize| size.is_multiple_of(config.patch_size);
+    if arguments.dynamic_img_pad && !config.image_size.iter().all(divides) {
+        return Err(construction.unsupported("fills up the last patches of an image"));
+    }
 
     Ok(config)
 }
@@ -227,8 +230,12 @@ fn arguments_are_read_as_timm_does() {
     });
     // Patches, class token, seven positions; blocks; norm and head.
     let expected = (3 * 16 + 1) * 8 + 8 + 7 * 8 + 2 * (12 * 64 + 13 * 8) + 16 + 8 * 3 + 3;
-    let found = parameters(understood).expect("it is understood");
-    assert_eq!(found, Some(expected));
+    let mut remainder = understood.clone();
+    remainder["img_size"] = serde_json::json!([11, 13]);
+    for understood in [understood, remainder] {
+        let found = parameters(understood).expect("it is understood");
+        assert_eq!(found, Some(expected));
+    }
 
     for refused in [
         serde_json::json!({ "patch_size": [4, 8] }),
@@ -237,6 +244,7 @@ fn arguments_are_read_as_timm_does() {
         serde_json::json!({ "class_token": false }),
         serde_json::json!({ "init_values": 1e-5 }),
         serde_json::json!({ "patch_drop_rate": 0.1 }),
+        serde_json::json!({ "img_size": 23, "patch_size": 4, "dynamic_img_pad": true }),
     ] {
         assert!(parameters(refused.clone()).is_err(), "{refused}");
     }
