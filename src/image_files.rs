@@ -106,8 +106,14 @@ pub fn list(root: &Path) -> Result<ImageFiles, FolderError> {
 }
 
 impl ImageFiles {
-    /// A remark on the classes that are trained and have no image to validate with; none if there is no such class.
+    /// A remark on a lone class, or on the classes that are trained and have no image to validate with; none if there is no such
+    /// class.
     pub fn remark(&self) -> Option<String> {
+        if let [class] = self.classes.as_slice() {
+            return Some(format!(
+                "train has the one class {class}: whatever the network says is right"
+            ));
+        }
         let classes = without_images(&self.classes, &self.valid);
         let named = classes.len().min(NAMED);
         let names = classes[..named].join(", ");
@@ -317,6 +323,30 @@ pub(crate) mod tests {
         }
         let answer = "val has no image of these classes of train: a0, a1, a2, a3, a4 and 3 more";
         assert_eq!(remark().as_deref(), Some(answer));
+    }
+
+    #[test]
+    fn a_lone_class_is_remarked_on() {
+        let root = folder();
+        for side in ["train", "val"] {
+            fs::remove_dir_all(root.path().join(side).join("red")).expect("it is there");
+        }
+        let remark = list(root.path()).expect("the folder can be used").remark();
+        let remark = remark.expect("nothing can be learnt of it");
+        assert!(remark.contains("the one class blue"), "{remark}");
+    }
+
+    #[test]
+    fn a_folder_without_classes_is_named() {
+        let root = folder();
+        for class in ["red", "blue"] {
+            fs::remove_dir_all(root.path().join("train").join(class)).expect("it is there");
+        }
+        let error = list(root.path()).expect_err("there is no class");
+        assert!(
+            error.to_string().contains("train has no image: "),
+            "{error}"
+        );
     }
 
     /// A file more and a file less leave the numbers of images as they are.

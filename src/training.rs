@@ -7,6 +7,8 @@
 mod any_optimizer;
 mod batches;
 mod diverged;
+mod exempting_optimizer;
+mod exemption;
 mod monitor;
 mod optimizer_args;
 mod optimizer_plan;
@@ -20,6 +22,8 @@ mod task;
 pub use any_optimizer::WithOptimizer;
 pub use batches::Batches;
 pub use diverged::Diverged;
+pub use exempting_optimizer::ExemptingOptimizer;
+pub use exemption::Exemption;
 pub use monitor::{Monitor, train};
 pub use optimizer_args::{LearningRates, OptimizerArgs};
 pub use optimizer_plan::OptimizerPlan;

@@ -19,11 +19,12 @@ pub(crate) use comparison::{Comparison, Contender};
 pub(crate) use options::Options;
 #[allow(
     unused_imports,
-    reason = "a benchmark takes its backends one by one, or lets them take turns"
+    reason = "a benchmark takes its backends one by one or lets them take turns, and not every one has bars"
 )]
 pub(crate) use {
     backends::{OnBackend, on_backends},
     machine::describe_machine,
+    ratio::verdict,
 };
 
 use burn::tensor::backend::Backend;

@@ -27,6 +27,20 @@ impl Ratio {
     }
 }
 
+#[allow(dead_code, reason = "not every benchmark has bars")]
+impl Ratio {
+    /// The ratio, and whether it is at most `bar`.
+    pub(crate) fn against(&self, bar: f64) -> String {
+        format!("{self}, {}", verdict(self.median, bar))
+    }
+}
+
+/// Whether a number is at most `bar`, in words.
+pub(crate) fn verdict(ratio: f64, bar: f64) -> String {
+    let met = if ratio <= bar { "met" } else { "MISSED" };
+    format!("bar {bar} {met}")
+}
+
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.median)?;

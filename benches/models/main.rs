@@ -4,7 +4,13 @@
 //! ```text
 //! cargo bench --bench models --features ndarray -- --case passes
 //! cargo bench --bench models -- --case steps --seconds 60
+//! cargo bench --bench models -- --case 1/1
+//! cargo bench --bench models -- --case 'steps ResNet-50 5/50'
 //! ```
+//!
+//! A step is measured by two schedules of MAC, `tcov`/`tinv`: 1/1, what a step costs at most, and the authors', 5/50 for ResNets
+//! and 5/5 for DeiT. By the latter a time is the mean of five steps, one of which records; few of these have the step, every 50th,
+//! in which means are taken into use, so that a median leaves it out.
 //!
 //! The bars on flex, for the whole step (forward, backward, optimizer) of ResNet-20, ResNet-50 and DeiT-S: at most 1.05 times
 //! the time of SGD's, and at most 1.03 times its peak memory. Memory is that of the host, so it is not measured on a GPU.

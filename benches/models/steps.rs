@@ -1,4 +1,4 @@
-use crate::harness::{Comparison, Contender, Options, timed};
+use crate::harness::{Comparison, Contender, Options, timed, verdict};
 use crate::memory;
 use crate::network::{Batch, Network};
 use burn::module::AutodiffModule;
@@ -10,6 +10,7 @@ use mac_burn::{MacConfig, unrecorded};
 use mac_burn_models::{Deit, DeitConfig, ResNet, ResNetConfig};
 
 const SGD: &str = "SGD";
+const ADAMW: &str = "AdamW";
 const MAC: &str = "MAC";
 /// Of MAC's step to SGD's.
 const BAR_TIME: f64 = 1.05;
@@ -21,48 +22,88 @@ const WEIGHT_DECAY: f64 = 1e-4;
 /// Steps before the memory is measured: the state of an optimizer is made in the first.
 const WARM_UP: usize = 2;
 
-/// Prints time and memory of whole training steps, a table for each network.
+/// Every how many steps MAC records, and takes into use what was recorded.
+#[derive(Clone, Copy)]
+struct Schedule {
+    tcov: usize,
+    tinv: usize,
+}
+
+/// What a step costs at most.
+const EACH_STEP: Schedule = Schedule { tcov: 1, tinv: 1 };
+/// The authors' for ResNets.
+const RESNETS: Schedule = Schedule { tcov: 5, tinv: 50 };
+/// The authors' for transformers.
+const TRANSFORMERS: Schedule = Schedule { tcov: 5, tinv: 5 };
+
+/// Prints time and memory of whole training steps, two tables for each network: with MAC's work in each step, and by the
+/// schedule of the authors.
 pub(crate) fn tables<B: AutodiffBackend>(options: &Options, has_bars: bool) {
     let device = B::Device::default();
     let few = |count| if options.quick() { 1 } else { count };
-    table(options, has_bars, "ResNet-20", || {
+    let tables = Tables { options, has_bars };
+    tables.print("ResNet-20", RESNETS, || {
         let model = ResNetConfig::resnet20(10).init(&device);
         let shape = [few(32), 3, 32, 32];
         Network::<B, _>::of_images("ResNet-20", shape, model, ResNet::forward, &device)
     });
-    table(options, has_bars, "ResNet-50", || {
+    tables.print("ResNet-50", RESNETS, || {
         let model = ResNetConfig::resnet50().init(&device);
         let shape = [few(2), 3, 224, 224];
         Network::<B, _>::of_images("ResNet-50", shape, model, ResNet::forward, &device)
     });
-    table(options, has_bars, "DeiT-S", || {
+    tables.print("DeiT-S", TRANSFORMERS, || {
         let model = DeitConfig::small().init(&device);
         let shape = [few(4), 3, 224, 224];
         Network::<B, _>::of_images("DeiT-S", shape, model, Deit::forward, &device)
     });
 }
 
-fn table<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
-    options: &Options,
+struct Tables<'a> {
+    options: &'a Options,
     has_bars: bool,
-    name: &str,
-    network: impl Fn() -> Network<B, M>,
-) {
-    if !options.wants_case(&format!("steps {name}")) {
-        return;
+}
+
+impl Tables<'_> {
+    fn print<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+        &self,
+        name: &str,
+        authors: Schedule,
+        network: impl Fn() -> Network<B, M>,
+    ) {
+        for schedule in [EACH_STEP, authors] {
+            let Schedule { tcov, tinv } = schedule;
+            let case = format!("steps {name} {tcov}/{tinv}");
+            if self.options.wants_case(&case) {
+                self.print_case(&case, schedule, &network);
+            }
+        }
     }
-    let batch = network().batch.shape();
-    let contenders = contenders(&network);
-    let [sgd, mac] = [0, 2].map(|index| contenders[index].peak as f64);
-    let contenders = contenders.into_iter().map(|measured| measured.contender);
-    let comparison = Comparison::new(&["optimizer", "peak MiB"], contenders.collect(), &[SGD]);
-    let comparison = comparison.run(options);
-    println!("steps {name}: forward, backward and optimizer, batch of {batch}\n\n{comparison}\n");
-    if has_bars && !options.quick() {
-        let (time, memory) = (comparison.ratio(MAC, SGD), mac / sgd);
-        println!(
-            "MAC: {time} x the time of SGD, bar {BAR_TIME}; {memory:.4} x its peak memory, bar {BAR_MEMORY}\n"
-        );
+
+    fn print_case<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+        &self,
+        case: &str,
+        schedule: Schedule,
+        network: &impl Fn() -> Network<B, M>,
+    ) {
+        let quick = self.options.quick();
+        let batch = network().batch.shape();
+        let steps = if quick { 1 } else { schedule.tcov };
+        let contenders = contenders(network, schedule, steps);
+        let [sgd, mac] = [0, 2].map(|index| contenders[index].peak as f64);
+        let contenders = contenders.into_iter().map(|measured| measured.contender);
+        let headers = ["optimizer", "peak MiB"];
+        let comparison = Comparison::new(&headers, contenders.collect(), &[SGD, ADAMW]);
+        let comparison = comparison.run(self.options);
+        println!("{case}: forward, backward and optimizer, batch of {batch}\n\n{comparison}\n");
+        if self.has_bars && !quick {
+            let (time, memory) = (comparison.ratio(MAC, SGD), mac / sgd);
+            println!(
+                "MAC / SGD: time {}; peak memory {memory:.4}, {}\n",
+                time.against(BAR_TIME),
+                verdict(memory, BAR_MEMORY)
+            );
+        }
     }
 }
 
@@ -72,10 +113,12 @@ struct Measured {
     peak: usize,
 }
 
-/// MAC records before each step and takes into use in it what was recorded: what a step costs at most. The others train the
-/// plain network.
+/// MAC trains the recorded network, the others the plain one. A time is that of `steps` steps, divided by them, of which MAC
+/// records in one if they are `tcov`.
 fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     network: &impl Fn() -> Network<B, M>,
+    schedule: Schedule,
+    steps: usize,
 ) -> Vec<Measured> {
     let momentum = MomentumConfig::new()
         .with_momentum(MOMENTUM)
@@ -85,36 +128,57 @@ fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
         .with_momentum(Some(momentum))
         .with_weight_decay(Some(decay));
     let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
-    let mac = MacConfig::new()
-        .with_momentum(MOMENTUM)
-        .with_weight_decay(WEIGHT_DECAY)
-        .with_tcov(1)
-        .with_tinv(1);
+    let mac = |Schedule { tcov, tinv }| {
+        MacConfig::new()
+            .with_momentum(MOMENTUM)
+            .with_weight_decay(WEIGHT_DECAY)
+            .with_tcov(tcov)
+            .with_tinv(tinv)
+            .init()
+    };
     let plain = || network().map(unrecorded);
     vec![
-        measured(SGD, plain, sgd.init()),
-        measured("AdamW", plain, adamw.init()),
-        measured(MAC, network, mac.init()),
+        measured(SGD, steps, plain, [sgd.init(), sgd.init()]),
+        measured(ADAMW, steps, plain, [adamw.init(), adamw.init()]),
+        // Memory is that of a step which records, whatever the schedule.
+        measured(MAC, steps, network, [EACH_STEP, schedule].map(mac)),
     ]
 }
 
+/// The first optimizer's memory, and the second's time.
 fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     name: &str,
+    steps: usize,
     network: impl Fn() -> Network<B, M>,
-    optimizer: impl Optimizer<M, B> + 'static,
+    [for_memory, for_time]: [impl Optimizer<M, B> + 'static; 2],
 ) -> Measured {
-    let before = memory::allocated();
-    let mut training = Training::new(network(), optimizer);
-    (0..WARM_UP).for_each(|_| training.step());
-    let peak = memory::peak(|| training.step()) - before;
+    let peak = peak(&network, for_memory);
+    let mut training = Training::new(network(), for_time);
     let device = training.batch.device.clone();
+    let mut train = move || {
+        let work = || (0..steps).for_each(|_| training.step());
+        timed::<B, _>(&device, work).0 / steps as u32
+    };
+    // The first step makes the state of an optimizer; a period of the schedule begins with it.
+    train();
     Measured {
         contender: Contender {
             cells: vec![name.into(), memory::mebibytes(peak)],
-            work: Box::new(move || timed::<B, _>(&device, || training.step()).0),
+            work: Box::new(train),
         },
         peak,
     }
+}
+
+/// The bytes that a step takes at most, with those of the network and of the optimizer's state.
+fn peak<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+    network: &impl Fn() -> Network<B, M>,
+    optimizer: impl Optimizer<M, B>,
+) -> usize {
+    let before = memory::allocated();
+    let mut training = Training::new(network(), optimizer);
+    (0..WARM_UP).for_each(|_| training.step());
+    memory::peak(|| training.step()) - before
 }
 
 /// A network in training.

@@ -113,10 +113,11 @@ impl Args {
             .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay as f32)))
     }
 
-    /// AdamW as the command line describes it.
+    /// AdamW as the command line describes it; with PyTorch's ε, a thousandth of Burn's own default.
     pub(crate) fn adamw_config(&self) -> AdamWConfig {
         AdamWConfig::new()
             .with_beta_1(self.momentum as f32)
+            .with_epsilon(1e-8)
             .with_weight_decay(self.weight_decay as f32)
     }
 }

@@ -53,11 +53,12 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5)]
     warmup_epochs: usize,
 
-    /// Momentum, in [0, 1); the first of AdamW's two
+    /// Momentum, in [0, 1); the first of AdamW's two. SGD's of transformers is Nesterov's, as in timm
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     momentum: f64,
 
-    /// Weight decay, 0 or more [default: 2e-5 for ResNets and 1e-4 for transformers, 0.05 for adamw]
+    /// Weight decay, 0 or more: for ResNets of all but norms; for transformers of all but norms, biases, class token and
+    /// positions [default: 2e-5 for ResNets and 1e-4 for transformers, 0.05 for adamw]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     weight_decay: Option<f64>,
 
@@ -172,6 +173,7 @@ impl Args {
             network,
             optimizer: OptimizerPlan::new(self.optimizer, lr, recipe.mac.clone())
                 .with_momentum(self.momentum)
+                .with_sgd_nesterov(recipe.sgd_nesterov)
                 .with_weight_decay(weight_decay)
                 .with_second_lr(self.mac.second_lr)
                 .with_input_covariance(!self.mac.no_input_covariance),
@@ -211,6 +213,7 @@ impl Args {
             cutmix: images.cutmix.unwrap_or(paper.cutmix),
             label_smoothing: images.label_smoothing.unwrap_or(paper.label_smoothing),
             average: paper.average,
+            sgd_nesterov: paper.sgd_nesterov,
         }
     }
 }

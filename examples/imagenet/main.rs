@@ -15,6 +15,10 @@
 //! with the parameters that it would have had without the interruption. It leaves the average of the parameters, where
 //! one is kept, in `ema.mpk`.
 //!
+//! With `--optimizer sgd` or `adamw` the same parameters have weight decay as with MAC: for ResNets all but those of norms, for
+//! transformers all but those of rank 1, class token and positions. SGD's is a part of the gradient, as PyTorch's is, and not
+//! decoupled as MAC's; for transformers its momentum is Nesterov's, as timm's is.
+//!
 //! What the authors' recipes have and this one has not: automatic augmentation and random erasing, each image several times
 //! in a batch, bicubic resizing for the transformers, warm-up from more than 0, and half precision for the transformers.
 //!

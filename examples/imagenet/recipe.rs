@@ -27,6 +27,9 @@ pub(crate) struct Recipe {
     pub(crate) label_smoothing: f64,
     /// Whether an average of the parameters is kept.
     pub(crate) average: bool,
+    /// Whether SGD, where it takes MAC's place, looks ahead along its momentum.
+    #[config(default = false)]
+    pub(crate) sgd_nesterov: bool,
 }
 
 /// What an average takes of the network, summed over the steps of a run: torchvision moves its average every 32 steps by
@@ -48,15 +51,81 @@ impl Recipe {
         Self::new(mac, 176, 224, 224.0 / 232.0, 0.2, true)
     }
 
-    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side as timm does for these, and no average.
+    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side as timm does for these, no average, and
+    /// Nesterov's momentum for what timm calls SGD.
     pub(crate) fn transformer() -> Self {
-        Self::new(MacConfig::vit_imagenet(), 224, 224, 0.9, 0.8, false)
+        Self::new(MacConfig::vit_imagenet(), 224, 224, 0.9, 0.8, false).with_sgd_nesterov(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
+    use burn::optim::{GradientsParams, Optimizer};
+    use burn::tensor::{Tensor, TensorData};
+    use clap::ValueEnum;
+    use mac_burn_examples::backend::Training;
+    use mac_burn_examples::optimizer_choice::OptimizerChoice;
+    use mac_burn_examples::training::{OptimizerPlan, WithOptimizer};
+    use mac_burn_models::ResNetConfig;
+    use mac_burn_models::resnet::{BlockKind, ResNet, ResidualBlock};
+
     use super::*;
+
+    const LR: f64 = 0.5;
+
+    /// A step in which only weight decay moves anything.
+    struct Decay(ResNet<Training>);
+
+    impl WithOptimizer<Training, ResNet<Training>> for Decay {
+        fn run<O>(self, mut optimizer: O) -> Result<(ResNet<Training>, O), Box<dyn Error>>
+        where
+            O: Optimizer<ResNet<Training>, Training> + 'static,
+        {
+            let images = Tensor::ones([2, 3, 32, 32], &Default::default());
+            let loss = self.0.forward(images).sum() * 0.0;
+            let grads = GradientsParams::from_grads(loss.backward(), &self.0);
+            Ok((optimizer.step(LR, self.0, grads), optimizer))
+        }
+    }
+
+    /// The scales of a norm of the stem and of one of a block, then weight and bias of the head.
+    fn values(resnet: &ResNet<Training>) -> [TensorData; 4] {
+        let ResidualBlock::Basic(block) = &resnet.stages[1].blocks[0] else {
+            panic!("the blocks are basic");
+        };
+        let stem = resnet.stem.norm.as_ref().expect("the stem has a norm");
+        let bias = resnet.head.bias.as_ref().expect("the head has a bias");
+        [
+            stem.gamma.val().into_data(),
+            block.conv2.norm.gamma.val().into_data(),
+            resnet.head.weight.val().into_data(),
+            bias.val().into_data(),
+        ]
+    }
+
+    /// Breaks when the patterns do not name what the scales of norms are called here, when biases are exempt, as they are not
+    /// in torchvision's code, or when an optimizer decays other parameters than MAC.
+    #[test]
+    fn of_resnets_only_the_norms_have_no_weight_decay() {
+        let mac = Recipe::resnet().mac;
+        for choice in OptimizerChoice::value_variants() {
+            let config = ResNetConfig::new(vec![1, 1], BlockKind::Basic).with_num_classes(3);
+            let resnet = choice.prepare(config.init(&Default::default()));
+            let before = values(&resnet);
+
+            let plan = OptimizerPlan::new(*choice, LR, mac.clone());
+            let plan = plan.with_weight_decay(mac.weight_decay);
+            let (resnet, _) = plan
+                .train(None, Decay(resnet))
+                .expect("the settings are right");
+
+            let after = values(&resnet);
+            let moved = [0, 1, 2, 3].map(|index| before[index] != after[index]);
+            assert_eq!(moved, [false, false, true, true], "{choice}");
+        }
+    }
 
     /// Breaks when the average of a step moves as far as torchvision's of 32, or not by the length of the run.
     #[test]

@@ -26,7 +26,8 @@ pub struct OptimizerArgs {
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     pub momentum: f64,
 
-    /// Weight decay, 0 or more [default: 1e-4 for mac and sgd, 0.05 for adamw]
+    /// Weight decay, 0 or more, of all but norms, biases, embeddings and class tokens
+    /// [default: 1e-4 for mac and sgd, 0.05 for adamw]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     pub weight_decay: Option<f64>,
 
@@ -124,11 +125,15 @@ impl OptimizerArgs {
             .with_input_covariance(!self.no_input_covariance)
     }
 
+    /// What MAC does not cover has no weight decay, nor with the other optimizers: that AdamW beside MAC has none.
     fn mac(&self) -> MacConfig {
+        let mut no_decay = MacConfig::vit_imagenet().no_decay;
+        no_decay.push("**.token_embedding".into());
         MacConfig::new()
             .with_momentum(self.momentum)
             .with_weight_decay(self.weight_decay())
             .with_no_decay_norms_and_biases(true)
+            .with_no_decay(no_decay)
             .with_damping(self.damping)
             .with_stat_decay(self.stat_decay)
             .with_tcov(self.tcov)

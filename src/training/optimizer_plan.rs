@@ -2,13 +2,14 @@ use std::error::Error;
 
 use burn::config::Config;
 use burn::module::AutodiffModule;
+use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, SgdConfig};
+use burn::optim::{AdamWConfig, SgdConfig, SimpleOptimizer};
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::{InputCovariance, MacConfig, Report};
 
-use super::WithOptimizer;
+use super::{ExemptingOptimizer, Exemption, WithOptimizer};
 use crate::optimizer_choice::OptimizerChoice;
 
 /// Which optimizer trains, and with what settings.
@@ -23,7 +24,10 @@ pub struct OptimizerPlan {
     /// Momentum of SGD, and the first of AdamW's two, in [0, 1); the latter also as the second optimizer.
     #[config(default = 0.9)]
     pub momentum: f64,
-    /// Weight decay of SGD and AdamW, 0 or more.
+    /// Whether SGD looks ahead along its momentum.
+    #[config(default = false)]
+    pub sgd_nesterov: bool,
+    /// Weight decay of SGD and AdamW, 0 or more, for all but the parameters that have none with MAC.
     #[config(default = 0.0)]
     pub weight_decay: f64,
     /// Learning rate of AdamW for what MAC does not cover; at 0 that takes MAC's own step.
@@ -71,24 +75,54 @@ impl OptimizerPlan {
                 let report = mac.report(&model);
                 Ok((model, Some(report)))
             }
-            OptimizerChoice::Sgd => Ok((run.run(self.sgd().init())?.0, None)),
-            OptimizerChoice::Adamw => Ok((run.run(self.adamw(self.weight_decay).init())?.0, None)),
+            OptimizerChoice::Sgd => {
+                let [decayed, exempt] =
+                    [self.weight_decay, 0.0].map(|decay| self.sgd(decay).init());
+                self.exempting(decayed, exempt, run)
+            }
+            OptimizerChoice::Adamw => {
+                let [decayed, exempt] =
+                    [self.weight_decay, 0.0].map(|decay| self.adamw(decay).init());
+                self.exempting(decayed, exempt, run)
+            }
         }
     }
 
-    /// Without dampening, as in MAC.
-    fn sgd(&self) -> SgdConfig {
-        let momentum = MomentumConfig::new()
-            .with_momentum(self.momentum)
-            .with_dampening(0.0);
-        SgdConfig::new()
-            .with_momentum(Some(momentum))
-            .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay as f32)))
+    fn exempting<B, M, O>(
+        &self,
+        decayed: OptimizerAdaptor<O, M, B>,
+        exempt: OptimizerAdaptor<O, M, B>,
+        run: impl WithOptimizer<B, M>,
+    ) -> Result<(M, Option<Report>), Box<dyn Error>>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B> + 'static,
+        O: SimpleOptimizer<B::InnerBackend> + 'static,
+    {
+        let exemption = Exemption::of(&self.mac)?;
+        let optimizer = ExemptingOptimizer::new(decayed, exempt, exemption);
+        Ok((run.run(optimizer)?.0, None))
     }
 
+    /// Without dampening, as in MAC.
+    fn sgd(&self, weight_decay: f64) -> SgdConfig {
+        let momentum = MomentumConfig::new()
+            .with_momentum(self.momentum)
+            .with_dampening(0.0)
+            .with_nesterov(self.sgd_nesterov);
+        SgdConfig::new()
+            .with_momentum(Some(momentum))
+            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay as f32)))
+    }
+
+    /// With PyTorch's ε, a thousandth of Burn's own default.
     fn adamw(&self, weight_decay: f64) -> AdamWConfig {
         AdamWConfig::new()
             .with_beta_1(self.momentum as f32)
+            .with_epsilon(1e-8)
             .with_weight_decay(weight_decay as f32)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ fn the_defaults_are_the_authors() {
         (recipe.mixup, recipe.cutmix, recipe.label_smoothing),
         (0.2, 1.0, 0.1)
     );
+    assert!(!resnet.optimizer.sgd_nesterov, "as torchvision's SGD");
     let decay = resnet.ema_decay.expect("an average is kept");
     assert!((decay - 0.999_795).abs() < 1e-6, "{decay}");
     let schedule = resnet.schedule();
@@ -39,6 +40,7 @@ fn the_defaults_are_the_authors() {
         assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
         assert_eq!((vit.recipe.train_size, vit.ema_decay), (224, None));
         assert_eq!(vit.optimizer.second_lr, 0.0);
+        assert!(vit.optimizer.sgd_nesterov, "as timm's SGD");
     }
 }
 

@@ -5,8 +5,7 @@ use std::f64::consts::SQRT_2;
 
 use burn::module::Initializer;
 
-/// A variance of 2 / fan-out, which keeps the size of gradients from layer to layer; of a convolution in groups the fan-out is
-/// that of all groups, as in PyTorch.
+/// A variance of 2 / fan-out, which keeps the size of gradients from layer to layer.
 pub(crate) const NORMAL_BY_FAN_OUT: Initializer = Initializer::KaimingNormal {
     gain: SQRT_2,
     fan_out_only: true,

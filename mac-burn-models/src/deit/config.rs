@@ -6,9 +6,12 @@ use burn::tensor::backend::Backend;
 use super::{Deit, DeitBlock, PatchEmbedding};
 use crate::transformer::normal_linear;
 
-/// The standard deviation of linear weights, positions and class token. timm draws them from a normal distribution that
-/// it truncates at ±2, which is a hundred of these: no draw of it is ever truncated.
+/// The standard deviation of linear weights and positions. timm draws them from a normal distribution that it truncates at
+/// ±2, which is a hundred of these: no draw of it is ever truncated.
 pub(super) const STD: f64 = 0.02;
+
+/// The standard deviation of the class token, so that it starts as little more than its position.
+const CLASS_TOKEN_STD: f64 = 1e-6;
 
 /// Configuration of a [`Deit`].
 ///
@@ -22,9 +25,9 @@ pub(super) const STD: f64 = 0.02;
 /// | [`cifar_tiny`](Self::cifar_tiny)`(100)` | 32×32 | 100 | 4 | 192 | 3 | 5 380 132 |
 /// | [`cifar_tiny`](Self::cifar_tiny)`(10)` | 32×32 | 10 | 4 | 192 | 3 | 5 362 762 |
 ///
-/// Linear weights, positions and the class token start normal with a standard deviation of 0.02, as in the code of DeiT
-/// (newer versions of timm start the class token at 1e-6), biases at 0, norms at 1, and the patch embedding as any
-/// convolution of PyTorch and Burn.
+/// Everything starts as in timm: linear weights and positions normal with a standard deviation of 0.02, the class token with
+/// one of 1e-6 (0.02 in the code of DeiT itself), biases at 0, norms at 1, and the patch embedding as any convolution of
+/// PyTorch and Burn.
 #[derive(Config, Debug)]
 pub struct DeitConfig {
     /// The size of a token.
@@ -61,7 +64,8 @@ pub struct DeitConfig {
     /// The dropout rate of attention probabilities, in [0, 1].
     #[config(default = 0.0)]
     pub attention_dropout: f64,
-    /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block.
+    /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block. In
+    /// DeiT's paper it is 0.1, and 0, the default, in the recipe of the authors of MAC.
     #[config(default = 0.0)]
     pub drop_path: f64,
 }
@@ -97,14 +101,11 @@ impl DeitConfig {
     /// range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Deit<B> {
         let positions = 1 + self.num_patches();
-        let normal = Initializer::Normal {
-            mean: 0.0,
-            std: STD,
-        };
+        let normal = |std| Initializer::Normal { mean: 0.0, std };
         Deit {
             patch_embedding: PatchEmbedding::new(self, device),
-            class_token: normal.init([1, 1, self.d_model], device),
-            position_embedding: normal.init([1, positions, self.d_model], device),
+            class_token: normal(CLASS_TOKEN_STD).init([1, 1, self.d_model], device),
+            position_embedding: normal(STD).init([1, positions, self.d_model], device),
             dropout: DropoutConfig::new(self.dropout).init(),
             blocks: (0..self.n_layers)
                 .map(|index| DeitBlock::new(self, self.drop_path_of(index), device))

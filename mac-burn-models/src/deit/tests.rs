@@ -209,6 +209,26 @@ fn linear_layers_start_at_the_documented_scale_and_biases_at_zero() {
     }
 }
 
+/// Breaks when the class token starts as large as the positions.
+#[test]
+fn class_token_and_positions_start_at_their_own_scales() {
+    let deit = DeitConfig::tiny()
+        .with_n_layers(0)
+        .init::<TestBackend>(&Default::default());
+    // Within 5/√(2 n) of the true one for n values: 192 of the token, 197 · 192 positions.
+    for (value, expected, within) in [
+        (deit.class_token.val(), 1e-6, 0.26),
+        (deit.position_embedding.val(), 0.02, 0.019),
+    ] {
+        let std: f32 = (value / expected)
+            .powi_scalar(2)
+            .mean()
+            .sqrt()
+            .into_scalar();
+        assert!((std - 1.0).abs() < within, "{std} times {expected}");
+    }
+}
+
 #[test]
 fn branches_are_dropped_at_a_rate_that_grows_linearly() {
     let deit = config()

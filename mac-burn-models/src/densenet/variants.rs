@@ -28,7 +28,9 @@ impl DenseNetConfig {
 }
 
 /// ImageNet's networks for images of 32×32, as the authors of MAC have them: a 3×3 convolution is the stem, and a layer puts
-/// its output before its input. The definition leaves the weights to PyTorch, uniform in ±1/√fan-in.
+/// its output before its input. The definition leaves the weights to PyTorch, uniform in ±1/√fan-in. It pools the last map by a
+/// kernel of 4×4, for images of 32×32, of which larger ones would be cut; here the mean is over all positions, of images of any
+/// size.
 impl DenseNetConfig {
     /// DenseNet-121 for small images, with 6 956 298 parameters for 10 classes.
     pub fn densenet121_cifar(num_classes: usize) -> Self {

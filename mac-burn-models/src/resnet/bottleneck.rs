@@ -37,9 +37,7 @@ impl<B: Backend> Bottleneck<B> {
         let inner = config.channels_within(channels_out);
         let conv =
             |channels, kernel_size| SquareConv::new(channels, kernel_size, &config.initializer);
-        let conv2 = conv([inner, inner], 3)
-            .with_stride(stride)
-            .with_groups(config.groups);
+        let conv2 = conv([inner, inner], 3).with_stride(stride);
         Self {
             conv1: ConvNorm::new(conv([channels_in, inner], 1), device),
             conv2: ConvNorm::new(conv2, device),

@@ -49,19 +49,13 @@ pub struct ResNetConfig {
     /// with 68 883 240 parameters.
     #[config(default = "WIDTH")]
     pub width: usize,
-    /// Into how many groups the 3×3 convolutions of bottlenecks are divided, each of the width: 32 groups of width 4 make
-    /// ResNet-50 the ResNeXt-50 of S. Xie et al., [arXiv:1611.05431](https://arxiv.org/abs/1611.05431), with 25 028 904
-    /// parameters.
-    #[config(default = 1)]
-    pub groups: usize,
     /// Channels of the images.
     #[config(default = 3)]
     pub image_channels: usize,
     /// Number of classes.
     #[config(default = 1000)]
     pub num_classes: usize,
-    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out, which counts the channels of all
-    /// groups.
+    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out.
     #[config(default = "NORMAL_BY_FAN_OUT")]
     pub initializer: Initializer,
     /// What the weights of the head start with; the default is uniform in ±1/√fan-in, as its bias always is.
@@ -76,8 +70,8 @@ impl ResNetConfig {
     /// Initializes a new [`ResNet`].
     ///
     /// # Panics
-    /// If there is no stage, a stage has no block, basic blocks have another `width` or `groups` than their own, or the groups of
-    /// bottlenecks have no channel.
+    /// If there is no stage, a stage has no block, basic blocks have another `width` than their own, or bottlenecks have no
+    /// channel within.
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResNet<B> {
         self.check();
         let stages = 0..self.blocks.len();
@@ -94,7 +88,6 @@ impl ResNetConfig {
     }
 
     fn check(&self) {
-        let (width, groups) = (self.width, self.groups);
         assert!(
             !self.blocks.is_empty() && !self.blocks.contains(&0),
             "a ResNet has stages, and each has blocks: blocks is {:?}",
@@ -102,14 +95,15 @@ impl ResNetConfig {
         );
         let basic = self.block == BlockKind::Basic;
         assert!(
-            !basic || (width, groups) == (WIDTH, 1),
-            "basic blocks have neither width nor groups: these are {width} and {groups}"
+            !basic || self.width == WIDTH,
+            "basic blocks have no width: it is {}",
+            self.width
         );
         assert!(
             basic || self.channels_within(self.channels_of_stage(0)) > 0,
-            "the convolutions of bottlenecks have `channels · width / 64` channels in each group, 1 at least: channels, width and \
-             groups are {}, {width} and {groups}",
-            self.channels
+            "bottlenecks have `channels · width / 64` channels within, 1 at least: channels and width are {} and {}",
+            self.channels,
+            self.width
         );
     }
 
@@ -124,6 +118,6 @@ impl ResNetConfig {
 
     /// The channels within a bottleneck of as many channels.
     pub(super) fn channels_within(&self, channels: usize) -> usize {
-        channels / EXPANSION * self.width / WIDTH * self.groups
+        channels / EXPANSION * self.width / WIDTH
     }
 }

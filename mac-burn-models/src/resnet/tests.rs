@@ -1,7 +1,7 @@
 //! The network as a whole; its arithmetic is compared in `tests/parity`.
 
 use burn::module::AutodiffModule;
-use burn::tensor::{Distribution, Int, Tensor, s};
+use burn::tensor::{Distribution, Int, Tensor};
 
 use super::*;
 use crate::convolution::StemKind;
@@ -84,8 +84,6 @@ fn the_constructors_have_the_documented_numbers_of_parameters() {
     assert_eq!(parameters(ResNetConfig::resnet152_cifar(10)), 58_156_618);
     let wide = ResNetConfig::resnet50().with_width(128);
     assert_eq!(parameters(wide), 68_883_240);
-    let grouped = ResNetConfig::resnet50().with_width(4).with_groups(32);
-    assert_eq!(parameters(grouped), 25_028_904);
 }
 
 /// Breaks when rows or columns are taken from another one on, or the zeros are not half on either side.
@@ -174,33 +172,6 @@ fn the_stride_of_a_bottleneck_is_at_its_second_convolution() {
     assert_eq!(block.forward(map).dims(), [1, 32, 4, 4]);
 }
 
-/// Breaks when one channel of a group sees those of another.
-#[test]
-fn groups_are_apart() {
-    let config = small(
-        BlockKind::Bottleneck,
-        ShortcutKind::Projection,
-        StemKind::Bare,
-    )
-    .with_width(32)
-    .with_groups(2);
-    let resnet = config.init::<TestBackend>(&Default::default());
-    let ResidualBlock::Bottleneck(block) = &resnet.stages[0].blocks[0] else {
-        panic!("its blocks are bottlenecks");
-    };
-    let conv = |value| {
-        let map = Tensor::ones([1, 4, 3, 3], &Default::default());
-        let map = map.slice_fill(s![.., 2.., .., ..], value);
-        block
-            .conv2
-            .forward(map)
-            .slice(s![.., ..2, .., ..])
-            .into_data()
-    };
-
-    assert_eq!(conv(1.0), conv(5.0));
-}
-
 #[test]
 #[should_panic(expected = "a ResNet has stages, and each has blocks: blocks is [2, 0]")]
 fn a_stage_without_blocks_is_refused() {
@@ -209,23 +180,15 @@ fn a_stage_without_blocks_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "basic blocks have neither width nor groups: these are 128 and 1")]
+#[should_panic(expected = "basic blocks have no width: it is 128")]
 fn wide_basic_blocks_are_refused() {
     let config = ResNetConfig::resnet18().with_width(128);
     config.init::<TestBackend>(&Default::default());
 }
 
 #[test]
-#[should_panic(expected = "1 at least: channels, width and groups are 8, 4 and 32")]
-fn groups_without_a_channel_are_refused() {
-    let config = ResNetConfig::resnet50().with_channels(8);
-    let config = config.with_width(4).with_groups(32);
-    config.init::<TestBackend>(&Default::default());
-}
-
-#[test]
-#[should_panic(expected = "1 at least: channels, width and groups are 64, 64 and 0")]
-fn no_groups_are_refused() {
-    let config = ResNetConfig::resnet50().with_groups(0);
+#[should_panic(expected = "1 at least: channels and width are 8 and 4")]
+fn bottlenecks_without_a_channel_are_refused() {
+    let config = ResNetConfig::resnet50().with_channels(8).with_width(4);
     config.init::<TestBackend>(&Default::default());
 }

@@ -80,7 +80,9 @@ impl ResNetConfig {
 }
 
 /// ImageNet's networks for images of 32×32: a 3×3 convolution is the stem, so that the last stage sees 4×4 and not 1×1. Not in
-/// the paper, but in common use; the definition in use leaves the weights to PyTorch, uniform in ±1/√fan-in.
+/// the paper, but in common use; the definition in use leaves the weights to PyTorch, uniform in ±1/√fan-in. It pools the last
+/// map by a kernel of 4×4, for images of 32×32, of which larger ones would be cut; here the mean is over all positions, of images
+/// of any size.
 impl ResNetConfig {
     /// ResNet-18 for small images, with 11 173 962 parameters for 10 classes.
     pub fn resnet18_cifar(num_classes: usize) -> Self {

@@ -26,6 +26,9 @@ const GROUPS: usize = 3;
 /// Convolutions start normal with a variance of 2 / fan-out, norms at 1 and 0, the weights of the head uniform in
 /// ±1/√fan-in, and its bias at 0.
 ///
+/// The definition of the authors of MAC pools the last map by a kernel of 8×8, for images of 32×32, of which larger ones would
+/// be cut; here the mean is over all positions, of images of any size.
+///
 /// # Example
 /// ```
 /// use burn::tensor::Tensor;

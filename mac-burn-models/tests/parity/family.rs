@@ -14,8 +14,10 @@ use burn::tensor::{backend::AutodiffBackend, ops::Device};
 pub(crate) use deit::deit;
 pub(crate) use densenet::densenet;
 pub(crate) use gpt::gpt;
+pub(crate) use lenet::lenet;
 pub(crate) use resnet::resnet;
 pub(crate) use swin::swin;
+pub(crate) use wide_resnet::wide_resnet;
 
 use extent::Extent;
 
@@ -50,6 +52,14 @@ pub(crate) fn build<B: AutodiffBackend>(
     }
 
     Ok(None)
+}
+
+/// Whether an argument names another layer or pooling than the only one, which may be a class of PyTorch's or a name of timm's.
+fn is_another(argument: &Option<String>, only: &str) -> bool {
+    argument.as_ref().is_some_and(|name| {
+        let class = name.rsplit('.').next().unwrap_or(name);
+        !class.eq_ignore_ascii_case(only)
+    })
 }
 
 /// Of a file of the authors' networks for CIFAR: the number of classes that these have by default, and its name.

@@ -44,7 +44,7 @@ use crate::{
     file::File,
     fixture::Fixture,
     mistakes::Mistake,
-    suite::{Single, Suite},
+    suite::{BACKENDS, Single, Suite},
 };
 
 /// The fixtures of the repository.
@@ -61,19 +61,24 @@ fn fixture(name: &str) -> Fixture {
     }
 }
 
+/// How many fixtures the repository has, each of which is compared on two backends.
+const FIXTURES: usize = 14;
+
 /// Writes past the test harness, which keeps what a passing test prints to itself.
 fn show(text: impl std::fmt::Display) {
     writeln!(io::stdout().lock(), "\n{text}\n").expect("standard output is open");
 }
 
 /// Breaks when any number of a network is not PyTorch's: a layer's arithmetic or its gradient, the order of layers, a
-/// layout, an ε, or a number of parameters.
+/// layout, an ε, or a number of parameters; when a fixture is lost, or a precision or a quantity is not compared.
 #[test]
 fn the_networks_are_those_of_pytorch() {
     let suite = Suite::run(&fixtures()).expect("the repository has fixtures");
     show(&suite);
 
     assert!(suite.counted >= 53, "only {} sizes", suite.counted);
+    let compared = |(backend, _)| suite.compared_on(backend).count();
+    assert_eq!(BACKENDS.map(compared), [FIXTURES; 2]);
     assert_all_compared(&suite);
 }
 
@@ -86,6 +91,10 @@ fn assert_all_compared(suite: &Suite) {
         "no family has these, of a list of sizes"
     );
     assert!(suite.failures().is_empty(), "{:#?}", suite.failures());
+    for compared in &suite.compared {
+        let missing = compared.missing();
+        assert!(missing.is_empty(), "{}: {missing:?}", compared.fixture);
+    }
 }
 
 /// The same for the folder that the variable names.
@@ -171,6 +180,25 @@ fn a_mistake_in_resnet_is_noticed() {
 #[test]
 fn a_mistake_in_densenet_is_noticed() {
     assert_noticed(&fixture("densenet121_c10"), mistakes::of_densenet());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_a_resnet_with_projections_is_noticed() {
+    let mistakes = mistakes::of_projections();
+    assert_noticed(&fixture("resnet34_c10"), mistakes);
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_wide_resnet_is_noticed() {
+    assert_noticed(&fixture("wrn_28_10_c10"), mistakes::of_wide_resnet());
+}
+
+/// Breaks like the test of GPT.
+#[test]
+fn a_mistake_in_lenet_is_noticed() {
+    assert_noticed(&fixture("lenet5_c10"), mistakes::of_lenet());
 }
 
 /// Breaks when a tensor with other values than PyTorch's is compared all the same.

@@ -2,11 +2,13 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
-    DeitConfig, DenseNetConfig, GptConfig, ResNetConfig, SwinConfig, densenet::Concatenation,
+    DeitConfig, DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, WideResNetConfig,
+    densenet::Concatenation,
+    lenet::{LeNetActivation, LeNetPooling},
 };
 
 use crate::{
-    family::{deit, densenet, gpt, resnet, swin},
+    family::{deit, densenet, gpt, lenet, resnet, swin, wide_resnet},
     fill::Alteration,
     subject::Subject,
 };
@@ -121,6 +123,72 @@ pub(crate) fn of_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
     ]
 }
 
+/// Mistakes in the network of `resnet34_c10`.
+pub(crate) fn of_projections<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = ResNetConfig::resnet34_cifar(10);
+    let altered = |what, of, change| Mistake {
+        what,
+        network: resnet(&right),
+        alteration: Some(Alteration { of, change }),
+    };
+
+    vec![
+        altered(
+            "the channels of a projection backwards",
+            "shortcut.0.weight",
+            rows_backwards,
+        ),
+        altered(
+            "the ε of a projection's norm left out",
+            "shortcut.1.running_var",
+            less_by_epsilon,
+        ),
+    ]
+}
+
+/// Mistakes in the network of `wrn_28_10_c10`.
+pub(crate) fn of_wide_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = WideResNetConfig::wrn_28_10(10);
+
+    vec![Mistake {
+        what: "the norms' ε left out",
+        network: wide_resnet(&right),
+        alteration: Some(Alteration {
+            of: "running_var",
+            change: less_by_epsilon,
+        }),
+    }]
+}
+
+/// Mistakes in the network of `lenet5_c10`.
+pub(crate) fn of_lenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
+    let right = LeNetConfig::mac_lenet5();
+    let configured = |what, config: LeNetConfig| Mistake {
+        what,
+        network: lenet(&config),
+        alteration: None,
+    };
+
+    vec![
+        configured(
+            "the paper's activation",
+            right.clone().with_activation(LeNetActivation::Tanh),
+        ),
+        configured(
+            "the paper's pooling",
+            right.clone().with_pooling(LeNetPooling::Average),
+        ),
+        Mistake {
+            what: "channels after positions",
+            network: lenet(&right),
+            alteration: Some(Alteration {
+                of: "L1.weight",
+                change: channels_last,
+            }),
+        },
+    ]
+}
+
 /// Mistakes in the network of `densenet121_c10`.
 pub(crate) fn of_densenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
     let right = DenseNetConfig::densenet121_cifar(10);
@@ -163,7 +231,9 @@ fn first_token_last(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
 }
 
 fn rows_backwards(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
-    values.chunks(shape[1]).rev().flatten().copied().collect()
+    let rows = values.chunks(values.len() / shape[0]).rev();
+
+    rows.flatten().copied().collect()
 }
 
 /// Of each row the second and the third quarter, which belong to two tokens of four.
@@ -173,6 +243,18 @@ fn middle_quarters_exchanged(shape: &[usize], mut values: Vec<f32>) -> Vec<f32> 
         row[quarter..3 * quarter].rotate_left(quarter);
     }
     values
+}
+
+/// Of each row, which has 16 channels one after the other, the channels of one position after the other.
+fn channels_last(shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    const CHANNELS: usize = 16;
+    let (columns, positions) = (shape[1], shape[1] / CHANNELS);
+    let index = |flat: usize| {
+        let (row, column) = (flat / columns, flat % columns);
+        row * columns + column % CHANNELS * positions + column / CHANNELS
+    };
+
+    (0..values.len()).map(|flat| values[index(flat)]).collect()
 }
 
 /// The kernels backwards, in both directions.

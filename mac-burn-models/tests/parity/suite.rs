@@ -14,7 +14,7 @@ use burn_ndarray::NdArray;
 use crate::{
     comparison::{Precision, compare},
     counts::Counts,
-    differences::Differences,
+    differences::{Differences, Quantity},
     error::ParityError,
     family::build,
     file::{File, fixture_files},
@@ -29,10 +29,10 @@ pub(crate) type Single = Autodiff<Flex>;
 pub(crate) type Double = Autodiff<NdArray<f64>>;
 
 /// A comparison on a backend; none if no family covers the fixture.
-type Compare = fn(&Fixture) -> Result<Option<Differences>, ParityError>;
+pub(crate) type Compare = fn(&Fixture) -> Result<Option<Differences>, ParityError>;
 
 /// The backends by the names that the table gives them.
-const BACKENDS: [(&str, Compare); 2] = [
+pub(crate) const BACKENDS: [(&str, Compare); 2] = [
     ("flex f32", |fixture| {
         let subject = build::<Single>(&fixture.construction(), &Default::default())?;
         let compare = |subject| compare(fixture, subject, Precision::Single, None);
@@ -68,6 +68,25 @@ pub(crate) struct Compared {
     pub(crate) duration: Duration,
 }
 
+impl Compared {
+    /// What every network has, and was not compared.
+    pub(crate) fn missing(&self) -> Vec<Quantity> {
+        let quantities = [
+            Quantity::Logits,
+            Quantity::Loss,
+            Quantity::TrainingLogits,
+            Quantity::TrainingLoss,
+            Quantity::GradientNorm,
+            Quantity::Gradient,
+        ];
+        let missing = quantities.into_iter();
+
+        missing
+            .filter(|quantity| self.differences.worst(*quantity).is_none())
+            .collect()
+    }
+}
+
 impl Suite {
     /// Compares with every fixture of a folder.
     ///
@@ -87,6 +106,13 @@ impl Suite {
         }
 
         Ok(suite)
+    }
+
+    /// The comparisons on a backend.
+    pub(crate) fn compared_on(&self, backend: &str) -> impl Iterator<Item = &Compared> {
+        let compared = self.compared.iter();
+
+        compared.filter(move |compared| compared.backend == backend)
     }
 
     /// Everything that must not be, in words.

@@ -8,7 +8,7 @@ use mac_burn_models::densenet::{DenseNet, DenseNetConfig, authors_name, timm_nam
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Built, cifar};
+use super::{Built, cifar, is_another};
 use crate::{
     batch::Signal,
     construction::Construction,
@@ -138,10 +138,10 @@ fn authors_model(callable: &str, classes: usize) -> Option<DenseNetConfig> {
     Some(constructor(classes))
 }
 
-/// The networks of timm and of torchvision.
+/// The networks of timm and of torchvision, and their class, whose defaults are those of the smallest.
 fn package_model(name: &str) -> Option<DenseNetConfig> {
     Some(match name {
-        "densenet121" => DenseNetConfig::densenet121(),
+        "densenet121" | "DenseNet" => DenseNetConfig::densenet121(),
         "densenet169" => DenseNetConfig::densenet169(),
         "densenet201" => DenseNetConfig::densenet201(),
         "densenet161" => DenseNetConfig::densenet161(),
@@ -153,6 +153,8 @@ fn configured_by_authors(
     mut config: DenseNetConfig,
     construction: &Construction,
 ) -> Result<DenseNetConfig, ParityError> {
+    let names = ["block", "nblocks"];
+    let construction = construction.clone().with_signature(&names)?;
     let arguments: AuthorsArguments = construction.arguments()?;
     let blocks = arguments.nblocks.unwrap_or_else(|| config.blocks.clone());
     if blocks.len() != config.blocks.len() {
@@ -191,17 +193,18 @@ fn configured(
 impl Arguments {
     /// What a network has that is none of those here, or that cannot be compared.
     fn not_covered(&self) -> Option<&'static str> {
-        let otherwise =
-            |argument: &Option<String>, only| argument.as_ref().is_some_and(|it| it != only);
         let of_others = [
             (!self.stem_type.is_empty(), "has another stem"),
             (
-                otherwise(&self.global_pool, "avg") || !self.aa_layer.is_null(),
+                is_another(&self.global_pool, "avg") || !self.aa_layer.is_null(),
                 "has another pooling",
             ),
-            (otherwise(&self.act_layer, "relu"), "has another activation"),
             (
-                otherwise(&self.norm_layer, "batchnorm2d"),
+                is_another(&self.act_layer, "relu"),
+                "has another activation",
+            ),
+            (
+                is_another(&self.norm_layer, "batchnorm2d"),
                 "has another norm",
             ),
             (self.num_classes == Some(0), "has no head"),

@@ -12,7 +12,7 @@ use crate::{
     batch::Signal,
     construction::Construction,
     error::ParityError,
-    subject::{Named, Network},
+    subject::{Named, Network, Subject},
 };
 
 /// The arguments of `LeNet5`, with its defaults.
@@ -85,6 +85,14 @@ pub(super) fn build<B: AutodiffBackend>(
         }
         _ => Ok(None),
     }
+}
+
+/// A network of a configuration.
+pub(crate) fn lenet<B: AutodiffBackend>(config: &LeNetConfig) -> Box<dyn Subject<B>> {
+    Box::new(Named::new(
+        config.init::<B>(&Default::default()),
+        authors_name,
+    ))
 }
 
 fn configuration(construction: &Construction) -> Result<LeNetConfig, ParityError> {

@@ -9,9 +9,9 @@ use mac_burn_models::{
     resnet::{BlockKind, ResNet, ResidualBlock, authors_name, timm_name},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Built, cifar};
+use super::{Built, cifar, is_another};
 use crate::{
     batch::Signal,
     construction::Construction,
@@ -25,6 +25,14 @@ use crate::{
 struct AuthorsArguments {
     block: Option<Block>,
     num_blocks: Option<Vec<usize>>,
+    num_classes: Option<usize>,
+}
+
+/// The arguments of the authors' class that takes a depth.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DepthArguments {
+    depth: Option<usize>,
     num_classes: Option<usize>,
 }
 
@@ -124,6 +132,9 @@ pub(super) fn build<B: AutodiffBackend>(
             timm_name,
         ))));
     }
+    if let ("eigen_analyzer/networks/resnet_proper.py", "ResNet") = (source, callable) {
+        return Ok(Some(resnet_on(&of_depth(construction)?, device)));
+    }
     let config = cifar(source).and_then(|(classes, file)| authors_model(file, callable, classes));
     let Some(config) = config else {
         return Ok(None);
@@ -150,6 +161,7 @@ fn authors_model(file: &str, callable: &str, classes: usize) -> Option<ResNetCon
         ("resnet_cifar.py", "resnet44") => ResNetConfig::resnet44,
         ("resnet_cifar.py", "resnet56") => ResNetConfig::resnet56,
         ("resnet_cifar.py", "resnet110") => ResNetConfig::resnet110,
+        ("resnet_cifar.py", "resnet1202") => |classes| thin(1202, classes),
         ("resnet.py", "ResNet18" | "ResNet") => ResNetConfig::resnet18_cifar,
         ("resnet.py", "ResNet34") => ResNetConfig::resnet34_cifar,
         ("resnet.py", "ResNet50") => ResNetConfig::resnet50_cifar,
@@ -161,12 +173,37 @@ fn authors_model(file: &str, callable: &str, classes: usize) -> Option<ResNetCon
     Some(constructor(classes))
 }
 
-/// The networks of timm and of torchvision.
+/// The paper's network of `6 n + 2` layers for CIFAR.
+fn thin(depth: usize, classes: usize) -> ResNetConfig {
+    ResNetConfig {
+        blocks: vec![(depth - 2) / 6; 3],
+        ..ResNetConfig::resnet20(classes)
+    }
+}
+
+/// The network of another file of the authors, whose depth is an argument.
+fn of_depth(construction: &Construction) -> Result<ResNetConfig, ParityError> {
+    let construction = construction
+        .clone()
+        .with_signature(&["num_classes", "depth"])?
+        .without_defaults(
+            &json!({ "which_conv": "conv2d", "which_norm": "BN", "affine": true, "groups": 16 }),
+        );
+    let arguments: DepthArguments = construction.arguments()?;
+    let depth = arguments.depth.unwrap_or(20);
+    if depth < 8 || depth % 6 != 2 {
+        return Err(construction.unsupported("has a depth that is not 6 n + 2"));
+    }
+
+    Ok(thin(depth, arguments.num_classes.unwrap_or(10)))
+}
+
+/// The networks of timm and of torchvision; of the class `ResNet` the blocks are arguments.
 fn package_model(name: &str) -> Option<ResNetConfig> {
     let bottlenecks = |blocks: [usize; 4]| ResNetConfig::new(blocks.into(), BlockKind::Bottleneck);
 
     Some(match name {
-        "resnet18" => ResNetConfig::resnet18(),
+        "resnet18" | "ResNet" => ResNetConfig::resnet18(),
         "resnet34" => ResNetConfig::resnet34(),
         "resnet26" => bottlenecks([2, 2, 2, 2]),
         "resnet50" => ResNetConfig::resnet50(),
@@ -174,9 +211,6 @@ fn package_model(name: &str) -> Option<ResNetConfig> {
         "resnet152" => ResNetConfig::resnet152(),
         "wide_resnet50_2" => ResNetConfig::resnet50().with_width(128),
         "wide_resnet101_2" => ResNetConfig::resnet101().with_width(128),
-        "resnext50_32x4d" => ResNetConfig::resnet50().with_width(4).with_groups(32),
-        "resnext101_32x8d" => ResNetConfig::resnet101().with_width(8).with_groups(32),
-        "resnext101_64x4d" => ResNetConfig::resnet101().with_width(4).with_groups(64),
         _ => return None,
     })
 }
@@ -185,9 +219,12 @@ fn configured_by_authors(
     mut config: ResNetConfig,
     construction: &Construction,
 ) -> Result<ResNetConfig, ParityError> {
+    let names = ["block", "num_blocks", "num_classes"];
+    let construction = construction.clone().with_signature(&names)?;
     let arguments: AuthorsArguments = construction.arguments()?;
     let is_class = construction.source().1 == "ResNet";
-    if is_class != arguments.num_blocks.is_some() || is_class != arguments.block.is_some() {
+    // A file may leave out the kind of the blocks, which is a class; another kind than the right one has other names.
+    if is_class != arguments.num_blocks.is_some() || (!is_class && arguments.block.is_some()) {
         return Err(construction.unsupported("takes blocks if it is the class, and only then"));
     }
     config.block = arguments.block.map_or(config.block, Block::kind);
@@ -202,9 +239,13 @@ fn configured(
     mut config: ResNetConfig,
     construction: &Construction,
 ) -> Result<ResNetConfig, ParityError> {
+    let construction = construction.clone().with_signature(&["block", "layers"])?;
     let arguments: Arguments = construction.arguments()?;
     if let Some(reason) = arguments.not_covered() {
         return Err(construction.unsupported(reason));
+    }
+    if construction.source().1 == "ResNet" && arguments.layers.is_none() {
+        return Err(construction.unsupported("takes blocks if it is the class"));
     }
     construction.refuse_dropping(&[
         arguments.drop_rate,
@@ -215,10 +256,9 @@ fn configured(
     config.blocks = arguments.layers.unwrap_or(config.blocks);
     config.num_classes = arguments.num_classes.unwrap_or(config.num_classes);
     config.image_channels = arguments.in_chans.unwrap_or(config.image_channels);
-    config.groups = arguments.groups.unwrap_or(config.groups);
     config.width = arguments.width.unwrap_or(config.width);
-    if config.block == BlockKind::Basic && (config.groups, config.width) != (1, 64) {
-        return Err(construction.unsupported("has basic blocks with groups or a width"));
+    if config.block == BlockKind::Basic && config.width != 64 {
+        return Err(construction.unsupported("has basic blocks with a width"));
     }
 
     Ok(config)
@@ -228,8 +268,6 @@ impl Arguments {
     /// What a network has that is none of those here, or that cannot be compared.
     fn not_covered(&self) -> Option<&'static str> {
         let other = |argument: Option<usize>, only: usize| argument.is_some_and(|it| it != only);
-        let otherwise =
-            |argument: &Option<String>, only| argument.as_ref().is_some_and(|it| it != only);
         let dilates = match &self.replace_stride_with_dilation {
             Value::Array(stages) => stages.iter().any(|stage| *stage != Value::Bool(false)),
             Value::Null => false,
@@ -245,14 +283,18 @@ impl Arguments {
                 "has another shortcut",
             ),
             (other(self.block_reduce_first, 1), "has another first block"),
+            (other(self.groups, 1), "has groups"),
             (other(self.output_stride, 32) || dilates, "is dilated"),
             (
-                otherwise(&self.global_pool, "avg") || !self.aa_layer.is_null(),
+                is_another(&self.global_pool, "avg") || !self.aa_layer.is_null(),
                 "has another pooling",
             ),
-            (otherwise(&self.act_layer, "relu"), "has another activation"),
             (
-                otherwise(&self.norm_layer, "batchnorm2d"),
+                is_another(&self.act_layer, "relu"),
+                "has another activation",
+            ),
+            (
+                is_another(&self.norm_layer, "batchnorm2d"),
                 "has another norm",
             ),
             (
@@ -266,5 +308,47 @@ impl Arguments {
         let found = of_others.into_iter().find(|(is_so, _)| *is_so);
 
         found.map(|(_, reason)| reason)
+    }
+}
+
+/// Breaks when blocks of a signature are passed over, a class is built without blocks, or another norm is taken for the only one.
+#[test]
+fn classes_take_their_blocks_as_arguments_or_in_brackets() {
+    use crate::{subject::Described, suite::Single};
+
+    let parameters = |source: &str, arguments: Value| {
+        let arguments = serde_json::from_value(arguments).expect("arguments are an object");
+        let construction = Construction::new(source, arguments);
+        let network = build::<Single>(&construction, &Default::default()).ok()??;
+        let tensors = network.tensors();
+        let parameters = tensors.iter().filter(|it| !it.is_buffer());
+        Some(parameters.map(Described::num_elements).sum::<usize>())
+    };
+    let none = json!({});
+
+    let thin = "cifar10/models/resnet_cifar.py:ResNet";
+    let expected = Some(269_722);
+    let blocks = json!({ "num_blocks": [3, 3, 3] });
+    assert_eq!(parameters(thin, blocks), expected);
+    let in_brackets = format!("{thin}(BasicBlock, [3, 3, 3])");
+    assert_eq!(parameters(&in_brackets, none.clone()), expected);
+    assert_eq!(parameters(thin, none.clone()), None);
+    let proper = "eigen_analyzer/networks/resnet_proper.py:ResNet";
+    let normed = json!({ "depth": 20, "which_norm": "BN" });
+    assert_eq!(parameters(proper, normed), expected);
+    assert_eq!(parameters(proper, json!({ "which_norm": "GN" })), None);
+
+    let bottlenecks = "cifar100/models/resnet.py:ResNet(Bottleneck, [3, 4, 6, 3])";
+    let expected = Some(23_705_252);
+    assert_eq!(parameters(bottlenecks, none.clone()), expected);
+    let class = json!({ "block": "BasicBlock", "layers": [2, 2, 2, 2], "act_layer": "nn.ReLU" });
+    let expected = Some(11_689_512);
+    assert_eq!(parameters("timm:ResNet", class), expected);
+    for refused in [none, json!({ "layers": [1], "cardinality": 32 })] {
+        assert_eq!(
+            parameters("timm:ResNet", refused.clone()),
+            None,
+            "{refused}"
+        );
     }
 }

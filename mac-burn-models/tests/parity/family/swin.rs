@@ -144,6 +144,9 @@ fn configured(
     mut config: SwinConfig,
     construction: &Construction,
 ) -> Result<SwinConfig, ParityError> {
+    let construction = &construction.clone().without_defaults(&serde_json::json!({
+        "norm_layer": "layernorm", "embed_layer": null,
+    }));
     let arguments: Arguments = construction.arguments()?;
     arguments.refuse_what_cannot_be_compared(construction)?;
     config.stages = arguments.stages(&config.stages, construction)?;

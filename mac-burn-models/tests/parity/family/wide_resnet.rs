@@ -12,7 +12,7 @@ use crate::{
     batch::Signal,
     construction::Construction,
     error::ParityError,
-    subject::{Named, Network},
+    subject::{Named, Network, Subject},
 };
 
 /// The arguments of the authors' `WideResNet`; in further definitions of it some have other names.
@@ -70,6 +70,14 @@ pub(super) fn build<B: AutodiffBackend>(
     ))))
 }
 
+/// A network of a configuration.
+pub(crate) fn wide_resnet<B: AutodiffBackend>(config: &WideResNetConfig) -> Box<dyn Subject<B>> {
+    Box::new(Named::new(
+        config.init::<B>(&Default::default()),
+        authors_name,
+    ))
+}
+
 /// Depth and width of a name like `wrn_28_10`.
 fn sizes(name: &str) -> Option<(usize, usize)> {
     let (depth, width) = name.strip_prefix("wrn_")?.split_once('_')?;
@@ -82,6 +90,7 @@ fn configured(
     classes: usize,
     construction: &Construction,
 ) -> Result<WideResNetConfig, ParityError> {
+    let construction = construction.clone().with_signature(&["depth"])?;
     let arguments: Arguments = construction.arguments()?;
     let depth = arguments.depth.or(config.as_ref().map(|it| it.depth));
     let depth = depth.ok_or_else(|| construction.unsupported("needs a depth"))?;
