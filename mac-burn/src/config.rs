@@ -50,7 +50,8 @@ pub struct MacConfig {
     /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`. Default: false
     #[config(default = false)]
     pub nesterov: bool,
-    /// `λ`, in [0, ∞). Default: 0.0
+    /// `λ`, in [0, ∞). A parameter in half precision is decayed together with its step, in `f32`, and rounded once, see
+    /// [`MacOptimizer`]: alone, less than about `η λ = 5e-4` (`f16`) or `4e-3` (`bf16`) may be lost. Default: 0.0
     #[config(default = 0.0)]
     pub weight_decay: f64,
     /// How weight decay enters. Default: decoupled

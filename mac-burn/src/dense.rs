@@ -14,7 +14,7 @@ pub(crate) struct DenseCurvature<B: Backend> {
     moment: SecondMoment,
     damping: f64,
     inverse_data: TensorData,
-    /// `[groups, size, size]` on the device, in the type of the gradients; made at the first use.
+    /// `[groups, size, size]` on the device, in the type of the gradients but at least `f32`; made at the first use.
     inverse: Option<Tensor<B, 3>>,
 }
 

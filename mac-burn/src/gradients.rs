@@ -1,6 +1,6 @@
 //! Passes over the gradients of a module, whose ranks only a visitor knows.
 
-use crate::record::statistics::at_least_f32;
+use crate::record::statistics::{as_dtype, at_least_f32};
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams};
@@ -8,7 +8,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Tensor};
 use std::collections::HashSet;
 
-/// Clips each gradient as Burn's optimizers do.
+/// Clips each gradient as Burn's optimizers do, in at least `f32`.
 pub(crate) fn clip<B: AutodiffBackend, M: AutodiffModule<B>>(
     module: &M,
     grads: &mut GradientsParams,
@@ -70,8 +70,10 @@ struct Clipper<'a> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Clipper<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            let grad = self.clipping.clip_gradient(grad);
-            self.grads.register(param.id, grad);
+            let dtype = grad.dtype();
+            // Squares of what half precision holds may be too large for it: the norm would be infinite, and the gradient 0.
+            let clipped = self.clipping.clip_gradient(at_least_f32(grad));
+            self.grads.register(param.id, as_dtype(clipped, dtype));
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::record::statistics::{as_dtype, at_least_f32};
 use crate::{MacConfig, WeightDecayForm};
 use burn::optim::LearningRate;
 use burn::optim::SimpleOptimizer;
@@ -20,6 +21,10 @@ use std::marker::PhantomData;
 /// With Nesterov, `g + μ v` takes the place of `v` in the second line. The learning rate is not in
 /// the buffer, so a schedule acts at once. Burn's `Sgd` has the coupled form of it; this one is made
 /// to allocate one temporary tensor a step and to update the rest in place.
+///
+/// Parameters and buffers of half precision are stepped in `f32` and rounded to their type once: in it, `1 − η λ` would
+/// be 1. What is less than half the distance to the next number is still lost, as in any training without `f32` copies
+/// of the parameters; decay that is smaller than that counts only together with the rest of the step.
 ///
 /// With the guard on, a gradient whose first element is NaN changes neither `θ` nor `v`:
 /// [`Mac`](crate::Mac) marks a gradient that is not finite in this way, so that the test costs the
@@ -58,8 +63,26 @@ impl<B: Backend> MacOptimizer<B> {
         self
     }
 
-    /// The new parameter and, with momentum, the new buffer.
+    /// The new parameter and, with momentum, the new buffer, in the parameter's type and rounded to it once.
     fn update<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        velocity: Option<Tensor<B, D>>,
+    ) -> (Tensor<B, D>, Option<Tensor<B, D>>) {
+        let dtype = tensor.dtype();
+        let (tensor, velocity) = self.unrounded_update(
+            lr,
+            at_least_f32(tensor),
+            at_least_f32(grad),
+            velocity.map(at_least_f32),
+        );
+        let velocity = velocity.map(|velocity| as_dtype(velocity, dtype));
+        (as_dtype(tensor, dtype), velocity)
+    }
+
+    fn unrounded_update<const D: usize>(
         &self,
         lr: LearningRate,
         tensor: Tensor<B, D>,

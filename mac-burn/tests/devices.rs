@@ -12,33 +12,14 @@ use burn::nn::conv::Conv2dConfig;
 use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::DeviceOps;
-use counting::{Counting, Numbered, elements};
-use mac_burn::{
-    InputCovariance, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig,
-};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use support::{Network, gradients, images, random, values};
+use counting::{Counting, Numbered, alone, elements};
+use mac_burn::{Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
+use support::{Network, busy_optimizer, gradients, images, random, values};
 
 type B = Autodiff<Counting>;
 
-/// The counts are of the whole process, so the tests take turns.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn optimizer(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
-    let mut covariance = InputCovariance::of(&network.conv);
-    covariance.update(images::<B>(100, 4));
-    MacConfig::new()
-        .with_tcov(2)
-        .with_tinv(3)
-        .with_weight_decay(1e-3)
-        .with_no_decay_norms_and_biases(true)
-        .with_guard_gradients(guard)
-        .init()
-        .with_input_covariance(&covariance)
-        .expect("the covariance is regular")
+    busy_optimizer(&network.conv, images(100, 4), guard)
 }
 
 /// The mean that one recorded batch leaves, with a decay of 0 and steps of `record`.

@@ -3,6 +3,7 @@
 mod support;
 
 use burn::backend::Autodiff;
+use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Param;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, Optimizer};
@@ -172,18 +173,35 @@ fn a_layer_that_is_skipped_after_a_resume_is_guarded_too() {
     assert_eq!(values(&network)[HIDDEN], before[HIDDEN]);
 }
 
-/// Breaks when gradients are added up in half precision, where a sum above 65504 is infinite.
-#[test]
-fn a_large_sum_in_half_precision_is_no_broken_gradient() {
+/// A weight of ones in half precision after a step with learning rate 0.5 and this in each place of its gradient.
+fn half_precision_step(config: MacConfig, gradient: f32) -> Vec<f64> {
     type Half = Autodiff<burn_flex::Flex>;
     let device = Default::default();
-    let ones = Tensor::<burn_flex::Flex, 2>::ones([300, 300], (&device, DType::F16));
-    let mut layer: Linear<Half> = LinearConfig::new(300, 300).with_bias(false).init(&device);
-    layer.weight = Param::from_tensor(Tensor::from_inner(ones.clone()));
+    let like = Tensor::<burn_flex::Flex, 2>::ones([SIDE, SIDE], (&device, DType::F16));
+    let mut layer: Linear<Half> = LinearConfig::new(SIDE, SIDE).with_bias(false).init(&device);
+    layer.weight = Param::from_tensor(Tensor::from_inner(like.clone()));
     let mut grads = GradientsParams::new();
-    grads.register(layer.weight.id, ones);
-    let mut optim = MacConfig::new().with_guard_gradients(true).init();
-    let layer = optim.step(0.5, layer, grads);
-    let values = layer.weight.val().into_data();
-    assert!(values.iter::<f64>().all(|value| value == 0.5));
+    grads.register(layer.weight.id, like.mul_scalar(gradient));
+    let layer = config.init().step(0.5, layer, grads);
+    layer.weight.val().into_data().iter().collect()
+}
+
+/// So many squared that half precision, whose largest number is 65504, does not hold it.
+const SIDE: usize = 256;
+
+/// Breaks when gradients are added up in half precision, where such a sum is infinite.
+#[test]
+fn a_large_sum_in_half_precision_is_no_broken_gradient() {
+    let stepped = half_precision_step(MacConfig::new().with_guard_gradients(true), 1.0);
+    assert!(stepped.iter().all(|value| *value == 0.5));
+}
+
+/// Breaks when squares are added up in half precision: the gradient would be clipped to 0. All numbers are powers of
+/// two, so that the step is exact.
+#[test]
+fn a_large_norm_in_half_precision_is_clipped_to_the_threshold() {
+    let side = SIDE as f32;
+    let config = MacConfig::new().with_gradient_clipping(Some(GradientClippingConfig::Norm(side)));
+    let stepped = half_precision_step(config, 64.0);
+    assert!(stepped.iter().all(|value| *value == 0.5));
 }

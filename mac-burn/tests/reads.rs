@@ -19,22 +19,15 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SimpleOptimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use counting::{Counting, Numbered, operations, reads};
+use counting::{Counting, Numbered, alone, operations, reads};
 use mac_burn::{
-    AttentionInput, DecoderInput, EncoderInput, InputCovariance, Mac, MacConfig, MacConv2d,
-    MacLinear, MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
+    AttentionInput, DecoderInput, EncoderInput, Mac, MacConfig, MacConv2d, MacLinear,
+    MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
     MacTransformerEncoder, SelfAttentionConfig,
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use support::{filled, random, values};
+use support::{busy_optimizer, filled, random, values};
 
 type B = Autodiff<Counting>;
-
-/// The counts are of the whole process, so the tests take turns.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A layer of each kind that records.
 #[derive(Module, Debug)]
@@ -94,17 +87,7 @@ fn images(index: u64) -> Tensor<B, 4> {
 }
 
 fn optimizer(network: &AllLayers<B>, guard: bool) -> Mac<AllLayers<B>, B> {
-    let mut covariance = InputCovariance::of(&network.conv);
-    covariance.update(images(100));
-    MacConfig::new()
-        .with_tcov(2)
-        .with_tinv(3)
-        .with_weight_decay(1e-3)
-        .with_no_decay_norms_and_biases(true)
-        .with_guard_gradients(guard)
-        .init()
-        .with_input_covariance(&covariance)
-        .expect("the covariance is regular")
+    busy_optimizer(&network.conv, images(100), guard)
 }
 
 /// Steps that are counted.

@@ -1,16 +1,18 @@
-use crate::bounds::{HALF_LOSS, HALF_ROUNDINGS, NOTICED};
+use crate::bounds::{HALF, HALF_LOSS, HALF_ROUNDINGS, NOTICED, STATISTICS};
 use crate::contender::{Answer, DIGITS, ORACLE};
 use crate::differences_table::differences_table;
+use crate::digits_run::LAST_STEP;
 use crate::half_run::HalfRun;
 use crate::process::Outcome;
-use crate::run::{Parameters, difference};
+use crate::run::{Parameters, difference, only_step};
 use std::fmt;
 
 /// How the backends agree.
 pub(crate) struct Agreement {
     oracle: Answer,
     answers: Vec<(&'static str, Answer)>,
-    skipped: Vec<(&'static str, String)>,
+    /// Backends, their types and traces that were not run, and why.
+    skipped: Vec<(String, String)>,
     failures: Vec<String>,
     passed: usize,
 }
@@ -18,9 +20,9 @@ pub(crate) struct Agreement {
 impl Agreement {
     pub(crate) fn with(oracle: Answer) -> Self {
         Self {
-            oracle,
             answers: Vec::new(),
-            skipped: Vec::new(),
+            skipped: oracle.not_run.clone(),
+            oracle,
             failures: Vec::new(),
             passed: 0,
         }
@@ -28,15 +30,20 @@ impl Agreement {
 
     pub(crate) fn add(&mut self, name: &'static str, outcome: Outcome) {
         match outcome {
-            Outcome::Skipped(reason) => self.skipped.push((name, reason)),
+            Outcome::Skipped(reason) => self.skipped.push((name.into(), reason)),
             Outcome::Failed(said) => self.failures.push(format!("{name} gave no answer: {said}")),
             Outcome::Answered(answer) => {
                 self.compare_runs(name, &answer);
                 self.compare_mistakes(name, &answer);
-                answer
-                    .half
-                    .iter()
-                    .for_each(|half| self.check_half(name, half));
+                for (dtype, half) in &answer.half {
+                    self.check_half(name, dtype, half.as_ref());
+                }
+                if let Some(selected) = &answer.selected {
+                    self.check(
+                        selected.contains(name),
+                        format!("{name} should be selected, and {selected} is"),
+                    );
+                }
                 self.answers.push((name, *answer));
             }
         }
@@ -55,14 +62,14 @@ impl Agreement {
         }
     }
 
-    /// A backend whose driver is hidden must be skipped, for a reason that says so.
-    pub(crate) fn expect_skipped(&mut self, name: &str, outcome: Outcome, reason: &str) {
+    /// A backend whose driver is hidden must be skipped, in a sentence with these parts.
+    pub(crate) fn expect_skipped(&mut self, name: &str, outcome: Outcome, parts: &[&str]) {
         let (skipped, said) = match outcome {
-            Outcome::Skipped(said) => (said.contains(reason), said),
+            Outcome::Skipped(said) => (parts.iter().all(|part| said.contains(part)), said),
             Outcome::Failed(said) => (false, said),
             Outcome::Answered(_) => (false, "it answered".into()),
         };
-        let failure = format!("{name} without a driver is not skipped with {reason:?}: {said}");
+        let failure = format!("{name} without a driver is not skipped with {parts:?}: {said}");
         self.check(skipped, failure);
     }
 
@@ -102,38 +109,48 @@ impl Agreement {
             return self.check(false, "the oracle did not run the digits network".into());
         };
         let found = answer.mistakes.iter();
-        let found = found.map(|(what, wrong)| (what.clone(), difference(Some(wrong), right)));
+        let found = found.map(|(what, wrong)| (what.clone(), difference(Some(wrong), &right)));
         for (what, found) in found.collect::<Vec<_>>() {
             let failure = format!("{name}: {what} moves parameters by {found:.1e} only");
             self.check(found >= NOTICED, failure);
         }
     }
 
-    fn check_half(&mut self, name: &str, half: &HalfRun) {
-        if half.unsupported.is_some() {
-            return;
-        }
-        let learns = half.last_loss < HALF_LOSS * half.first_loss;
-        let keeps = half.parameters == half.dtype && half.statistics == "F32";
-        let rounds = half.roundings <= HALF_ROUNDINGS;
+    fn check_half(&mut self, name: &str, dtype: &str, run: Option<&HalfRun>) {
+        let Some(run) = run else {
+            let reason = "the backend or its device does not compute in it";
+            return match HALF.contains(&name) {
+                true => self.check(false, format!("{name} in {dtype}: {reason}")),
+                false => self
+                    .skipped
+                    .push((format!("{name} in {dtype}"), reason.into())),
+            };
+        };
+        let learns = run.last_loss.0 < HALF_LOSS * run.first_loss.0;
+        let keeps = run.parameters.values().all(|found| found == dtype);
+        let counts = run.statistics.values().all(|found| found == STATISTICS);
+        let rounds = run.roundings.values().all(|off| off.0 <= HALF_ROUNDINGS);
         self.check(
-            learns && keeps && rounds,
-            format!("{name}: half precision went wrong: {half:?}"),
+            learns && keeps && counts && rounds,
+            format!("{name}: half precision went wrong: {dtype}, {run:?}"),
         );
     }
 }
 
-/// The digits network without a mistake.
-pub(crate) fn right(oracle: &Answer) -> Option<&Parameters> {
-    oracle.runs.get(DIGITS).map(|run| &run.parameters)
+/// The digits network without a mistake, after its last step.
+pub(crate) fn right(oracle: &Answer) -> Option<Parameters> {
+    let run = oracle.runs.get(DIGITS)?;
+    Some(only_step(LAST_STEP, &run.parameters))
 }
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", differences_table(&self.oracle, &self.answers))?;
         for (name, answer) in &self.answers {
-            for half in &answer.half {
-                writeln!(f, "{name} {half}")?;
+            for (dtype, half) in &answer.half {
+                if let Some(half) = half {
+                    writeln!(f, "{name} in {dtype}: {half}")?;
+                }
             }
         }
         for (name, reason) in &self.skipped {

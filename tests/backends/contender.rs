@@ -1,12 +1,13 @@
 use crate::bounds::Kind;
-use crate::digits_run::digits_run;
+use crate::digits_run::{digits_run, mistaken_run};
 use crate::half_run::{HalfRun, half_runs};
 use crate::mistake::Mistake;
 use crate::run::{Parameters, Run};
-use crate::trace_run::trace_runs;
+use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_ndarray::NdArray;
+use mac_burn_examples::backend::{Selected, describe};
 use mac_burn_examples::no_device::{NoDevice, probe};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,16 +20,21 @@ pub(crate) const DIGITS: &str = "digits network, 30 steps";
 pub(crate) struct Answer {
     /// By case: [`DIGITS`], `trace mlp`, ….
     pub(crate) runs: BTreeMap<String, Run>,
-    /// The digits network with a mistake, and what it is.
+    /// The digits network after its last step with a mistake, and what it is.
     pub(crate) mistakes: Vec<(String, Parameters)>,
-    pub(crate) half: Vec<HalfRun>,
+    /// Training in half precision by its type; none where the backend or its device does not compute in it.
+    pub(crate) half: Vec<(String, Option<HalfRun>)>,
+    /// Traces that are not run, and why.
+    pub(crate) not_run: Vec<(String, String)>,
+    /// What [`Selected`](mac_burn_examples::backend::Selected) says that it is, where it should be this backend.
+    pub(crate) selected: Option<String>,
 }
 
 /// A backend, and how to ask it.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) probe: fn() -> Result<(), NoDevice>,
-    pub(crate) run: fn() -> Answer,
+    run: fn() -> Answer,
 }
 
 /// What all are compared with.
@@ -70,20 +76,38 @@ fn usable<B: Backend>() -> Result<(), NoDevice> {
     probe::<B>(&B::Device::default())
 }
 
+/// The first of these that is compiled in is the one to be selected.
+const PREFERENCE: [&str; 4] = ["cuda", "wgpu", "ndarray", "flex"];
+
+impl Contender {
+    /// Runs it.
+    pub(crate) fn answer(&self) -> Answer {
+        let compiled_in = |name: &&str| CONTENDERS.iter().any(|contender| contender.name == *name);
+        let preferred = PREFERENCE.into_iter().find(compiled_in);
+        Answer {
+            selected: (preferred == Some(self.name))
+                .then(|| describe::<Selected>(&Default::default())),
+            ..(self.run)()
+        }
+    }
+}
+
 fn answer<B: AutodiffBackend>() -> Answer {
-    let mut runs = trace_runs::<B>();
+    let TraceRuns { mut runs, not_run } = trace_runs::<B>();
     let digits = Run {
         kind: Kind::Digits,
-        parameters: digits_run::<B>(None),
+        parameters: digits_run::<B>(),
     };
     runs.insert(DIGITS.into(), digits);
     let mistakes = Mistake::ALL.map(|mistake| {
-        let run = digits_run::<B>(Some(mistake));
+        let run = mistaken_run::<B>(mistake);
         (format!("the same {}", mistake.what()), run)
     });
     Answer {
         runs,
         mistakes: mistakes.into(),
         half: half_runs::<B>(),
+        not_run,
+        selected: None,
     }
 }

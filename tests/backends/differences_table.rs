@@ -22,17 +22,17 @@ pub(crate) fn differences_table(oracle: &Answer, answers: &[(&'static str, Answe
 
 fn run_row(case: &str, oracle: &Answer, answers: &[(&'static str, Answer)]) -> Vec<String> {
     let expected = &oracle.runs[case];
-    let run = |answer: &'_ Answer| answer.runs.get(case).map(|run| run.parameters.clone());
-    let runs: Vec<_> = answers.iter().map(|(_, answer)| run(answer)).collect();
+    let runs = answers.iter().map(|(_, answer)| answer.runs.get(case));
+    let runs: Vec<_> = runs.map(|run| run.map(|run| &run.parameters)).collect();
     let mut pairs: f64 = 0.0;
     for (index, left) in runs.iter().enumerate() {
         for right in runs[index + 1..].iter().flatten() {
-            pairs = pairs.max(difference(left.as_ref(), right));
+            pairs = pairs.max(difference(*left, right));
         }
     }
     let differences = runs
         .iter()
-        .map(|run| difference(run.as_ref(), &expected.parameters));
+        .map(|run| difference(*run, &expected.parameters));
     let mut row = vec![case.to_string()];
     row.extend(
         differences
@@ -58,7 +58,7 @@ fn mistake_row(what: &str, oracle: &Answer, answers: &[(&'static str, Answer)]) 
     let mistake = |answer: &Answer| {
         let right = right(oracle)?;
         let wrong = answer.mistakes.iter().find(|(found, _)| found == what)?;
-        Some(difference(Some(&wrong.1), right))
+        Some(difference(Some(&wrong.1), &right))
     };
     let mut row = vec![what.to_string()];
     row.extend(answers.iter().map(|(_, answer)| {

@@ -1,12 +1,14 @@
+use crate::bits::Bits;
+use crate::element_dtype::element_dtype;
 use crate::mistake::{Mistake, config, step};
-use crate::run::Parameters;
+use crate::run::{Parameters, after_step};
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use mac_burn::{InputCovariance, Mac};
 use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_batch::ImageBatch;
@@ -16,29 +18,34 @@ use rand::{RngExt, SeedableRng};
 
 pub(crate) const STEPS: usize = 30;
 
+pub(crate) const LAST_STEP: usize = STEPS - 1;
+
 /// The micro-batches of a step; the last one is odd-sized.
 const MICRO_BATCHES: [usize; 3] = [12, 12, 7];
 
-/// The parameters of the digits network after 30 steps with momentum, weight decay, recordings and
+/// The parameters of the digits network after each of 30 steps with momentum, weight decay, recordings and
 /// refreshes on schedules of their own, and the first layer's covariance.
-pub(crate) fn digits_run<B: AutodiffBackend>(mistake: Option<Mistake>) -> Parameters {
-    let dtype = DType::from(float_dtype::<B>());
-    let (network, _, _) = train::<B>(dtype, mistake);
-    let mut reader = Reader::default();
-    network.visit(&mut reader);
-    reader.values
+pub(crate) fn digits_run<B: AutodiffBackend>() -> Parameters {
+    let mut parameters = Parameters::new();
+    train::<B>(element_dtype::<B>(), None, |step, network| {
+        Reader::read(step, network, &mut parameters);
+    });
+    parameters
 }
 
-/// The type of floats that a backend is named for.
-fn float_dtype<B: Backend>() -> FloatDType {
-    use burn::tensor::Element;
-    B::FloatElem::dtype().into()
+/// Those after the last step, with a mistake.
+pub(crate) fn mistaken_run<B: AutodiffBackend>(mistake: Mistake) -> Parameters {
+    let mut parameters = Parameters::new();
+    let (network, _, _) = train::<B>(element_dtype::<B>(), Some(mistake), |_, _| {});
+    Reader::read(LAST_STEP, &network, &mut parameters);
+    parameters
 }
 
-/// Trains in a float type; the losses are of each step's first micro-batch.
+/// Trains in a float type and shows the network after each step; the losses are of each step's first micro-batch.
 pub(crate) fn train<B: AutodiffBackend>(
     dtype: DType,
     mistake: Option<Mistake>,
+    mut show: impl FnMut(usize, &LeNet<B>),
 ) -> (LeNet<B>, Mac<LeNet<B>, B>, Vec<f64>) {
     let device = Default::default();
     let config = LeNetConfig::new([digits::SIZE, digits::SIZE]).with_num_classes(digits::CLASSES);
@@ -62,6 +69,7 @@ pub(crate) fn train<B: AutodiffBackend>(
             );
         }
         network = step(index, network, &mut optim, sum.grads(), mistake);
+        show(index, &network);
         losses.extend(first);
     }
     let losses = losses
@@ -151,13 +159,24 @@ impl<B: Backend> ModuleMapper<B> for Filler {
     }
 }
 
-#[derive(Default)]
-struct Reader {
+/// Reads the parameters after a step.
+struct Reader<'a> {
+    step: usize,
     path: Vec<String>,
-    values: Parameters,
+    parameters: &'a mut Parameters,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader {
+impl Reader<'_> {
+    fn read<B: Backend>(step: usize, network: &LeNet<B>, parameters: &mut Parameters) {
+        network.visit(&mut Reader {
+            step,
+            path: Vec::new(),
+            parameters,
+        });
+    }
+}
+
+impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_string());
     }
@@ -167,7 +186,8 @@ impl<B: Backend> ModuleVisitor<B> for Reader {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let values = param.val().into_data().iter().collect();
-        self.values.insert(self.path.join("."), values);
+        let name = after_step(self.step, &self.path.join("."));
+        let values = param.val().into_data().iter().map(Bits).collect();
+        self.parameters.insert(name, values);
     }
 }

@@ -1,29 +1,40 @@
+use crate::bits::Bits;
 use crate::digits_run::Filler;
-use burn::module::Module;
+use crate::half_layers::{Batches, HalfLayer};
+use crate::run::largest_of;
 use burn::nn::LinearConfig;
+use burn::nn::conv::Conv2dConfig;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Tensor, TensorData};
-use mac_burn::{MacConfig, MacLinear};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use burn::tensor::DType;
+use burn::tensor::backend::AutodiffBackend;
+use mac_burn::{MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
+use std::collections::BTreeMap;
 
-const INPUTS: usize = 48;
-const OUTPUTS: usize = 16;
-const BATCH: usize = 64;
-const BATCHES: usize = 10;
+const STEPS: usize = 10;
 /// So little damping that most of a gradient is along the mean input, and goes: what is left shows an error of the mean.
 const DAMPING: f64 = 0.1;
 const STAT_DECAY: f64 = 0.9;
 
-/// The error of a linear layer's gradient that was preconditioned in a half-precision type, in units of half an
-/// epsilon of its largest element.
-///
-/// The oracle takes the inputs and the gradient as the backend rounded them and computes in `f64`.
-pub(crate) fn roundings<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> f64 {
+/// The errors of gradients that were preconditioned in a half-precision type, in units of half an epsilon of the largest
+/// element, by layer.
+pub(crate) fn roundings<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> BTreeMap<String, Bits> {
     let device = Default::default();
-    let mut random = StdRng::seed_from_u64(5);
-    let layer: MacLinear<B> = LinearConfig::new(INPUTS, OUTPUTS).init(&device).into();
+    let linear: MacLinear<B> = LinearConfig::new(48, 16).init(&device).into();
+    let conv = Conv2dConfig::new([3, 8], [3, 3]).with_stride([2, 2]);
+    let conv: MacConv2d<B> = conv.init(&device).into();
+    let attention: MacSelfAttention<B> = SelfAttentionConfig::new(16, 2).init(&device).into();
+    let mut found = of_layer(linear, dtype, epsilon);
+    found.extend(of_layer(conv, dtype, epsilon));
+    found.extend(of_layer(attention, dtype, epsilon));
+    found
+}
+
+/// The oracle takes inputs and gradients as the backend rounded them and computes in `f64`.
+fn of_layer<B: AutodiffBackend, L: HalfLayer<B>>(
+    layer: L,
+    dtype: DType,
+    epsilon: f64,
+) -> BTreeMap<String, Bits> {
     let layer = layer.map(&mut Filler::new(11, dtype));
     let config = MacConfig::new()
         .with_damping(DAMPING)
@@ -31,37 +42,32 @@ pub(crate) fn roundings<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> f64 {
         .with_tcov(1)
         .with_tinv(1);
     let mut preconditioner = config.init_preconditioner::<B>();
-    let mut mean = Mean::default();
-    let mut largest: f64 = 0.0;
-    for _ in 0..BATCHES {
-        let inputs = uniform::<B>([BATCH, INPUTS], 0.0, &mut random, dtype);
-        let weights = uniform::<B>([BATCH, OUTPUTS], -1.0, &mut random, dtype);
-        mean.observe(&values(inputs.clone().inner()));
-        let loss = (layer.forward(inputs) * weights).sum();
+    let mut batches = Batches::new(5, dtype);
+    let mut means: BTreeMap<&str, Mean> = BTreeMap::new();
+    let mut errors: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for _ in 0..STEPS {
+        let (loss, inputs) = layer.loss(&mut batches);
+        for (part, input) in inputs {
+            means.entry(part).or_default().observe(&input);
+        }
         let grads = GradientsParams::from_grads(loss.backward(), &layer);
-        let expected = mean.precondition(&gradient(&layer, &grads));
+        let before = layer.gradients(&grads);
         let grads = preconditioner.precondition(&layer, grads);
-        let found = gradient(&layer, &grads);
-        largest = largest.max(error(&found, &expected) / (epsilon / 2.0));
+        for ((part, found), (_, before)) in layer.gradients(&grads).iter().zip(&before) {
+            let error = error(found, &means[part].precondition(before));
+            errors
+                .entry(part)
+                .or_default()
+                .push(error / (epsilon / 2.0));
+        }
     }
-    largest
+    let largest =
+        |(part, errors): (&str, Vec<f64>)| (part.to_string(), Bits(largest_of(errors.into_iter())));
+    errors.into_iter().map(largest).collect()
 }
 
-/// Columns of the augmented gradient `[G ; g]`, one for each output.
-type Columns = Vec<Vec<f64>>;
-
-fn gradient<B: AutodiffBackend>(layer: &MacLinear<B>, grads: &GradientsParams) -> Columns {
-    let weight: Option<Tensor<B::InnerBackend, 2>> = grads.get(layer.weight.id);
-    let bias = layer.bias.as_ref().map(|bias| bias.id);
-    let bias: Option<Tensor<B::InnerBackend, 1>> = bias.and_then(|id| grads.get(id));
-    let weight = values(weight.expect("the weight has a gradient"));
-    let bias = values(bias.expect("the bias has a gradient"));
-    let column = |output: usize| {
-        let rows = (0..INPUTS).map(|input| weight[input * OUTPUTS + output]);
-        rows.chain([bias[output]]).collect()
-    };
-    (0..OUTPUTS).map(column).collect()
-}
+/// The augmented gradient `[G ; g]` of a part of a layer, one column for each output.
+pub(crate) type Columns = Vec<Vec<f64>>;
 
 /// The moving average of `[x̄ ; 1]`, in `f64`.
 #[derive(Default)]
@@ -71,12 +77,10 @@ struct Mean {
 }
 
 impl Mean {
-    fn observe(&mut self, inputs: &[f64]) {
-        self.average.resize(INPUTS, 0.0);
-        for (index, average) in self.average.iter_mut().enumerate() {
-            let column = inputs.iter().skip(index).step_by(INPUTS);
-            let mean = column.sum::<f64>() / BATCH as f64;
-            *average = STAT_DECAY * *average + (1.0 - STAT_DECAY) * mean;
+    fn observe(&mut self, input: &[f64]) {
+        self.average.resize(input.len(), 0.0);
+        for (average, input) in self.average.iter_mut().zip(input) {
+            *average = STAT_DECAY * *average + (1.0 - STAT_DECAY) * input;
         }
         self.weight = STAT_DECAY * self.weight + (1.0 - STAT_DECAY);
     }
@@ -107,22 +111,5 @@ fn error(found: &Columns, expected: &Columns) -> f64 {
     let pairs = found.iter().flatten().zip(expected.iter().flatten());
     let difference = pairs.map(|(found, expected)| (found - expected).abs());
     let size = expected.iter().flatten().map(|value| value.abs());
-    difference.fold(0.0, f64::max) / size.fold(0.0, f64::max)
-}
-
-fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
-    tensor.into_data().iter().collect()
-}
-
-/// Numbers up to 1.
-fn uniform<B: Backend>(
-    shape: [usize; 2],
-    from: f32,
-    random: &mut StdRng,
-    dtype: DType,
-) -> Tensor<B, 2> {
-    let count = shape.iter().product();
-    let values: Vec<f32> = (0..count).map(|_| random.random_range(from..1.0)).collect();
-    let data = TensorData::new(values, shape);
-    Tensor::from_data(data, (&Default::default(), dtype))
+    largest_of(difference) / largest_of(size)
 }

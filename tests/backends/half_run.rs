@@ -1,79 +1,120 @@
+use crate::bits::Bits;
 use crate::digits_run::{STEPS, train};
+use crate::element_dtype::element_dtype;
 use crate::half_gradient::roundings;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, FloatDType};
+use burn::tensor::{DType, Tensor};
+use mac_burn::{Coverage, Mac};
+use mac_burn_models::LeNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// The digits network trained in half precision.
+/// The digits network trained in half precision, and layers preconditioned in it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HalfRun {
-    pub(crate) dtype: String,
-    /// Why it was not run, if so.
-    pub(crate) unsupported: Option<String>,
-    pub(crate) first_loss: f64,
-    pub(crate) last_loss: f64,
-    /// The type of the parameters after training.
-    pub(crate) parameters: String,
-    /// The type of the statistics after training.
-    pub(crate) statistics: String,
-    /// The largest error of a preconditioned gradient, in units of half an epsilon of its largest element.
-    pub(crate) roundings: f64,
+    pub(crate) first_loss: Bits,
+    pub(crate) last_loss: Bits,
+    /// The types of the parameters after training.
+    pub(crate) parameters: BTreeMap<String, String>,
+    /// The types of the statistics after training, of every layer that has some.
+    pub(crate) statistics: BTreeMap<String, String>,
+    /// The largest errors of preconditioned gradients, in units of half an epsilon of the largest element, by layer.
+    pub(crate) roundings: BTreeMap<String, Bits>,
 }
 
 /// Half-precision types, and the distance of 1 to the next larger number of each.
 const TYPES: [(DType, f64); 2] = [(DType::F16, 1.0 / 1024.0), (DType::BF16, 1.0 / 128.0)];
 
-pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<HalfRun> {
+/// Trains in each type that the backend and its device compute in.
+pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<(String, Option<HalfRun>)> {
     // The oracle is asked for its f64 only.
-    if FloatDType::from(element_dtype::<B>()) == FloatDType::F64 {
+    if element_dtype::<B>() == DType::F64 {
         return Vec::new();
     }
-    TYPES
-        .map(|(dtype, epsilon)| half_run::<B>(dtype, epsilon))
-        .into()
-}
-
-fn element_dtype<B: Backend>() -> DType {
-    use burn::tensor::Element;
-    B::FloatElem::dtype()
+    let runs = TYPES.map(|(dtype, epsilon)| {
+        let supported = B::supports_dtype(&Default::default(), dtype);
+        let run = supported.then(|| half_run::<B>(dtype, epsilon));
+        (format!("{dtype:?}"), run)
+    });
+    runs.into()
 }
 
 fn half_run<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> HalfRun {
-    let mut run = HalfRun {
-        dtype: format!("{dtype:?}"),
-        unsupported: None,
-        // Not NaN, which JSON does not carry to the process that asks.
-        first_loss: 0.0,
-        last_loss: 0.0,
-        parameters: String::new(),
-        statistics: String::new(),
-        roundings: 0.0,
-    };
-    if !B::supports_dtype(&Default::default(), dtype) {
-        run.unsupported = Some("the backend or its device does not compute in it".into());
-        return run;
+    let (network, optim, losses) = train::<B>(dtype, None, |_, _| {});
+    let mut parameters = Types::default();
+    network.visit(&mut parameters);
+    HalfRun {
+        first_loss: Bits(losses[0]),
+        last_loss: Bits(losses[STEPS - 3..].iter().sum::<f64>() / 3.0),
+        parameters: parameters.types,
+        statistics: statistics(&network, &optim),
+        roundings: roundings::<B>(dtype, epsilon),
     }
-    let (network, optim, losses) = train::<B>(dtype, None);
-    let id = network.fc1.weight.id;
-    let ema = optim.preconditioner().activation_ema(id);
-    run.first_loss = losses[0];
-    run.last_loss = losses[STEPS - 3..].iter().sum::<f64>() / 3.0;
-    run.parameters = format!("{:?}", network.fc1.weight.val().dtype());
-    run.statistics = ema.map_or(String::new(), |ema| format!("{:?}", ema.dtype()));
-    run.roundings = roundings::<B>(dtype, epsilon);
-    run
+}
+
+/// The types of the moving averages and of the means in use. The first layer's covariance is kept in `f64`, on the host.
+fn statistics<B: AutodiffBackend>(
+    network: &LeNet<B>,
+    optim: &Mac<LeNet<B>, B>,
+) -> BTreeMap<String, String> {
+    let layers = [
+        ("conv2", network.conv2.weight.id),
+        ("fc1", network.fc1.weight.id),
+        ("fc2", network.fc2.weight.id),
+        ("head", network.head.weight.id),
+    ];
+    let covered = optim.report(network).layers;
+    let covered = covered
+        .iter()
+        .filter(|layer| layer.coverage == Coverage::MeanActivation)
+        .map(|layer| layer.path.as_str());
+    assert!(covered.eq(layers.map(|(name, _)| name)));
+    let preconditioner = optim.preconditioner();
+    let types = layers.into_iter().flat_map(|(name, id)| {
+        let kept = [
+            ("average", preconditioner.activation_ema(id)),
+            ("mean in use", preconditioner.mean_activation(id)),
+        ];
+        kept.map(|(what, kept)| {
+            let dtype = kept.map_or("none".into(), |kept| format!("{:?}", kept.dtype()));
+            (format!("{name} {what}"), dtype)
+        })
+    });
+    types.collect()
+}
+
+/// The types of parameters.
+#[derive(Default)]
+struct Types {
+    path: Vec<String>,
+    types: BTreeMap<String, String>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Types {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let dtype = format!("{:?}", param.val().dtype());
+        self.types.insert(self.path.join("."), dtype);
+    }
 }
 
 impl fmt::Display for HalfRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.unsupported {
-            Some(reason) => write!(f, "{}: not run, {reason}", self.dtype),
-            None => write!(
-                f,
-                "{}: loss {:.3} to {:.3} in 30 steps, statistics in {}, preconditioned gradients off by {:.2} roundings",
-                self.dtype, self.first_loss, self.last_loss, self.statistics, self.roundings
-            ),
+        let (first, last) = (self.first_loss.0, self.last_loss.0);
+        write!(f, "loss {first:.3} to {last:.3} in {STEPS} steps; ")?;
+        write!(f, "preconditioned gradients off by, in roundings:")?;
+        for (layer, off) in &self.roundings {
+            write!(f, " {layer} {:.2}", off.0)?;
         }
+        Ok(())
     }
 }

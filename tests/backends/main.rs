@@ -6,82 +6,69 @@
 //! `MAC_REQUIRE_BACKENDS` names must not be:
 //!
 //! ```sh
-//! MAC_REQUIRE_BACKENDS=flex,ndarray,wgpu cargo test --features ndarray,wgpu --test backends
+//! MAC_REQUIRE_BACKENDS=flex,ndarray,wgpu cargo test --workspace --no-default-features \
+//!     --features flex,ndarray,wgpu --test backends
 //! ```
 //!
 //! It breaks when a backend computes a statistic, the preconditioner or a step in another way. That it would, each
 //! backend shows by mistakes made on purpose: a missed refresh, a layer preconditioned on the wrong side.
 //! On Linux wgpu is asked once more with its driver hidden, and must say so in a sentence.
 #![allow(clippy::print_stdout, reason = "what is skipped must be seen")]
-// The replay of traces has parts that only the test of that name needs.
-#![allow(dead_code)]
 
 mod agreement;
+mod arguments;
+mod bits;
 mod bounds;
 mod contender;
 mod differences_table;
 mod digits_run;
+mod element_dtype;
+mod half_attention;
 mod half_gradient;
+mod half_layers;
 mod half_run;
 mod mistake;
 mod process;
 mod run;
 mod trace_run;
-
-#[path = "../traces/attention.rs"]
-mod attention;
-#[path = "../traces/case.rs"]
-mod case;
-#[path = "../traces/comparison.rs"]
-mod comparison;
-#[path = "../traces/coverage.rs"]
-mod coverage;
-#[path = "../traces/differences.rs"]
-mod differences;
-#[path = "../traces/error.rs"]
-mod error;
-#[path = "../traces/layer.rs"]
-mod layer;
-#[path = "../traces/layer_spec.rs"]
-mod layer_spec;
-#[path = "../traces/named_layers.rs"]
-mod named_layers;
-#[path = "../traces/names.rs"]
-mod names;
-#[path = "../traces/network.rs"]
-mod network;
-#[path = "../traces/replay.rs"]
-mod replay;
-#[path = "../traces/sequential.rs"]
-mod sequential;
-#[path = "../traces/signal.rs"]
-mod signal;
-#[path = "../traces/suite.rs"]
-mod suite;
-#[path = "../traces/tolerance.rs"]
-mod tolerance;
-#[path = "../traces/trace.rs"]
-mod trace;
-#[path = "../traces/trainer.rs"]
-mod trainer;
-#[path = "../traces/vision_transformer.rs"]
-mod vision_transformer;
+mod traces;
 
 use crate::agreement::Agreement;
+use crate::arguments::Arguments;
 use crate::contender::{CONTENDERS, ORACLE};
 use crate::process::{Outcome, answer_if_asked, ask, ask_without_vulkan};
 use std::process::ExitCode;
+// The files of the replay name each other from the root of the crate.
+use crate::traces::*;
+
+/// The one test.
+const TEST: &str = "backends";
 
 fn main() -> ExitCode {
     if let Some(code) = answer_if_asked() {
         return code;
     }
-    let Outcome::Answered(oracle) = ask(&ORACLE) else {
-        println!(
-            "{} gave no answer to compare with\n0 passed, 1 failed",
-            ORACLE.name
-        );
-        return ExitCode::FAILURE;
+    let arguments = Arguments::read(std::env::args().skip(1));
+    match (arguments.list, arguments.want(TEST)) {
+        (true, true) => println!("{TEST}: test"),
+        (true, false) => {}
+        (false, true) => return compare(),
+        (false, false) => println!("0 passed, 0 failed, 0 skipped, 1 filtered out"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs all backends.
+fn compare() -> ExitCode {
+    let oracle = match ask(&ORACLE) {
+        Outcome::Answered(oracle) => oracle,
+        Outcome::Skipped(reason) | Outcome::Failed(reason) => {
+            println!(
+                "{} gave no answer to compare with: {reason}\n0 passed, 1 failed, 0 skipped",
+                ORACLE.name
+            );
+            return ExitCode::FAILURE;
+        }
     };
     let mut agreement = Agreement::with(*oracle);
     for contender in CONTENDERS {
@@ -89,7 +76,8 @@ fn main() -> ExitCode {
         agreement.add(contender.name, ask(contender));
         if contender.name == "wgpu" && cfg!(target_os = "linux") {
             let outcome = ask_without_vulkan(contender);
-            agreement.expect_skipped(contender.name, outcome, "install a driver");
+            let sentence = ["No possible adapter", "install a driver"];
+            agreement.expect_skipped(contender.name, outcome, &sentence);
         }
     }
     agreement.require(&std::env::var("MAC_REQUIRE_BACKENDS").unwrap_or_default());

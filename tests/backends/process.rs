@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
     Answered(Box<Answer>),
     /// There is no device; the reason.
     Skipped(String),
-    /// The end of what it wrote.
+    /// What is wrong with its answer, how it ended, and what it wrote as errors.
     Failed(String),
 }
 
@@ -45,16 +45,23 @@ fn run(contender: &Contender, without: &[&str]) -> Outcome {
         .envs(without.iter().map(|name| (name, "/dev/null")))
         .output()
         .expect("this executable can be run again");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let read = |file: &Path| fs::read(file).ok();
-    match read(&file.with_extension("skipped")) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let failed = |wrong: String| Outcome::Failed(format!("{wrong}, {}: {said}", output.status));
+    if let Ok(reason) = fs::read_to_string(file.with_extension("skipped")) {
         // A missing device is told in one sentence, without a trace of a panic beside it.
-        Some(_) if said.contains("panicked") => Outcome::Failed(said),
-        Some(reason) => Outcome::Skipped(String::from_utf8_lossy(&reason).into_owned()),
-        None => match read(&file).and_then(|text| serde_json::from_slice(&text).ok()) {
-            Some(answer) if output.status.success() => Outcome::Answered(Box::new(answer)),
-            _ => Outcome::Failed(said),
-        },
+        return match said.contains("panicked") {
+            true => failed(format!("it panicked and said {reason:?}")),
+            false => Outcome::Skipped(reason),
+        };
+    }
+    let answer = fs::read(&file).map_err(|error| format!("no answer ({error})"));
+    let answer = answer.and_then(|text| {
+        serde_json::from_slice(&text).map_err(|error| format!("an answer that is none ({error})"))
+    });
+    match answer {
+        Ok(answer) if output.status.success() => Outcome::Answered(Box::new(answer)),
+        Ok(_) => failed("an answer".into()),
+        Err(wrong) => failed(wrong),
     }
 }
 
@@ -74,7 +81,7 @@ pub(crate) fn answer_if_asked() -> Option<ExitCode> {
             fs::write(file.with_extension("skipped"), reason).expect("the folder is there");
         }
         Ok(()) => {
-            let answer = (contender.run)();
+            let answer = contender.answer();
             let text = serde_json::to_vec(&answer).expect("an answer can be written");
             fs::write(file, text).expect("the folder is there");
         }

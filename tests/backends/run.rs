@@ -1,15 +1,32 @@
+use crate::bits::Bits;
 use crate::bounds::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Values by the names of the parameters, of each step.
-pub(crate) type Parameters = BTreeMap<String, Vec<f64>>;
+/// Values by step and name of the parameter: `007.fc1.weight`.
+pub(crate) type Parameters = BTreeMap<String, Vec<Bits>>;
 
-/// The parameters that training came to.
+/// The parameters that training came to, step by step.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) kind: Kind,
     pub(crate) parameters: Parameters,
+}
+
+/// The name in [`Parameters`] of a parameter after a step.
+pub(crate) fn after_step(step: usize, name: &str) -> String {
+    format!("{step:03}.{name}")
+}
+
+/// The parameters after one step of many.
+pub(crate) fn only_step(step: usize, parameters: &Parameters) -> Parameters {
+    let prefix = after_step(step, "");
+    let of_step = parameters
+        .iter()
+        .filter(|(name, _)| name.starts_with(&prefix));
+    of_step
+        .map(|(name, values)| (name.clone(), values.clone()))
+        .collect()
 }
 
 /// The largest difference of any parameter; infinite where one is missing or not a number.
@@ -22,14 +39,18 @@ pub(crate) fn difference(found: Option<&Parameters>, expected: &Parameters) -> f
         if found.len() != expected.len() {
             return f64::INFINITY;
         }
-        for (found, expected) in found.iter().zip(expected) {
-            let difference = (found - expected).abs();
-            largest = if difference.is_nan() {
-                f64::INFINITY
-            } else {
-                largest.max(difference)
-            };
-        }
+        let pairs = found.iter().zip(expected);
+        largest = largest.max(largest_of(
+            pairs.map(|(found, expected)| (found.0 - expected.0).abs()),
+        ));
     }
     largest
+}
+
+/// The largest of these; infinite where one is not a number, which `f64::max` would leave out.
+pub(crate) fn largest_of(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |largest, value| match value.is_nan() {
+        true => f64::INFINITY,
+        false => largest.max(value),
+    })
 }

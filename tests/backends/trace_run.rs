@@ -1,3 +1,4 @@
+use crate::bits::Bits;
 use crate::bounds::Kind;
 use crate::case::{ArchitectureKind, Case};
 use crate::coverage::not_covered;
@@ -5,7 +6,7 @@ use crate::error::TraceError;
 use crate::names::Names;
 use crate::network::Network;
 use crate::replay::{first_layer_covariance, loss};
-use crate::run::{Parameters, Run};
+use crate::run::{Parameters, Run, after_step};
 use crate::sequential::Sequential;
 use crate::suite::case_folders;
 use crate::trace::Trace;
@@ -16,25 +17,48 @@ use burn::tensor::backend::AutodiffBackend;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The parameters after each step of every trace of MAC, in the repository and in `MAC_TRACES`.
-pub(crate) fn trace_runs<B: AutodiffBackend>() -> BTreeMap<String, Run> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
-    let mut folders = case_folders(&fixtures).expect("the repository has cases");
-    if let Some(more) = std::env::var_os("MAC_TRACES") {
-        folders.extend(case_folders(Path::new(&more)).expect("MAC_TRACES has cases"));
-    }
-    let mut runs = BTreeMap::new();
-    for folder in folders {
-        let run = trace_run::<B>(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-        runs.extend(run);
-    }
-    runs
+/// The runs of traces, by name.
+#[derive(Default)]
+pub(crate) struct TraceRuns {
+    pub(crate) runs: BTreeMap<String, Run>,
+    /// Traces of `MAC_TRACES` that are not MAC's, or that one `Mac` cannot run, and why.
+    pub(crate) not_run: Vec<(String, String)>,
 }
 
-fn trace_run<B: AutodiffBackend>(folder: &Path) -> Result<Option<(String, Run)>, TraceError> {
+/// The parameters after each step of every trace of MAC, in the repository and in `MAC_TRACES`. Those of the
+/// repository must all be run.
+pub(crate) fn trace_runs<B: AutodiffBackend>() -> TraceRuns {
+    let mut traces = TraceRuns::default();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
+    traces.add::<B>(&fixtures);
+    let of_repository = &traces.not_run;
+    assert!(of_repository.is_empty(), "not run: {of_repository:?}");
+    if let Some(more) = std::env::var_os("MAC_TRACES") {
+        traces.add::<B>(Path::new(&more));
+    }
+    traces
+}
+
+impl TraceRuns {
+    fn add<B: AutodiffBackend>(&mut self, folder: &Path) {
+        for folder in case_folders(folder).unwrap_or_else(|error| panic!("{error}")) {
+            let run = trace_run::<B>(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+            match run {
+                (name, Ok(run)) => drop(self.runs.insert(name, run)),
+                (name, Err(reason)) => self.not_run.push((name, reason)),
+            }
+        }
+    }
+}
+
+/// The name of a trace, and its run or why there is none.
+fn trace_run<B: AutodiffBackend>(
+    folder: &Path,
+) -> Result<(String, Result<Run, String>), TraceError> {
     let case = Case::read(folder)?;
-    if not_covered(&case)?.is_some() {
-        return Ok(None);
+    let name = format!("trace {}", case.name);
+    if let Some(reason) = not_covered(&case)? {
+        return Ok((name, Err(reason)));
     }
     let trace = Trace::read(folder)?;
     let parameters = match case.architecture.known()? {
@@ -46,8 +70,8 @@ fn trace_run<B: AutodiffBackend>(folder: &Path) -> Result<Option<(String, Run)>,
     let kind = Kind::Trace {
         takes_reciprocals: case.takes_reciprocals(),
     };
-    let name = format!("trace {}", case.name);
-    Ok(parameters?.map(|parameters| (name, Run { kind, parameters })))
+    let run = parameters?.map(|parameters| Run { kind, parameters });
+    Ok((name, run.ok_or("more than one weight decay".into())))
 }
 
 fn network_run<B: AutodiffBackend, N: Network<B>>(
@@ -68,7 +92,8 @@ fn network_run<B: AutodiffBackend, N: Network<B>>(
         let grads = GradientsParams::from_grads(loss.backward(), &network);
         (network, _) = trainer.step(case.lr(step), network, grads);
         for (name, values) in names.parameters(&network) {
-            parameters.insert(format!("{step:03}.{name}"), values);
+            let values = values.into_iter().map(Bits).collect();
+            parameters.insert(after_step(step, &name), values);
         }
     }
     Ok(Some(parameters))

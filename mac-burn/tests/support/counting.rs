@@ -26,6 +26,12 @@ type Inner = NdArray<f32>;
 static READS: AtomicUsize = AtomicUsize::new(0);
 static OPERATIONS: AtomicUsize = AtomicUsize::new(0);
 
+/// The counts are of the whole process, so the tests that look at them take turns.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads and synchronisations so far, in the whole process.
 pub fn reads() -> usize {
     READS.load(Ordering::SeqCst)

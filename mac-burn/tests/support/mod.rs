@@ -7,7 +7,7 @@
 )]
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig2d, Relu};
 use burn::optim::{GradientsParams, Optimizer};
@@ -15,7 +15,7 @@ use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ndarray::NdArray;
-use mac_burn::{MacConv2d, MacLinear};
+use mac_burn::{InputCovariance, Mac, MacConfig, MacConv2d, MacLinear};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -91,6 +91,26 @@ impl<B: Backend> Network<B> {
         let x = relu.forward(self.hidden.forward(x.flatten::<2>(1, 3)));
         self.output.forward(x)
     }
+}
+
+/// An optimizer with all that a step may have to do: schedules, decay with exemptions, the covariance of a first layer, and
+/// the guard if asked for.
+pub fn busy_optimizer<B: AutodiffBackend, M: AutodiffModule<B>>(
+    first: &MacConv2d<B>,
+    images: Tensor<B, 4>,
+    guard: bool,
+) -> Mac<M, B> {
+    let mut covariance = InputCovariance::of(first);
+    covariance.update(images);
+    MacConfig::new()
+        .with_tcov(2)
+        .with_tinv(3)
+        .with_weight_decay(1e-3)
+        .with_no_decay_norms_and_biases(true)
+        .with_guard_gradients(guard)
+        .init()
+        .with_input_covariance(&covariance)
+        .expect("the covariance is regular")
 }
 
 /// The batch of step `index`, the same for every call.
