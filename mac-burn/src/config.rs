@@ -82,7 +82,7 @@ pub struct MacConfig {
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step. Off
     /// by default, for what it costs: on flex it makes a step of a large weight about three times as
-    /// long, on wgpu it launches four times the kernels. A [second
+    /// long, on wgpu it launches several times the kernels. A [second
     /// optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros into its averages;
     /// the parameter keeps its value all the same. Default: false
     #[config(default = false)]

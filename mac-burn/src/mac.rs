@@ -188,6 +188,10 @@ where
         self.verify(&survey)
             .unwrap_or_else(|error| panic!("{error}"));
         if let Some(clipping) = &self.clipping {
+            if self.guard {
+                // Clipping by value would make a number of an infinity.
+                gradients::mark_broken(&module, &mut grads, &HashSet::new());
+            }
             gradients::clip(&module, &mut grads, clipping);
         }
         let second = self.second.as_ref().map(|_| {

@@ -84,6 +84,23 @@ fn self_attention_records_the_definition() {
     }
 }
 
+/// Breaks when a mask of queries takes the place of that of the keys, which are the queries.
+#[test]
+fn self_attention_counts_what_neither_mask_pads() {
+    let layer = multi_head(false);
+    let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 5);
+    let masked = |input: AttentionInput<F64>, queries: Padded| {
+        let input = input.mask_pad(mask_pad([BATCH, KEYS], HOLE));
+        layer.forward(input.mask_pad_query(mask_pad([BATCH, KEYS], queries)));
+        means_of(&layer)
+    };
+    let found = masked(AttentionInput::self_attn(tokens.clone()), LENGTHS);
+    let apart = || AttentionInput::new(tokens.clone(), tokens.clone(), tokens.clone());
+    let either = |sample, token| LENGTHS(sample, token) || HOLE(sample, token);
+    assert_eq!(found, masked(apart(), either));
+    assert_ne!(found, masked(apart(), LENGTHS));
+}
+
 /// Breaks when the fused projection mixes up its means or their order, or its masks.
 #[test]
 fn fused_attention_records_the_definition() {

@@ -11,14 +11,14 @@ use burn::nn::LinearConfig;
 use burn::nn::conv::Conv2dConfig;
 use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
-use burn::tensor::backend::DeviceOps;
-use counting::{Counting, Numbered, alone, elements};
+use burn::tensor::backend::{AutodiffBackend, DeviceOps};
+use counting::{Counting, CountingFusion, Numbered, alone, elements};
 use mac_burn::{Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
 use support::{Network, busy_optimizer, gradients, images, random, values};
 
 type B = Autodiff<Counting>;
 
-fn optimizer(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
+fn optimizer<B: AutodiffBackend>(network: &Network<B>, guard: bool) -> Mac<Network<B>, B> {
     busy_optimizer(&network.conv, images(100, 4), guard)
 }
 
@@ -77,8 +77,7 @@ fn a_step_takes_its_own_devices_sums_and_a_multi_step_all() {
 }
 
 /// Breaks when statistics or the state of the second optimizer stay behind while a model moves.
-#[test]
-fn a_model_that_moves_takes_its_optimizer_along() {
+fn check_moves<B: AutodiffBackend<Device = Numbered>>() {
     let _alone = alone();
     let run = |moves: bool| {
         let mut network = Network::<B>::new(1);
@@ -94,6 +93,17 @@ fn a_model_that_moves_takes_its_optimizer_along() {
         values(&network)
     };
     assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn a_model_that_moves_takes_its_optimizer_along() {
+    check_moves::<Autodiff<Counting>>();
+}
+
+/// There the statistics in use are kept in other shapes.
+#[test]
+fn it_does_so_where_the_backend_fuses() {
+    check_moves::<Autodiff<CountingFusion>>();
 }
 
 /// The network's gradients of two devices. That of the norm's gamma is broken on the first device, that of its

@@ -121,6 +121,24 @@ fn a_broken_gradient_leaves_its_layer_as_it_is_and_training_goes_on() {
     }
 }
 
+/// Breaks when gradients are clipped before they are looked at: an infinity becomes a number like others.
+#[test]
+fn what_clipping_by_value_would_make_finite_is_broken_too() {
+    for value in [f32::INFINITY, f32::NEG_INFINITY] {
+        let config = MacConfig::new().with_guard_gradients(true);
+        let clipping = GradientClippingConfig::Value(1e-2);
+        let mut optim = config.with_gradient_clipping(Some(clipping)).init();
+        let network = train(Network::<B>::new(1), &mut optim, 0..3);
+        let before = values(&network);
+        let mut grads = gradients(&network, images(3, 5));
+        break_gradient::<2>(&mut grads, network.hidden.weight.id, value);
+        let network = optim.step(0.05, network, grads);
+        let after = values(&network);
+        assert_eq!(after[HIDDEN], before[HIDDEN]);
+        assert_ne!(after[HIDDEN + 1], before[HIDDEN + 1]);
+    }
+}
+
 #[test]
 fn a_first_gradient_that_is_broken_starts_the_momentum_at_zero() {
     let mut optim = optimizer(true);

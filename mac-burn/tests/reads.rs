@@ -18,16 +18,14 @@ use burn::nn::transformer::{TransformerDecoderConfig, TransformerEncoderConfig};
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SimpleOptimizer};
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
-use counting::{Counting, Numbered, alone, operations, reads};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use counting::{Counting, CountingFusion, Numbered, alone, operations, reads};
 use mac_burn::{
     AttentionInput, DecoderInput, EncoderInput, Mac, MacConfig, MacConv2d, MacLinear,
     MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
     MacTransformerEncoder, SelfAttentionConfig,
 };
 use support::{busy_optimizer, filled, random, values};
-
-type B = Autodiff<Counting>;
 
 /// A layer of each kind that records.
 #[derive(Module, Debug)]
@@ -82,11 +80,11 @@ impl<B: Backend> AllLayers<B> {
     }
 }
 
-fn images(index: u64) -> Tensor<B, 4> {
+fn images<B: Backend>(index: u64) -> Tensor<B, 4> {
     random([BATCH, 1, KEYS, 3], index)
 }
 
-fn optimizer(network: &AllLayers<B>, guard: bool) -> Mac<AllLayers<B>, B> {
+fn optimizer<B: AutodiffBackend>(network: &AllLayers<B>, guard: bool) -> Mac<AllLayers<B>, B> {
     busy_optimizer(&network.conv, images(100), guard)
 }
 
@@ -94,7 +92,7 @@ fn optimizer(network: &AllLayers<B>, guard: bool) -> Mac<AllLayers<B>, B> {
 const STEPS: usize = 8;
 
 /// What so many steps read and hand to the device.
-fn counted<O: Optimizer<AllLayers<B>, B>>(
+fn counted<B: AutodiffBackend, O: Optimizer<AllLayers<B>, B>>(
     mut network: AllLayers<B>,
     mut optim: O,
 ) -> (usize, usize) {
@@ -108,8 +106,7 @@ fn counted<O: Optimizer<AllLayers<B>, B>>(
 }
 
 /// Breaks when anything in recording, preconditioning or stepping waits for the device.
-#[test]
-fn steps_of_all_layers_read_nothing() {
+fn check_reads<B: AutodiffBackend>() {
     let _alone = alone();
     for guard in [false, true] {
         let network = AllLayers::<B>::new();
@@ -121,10 +118,21 @@ fn steps_of_all_layers_read_nothing() {
 }
 
 #[test]
+fn steps_of_all_layers_read_nothing() {
+    check_reads::<Autodiff<Counting>>();
+}
+
+/// Gradients are preconditioned by other operations there.
+#[test]
+fn steps_where_the_backend_fuses_read_nothing() {
+    check_reads::<Autodiff<CountingFusion>>();
+}
+
+#[test]
 fn steps_with_a_second_optimizer_read_nothing() {
     let _alone = alone();
     for guard in [false, true] {
-        let network = AllLayers::<B>::new();
+        let network = AllLayers::<Autodiff<Counting>>::new();
         let optim = optimizer(&network, guard)
             .with_second_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
@@ -162,10 +170,10 @@ impl SimpleOptimizer<Counting> for Looking {
 #[test]
 fn a_read_in_the_step_is_counted() {
     let _alone = alone();
-    let network = AllLayers::<B>::new();
+    let network = AllLayers::<Autodiff<Counting>>::new();
     let parameters = values(&network).len();
     let looking = Looking(MacConfig::new().optimizer());
-    let optim = OptimizerAdaptor::<Looking, AllLayers<B>, B>::from(looking);
+    let optim = OptimizerAdaptor::<Looking, AllLayers<_>, _>::from(looking);
     let (reads, _) = counted(network, optim);
     assert_eq!(reads, STEPS * parameters);
 }

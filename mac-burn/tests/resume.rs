@@ -212,3 +212,21 @@ fn a_damaged_record_is_refused() {
         assert!(named, "{error}");
     }
 }
+
+/// Breaks when a recorder of a user's own that is paused does not hear of the parameters that were loaded.
+#[test]
+fn a_recorder_of_ones_own_goes_on_after_other_parameters_were_loaded() {
+    let mut optim = MacConfig::new().with_tcov(5).with_tinv(5).init();
+    let mut own = Own::new();
+    for _ in 0..2 {
+        let grads = own.gradients();
+        own = optim.step(0.1, own, grads);
+    }
+    own = own.load_record(Own::new().into_record());
+    for _ in 0..5 {
+        let grads = own.gradients();
+        own = optim.step(0.1, own, grads);
+    }
+    let recorded = optim.preconditioner().activation_ema(own.weight.id);
+    assert!(recorded.is_some());
+}

@@ -11,7 +11,7 @@ use burn::nn::{LinearConfig, Relu};
 use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn::tensor::{Tensor, TensorData};
-use mac_burn::{InputCovariance, MacError};
+use mac_burn::{InputCovariance, MacConfig, MacError, MacLinear};
 use second_optimizer::*;
 use support::{B, Network, filled, gradients, images, train, values};
 
@@ -71,6 +71,20 @@ impl Plain<B> {
         }
         values(&plain)
     }
+}
+
+/// Breaks when the bias of a layer that records nothing is left to momentum SGD.
+#[test]
+fn the_bias_of_a_frozen_weight_is_uncovered() {
+    let mut linear = LinearConfig::new(4, 2).init::<B>(&Default::default());
+    linear.weight = linear.weight.no_grad();
+    let layer: MacLinear<B> = linear.into();
+    let adamw = burn::optim::AdamWConfig::new().init();
+    let optim = MacConfig::new().init::<B, MacLinear<B>>();
+    let optim = optim.with_second_optimizer(adamw, 0.1);
+    let report = optim.expect("the factor is allowed").report(&layer);
+    let second = report.second_optimizer.expect("there is one");
+    assert_eq!(second.paths, ["bias"]);
 }
 
 /// Breaks when momentum, weight decay or the preconditioner of MAC reaches an uncovered parameter.

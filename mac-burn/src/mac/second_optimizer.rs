@@ -176,7 +176,7 @@ where
     }
 }
 
-/// The parameters of no layer that is both recorded and not skipped.
+/// The parameters of no layer that is recorded and not skipped. One whose weight is frozen records nothing.
 pub(super) fn uncovered<B: AutodiffBackend>(
     survey: &Survey<B>,
     preconditioner: &MacPreconditioner<B>,
@@ -185,7 +185,8 @@ pub(super) fn uncovered<B: AutodiffBackend>(
     let covered: HashSet<ParamId> = recorded
         .filter(|layer| {
             let weight = survey.parameter(layer.weight);
-            weight.is_some_and(|weight| !preconditioner.skips(weight.layer_path()))
+            weight
+                .is_some_and(|weight| weight.trained && !preconditioner.skips(weight.layer_path()))
         })
         .flat_map(|layer| [Some(layer.weight), layer.bias])
         .flatten()

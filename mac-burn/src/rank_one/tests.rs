@@ -128,6 +128,38 @@ fn conv2d_equals_the_dense_inverse_in_each_group() {
     }
 }
 
+/// Breaks when a part is preconditioned by another part's mean.
+#[test]
+fn a_fused_projection_equals_the_dense_inverse_of_each_part() {
+    let columns = 2;
+    for (fuses, bias) in in_both_forms([true, false]) {
+        let (weight, bias_grad) = (random([5, 3 * columns], 13), random::<1>([3 * columns], 14));
+        // What a bias sees through a quiet softmax is less than 1.
+        let ones = Tensor::from_data([[1.0], [0.75]], &Default::default());
+        let mean = Tensor::cat(vec![random([2, 5], 15), ones], 1);
+        let kind = LayerKind::FusedAttention;
+        let made = RankOne::made_for(fuses, mean.clone(), 0.7, bias, kind);
+        let gradients = LayerGradients {
+            weight: weight.clone(),
+            bias: bias.then(|| bias_grad.clone()),
+        };
+        let found = made.linear(gradients, false);
+        for (part, own) in QKV.into_iter().enumerate() {
+            let rows = |weight: &Tensor<B, 2>, bias: Option<&Tensor<B, 1>>| {
+                let of_part = |bias: &Tensor<B, 1>| bias.clone().narrow(0, part * columns, columns);
+                rows_of(LayerGradients {
+                    weight: weight.clone().narrow(1, part * columns, columns),
+                    bias: bias.map(of_part),
+                })
+            };
+            let before = rows(&weight, bias.then_some(&bias_grad));
+            let after = rows(&found.weight, found.bias.as_ref());
+            let mean = mean.clone().narrow(0, own, 1);
+            assert_equal(&after, &expected(before, mean, 0.7), ROUNDING);
+        }
+    }
+}
+
 #[test]
 fn an_input_that_is_always_zero_leaves_its_gradients_alone() {
     let mean = Tensor::from_data(

@@ -47,9 +47,6 @@ impl<B: Backend> Vectors<B> {
     }
 
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
-        if self.mean.device() == *device {
-            return self;
-        }
         Self {
             mean: self.mean.to_device(device),
             reciprocal: self.reciprocal.to_device(device),

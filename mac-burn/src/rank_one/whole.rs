@@ -38,9 +38,6 @@ impl<B: Backend> Whole<B> {
     }
 
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
-        if self.mean.device() == *device {
-            return self;
-        }
         Self {
             mean: self.mean.to_device(device),
             reciprocal: self.reciprocal.to_device(device),

@@ -101,7 +101,10 @@ impl<B: Backend> AttentionInput<B> {
     /// Which queries are padded.
     pub(super) fn queries_padded(&self) -> Option<Tensor<B, 2, Bool>> {
         let shared = self.mask_pad.as_ref().filter(|_| self.attends_itself);
-        self.mask_pad_query.as_ref().or(shared).cloned()
+        match (self.mask_pad_query.as_ref(), shared) {
+            (Some(own), Some(shared)) => Some(own.clone().bool_or(shared.clone())),
+            (own, shared) => own.or(shared).cloned(),
+        }
     }
 }
 

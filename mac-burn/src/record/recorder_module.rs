@@ -33,8 +33,13 @@ impl<B: Backend> Module<B> for Recorder<B> {
         mapped(self)
     }
 
+    /// A new recorder: the layer's parameters may have other ids now, and until it is told of them it would stay paused
+    /// for ever.
     fn load_record(self, _record: Self::Record) -> Self {
-        self
+        match self.is_off() {
+            true => self,
+            false => Self::new(),
+        }
     }
 
     fn into_record(self) -> Self::Record {

@@ -6,10 +6,10 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-/// Casts half precision to `f32`; wider types stay as they are.
+/// Casts half precision, and what may be computed in it, to `f32`; wider types stay as they are.
 pub(crate) fn at_least_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
     match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        DType::F16 | DType::BF16 | DType::Flex32 => tensor.cast(DType::F32),
         _ => tensor,
     }
 }

@@ -15,11 +15,15 @@ use burn_router::{
 use burn_std::device::Device;
 use burn_std::future::DynFut;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The backend; its devices are [`Numbered`].
-pub type Counting = BackendRouter<Channel>;
+pub type Counting = BackendRouter<Channel<()>>;
+
+/// The same backend with a type that is read as that of one which fuses.
+pub type CountingFusion = BackendRouter<Channel<Fusion<()>>>;
 
 type Inner = NdArray<f32>;
 
@@ -110,9 +114,13 @@ impl Device for Numbered {
 
 impl DeviceOps for Numbered {}
 
-/// Where the operations go.
+/// Where the operations go; the parameter is there to be seen in the backend's type.
 #[derive(Clone)]
-pub struct Channel;
+pub struct Channel<Form>(PhantomData<Form>);
+
+/// Called as burn-fusion's backend is.
+#[derive(Clone)]
+pub struct Fusion<Of>(PhantomData<Of>);
 
 /// One device.
 #[derive(Clone)]
@@ -124,7 +132,7 @@ pub struct Client {
 /// Moves tensors between devices as data.
 pub struct Bridge;
 
-impl RunnerChannel for Channel {
+impl<Form: Clone + Send + Sync + 'static> RunnerChannel for Channel<Form> {
     type Device = Numbered;
     type Bridge = Bridge;
     type Client = Client;
