@@ -1,9 +1,10 @@
-//! How many kernels a step launches on wgpu, by the log of the runtime: a number, not a time, so software Vulkan counts as
-//! well as a GPU does.
+//! How many kernels a step launches on wgpu, by the log of the runtime: a number, so software Vulkan counts as well as a
+//! GPU does. With `--times`, what each of them takes at a linear layer from 1024 to 4096.
 //!
 //! ```text
 //! cargo bench --bench kernels --features wgpu
 //! cargo bench --bench kernels --features wgpu -- --names
+//! cargo bench --bench kernels --features wgpu -- --times
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -24,7 +25,7 @@ use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SgdConfig};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
 use clap::Parser;
-use kernel_log::KernelLog;
+use kernel_log::{KernelLog, Launch};
 use mac_burn::{MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
 use mac_burn_examples::backend::Wgpu;
 
@@ -32,6 +33,8 @@ type B = Autodiff<Wgpu>;
 
 /// Steps before one is counted: kernels are chosen and state is made.
 const WARM_UP: usize = 3;
+/// Steps that a time is the median of.
+const TIMED_STEPS: usize = 9;
 /// A period that no run reaches.
 const NEVER: usize = 1_000_000_000;
 const MOMENTUM: f64 = 0.9;
@@ -44,6 +47,9 @@ struct Options {
     /// Print the name of each kernel
     #[arg(long)]
     names: bool,
+    /// Print the name of each kernel and the time that it takes, alone, at a large linear layer
+    #[arg(long)]
+    times: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,17 +57,25 @@ struct Options {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    let log = KernelLog::start()?;
+    let log = KernelLog::start(options.times)?;
     let device = Default::default();
 
     println!(
         "| layer | SGD | AdamW | MAC | MAC, refreshed | MAC, guarded |\n|---|---|---|---|---|---|"
     );
-    let linear: MacLinear<B> = LinearConfig::new(64, 256).init(&device).into();
-    let images: Tensor<B, 2> = Tensor::random([8, 64], Distribution::Default, &device);
+    let [size, size_output] = if options.times {
+        [1024, 4096]
+    } else {
+        [64, 256]
+    };
+    let linear: MacLinear<B> = LinearConfig::new(size, size_output).init(&device).into();
+    let images: Tensor<B, 2> = Tensor::random([8, size], Distribution::Default, &device);
     case("linear", &options, &log, linear, |layer| {
         layer.forward(images.clone()).sum()
     })?;
+    if options.times {
+        return Ok(());
+    }
 
     let conv: MacConv2d<B> = Conv2dConfig::new([8, 16], [3, 3]).init(&device).into();
     let images = Tensor::random([8, 8, 10, 10], Distribution::Default, &device);
@@ -104,42 +118,64 @@ fn case<M: AutodiffModule<B>>(
     let mac = mac.with_tcov(NEVER).with_tinv(NEVER);
     let guarded = mac.clone().with_guard_gradients(true);
 
+    let steps = if options.times { TIMED_STEPS } else { 1 };
     let start = || (layer.clone(), &loss);
     let kernels = [
-        step(sgd.init(), start(), log)?,
-        step(adamw.init(), start(), log)?,
-        step(mac.init(), start(), log)?,
-        step(every.init(), start(), log)?,
-        step(guarded.init(), start(), log)?,
+        step(sgd.init(), start(), log, steps)?,
+        step(adamw.init(), start(), log, steps)?,
+        step(mac.init(), start(), log, steps)?,
+        step(every.init(), start(), log, steps)?,
+        step(guarded.init(), start(), log, steps)?,
     ];
     let counts: Vec<String> = kernels.iter().map(|step| step.len().to_string()).collect();
     println!("| {name} | {} |", counts.join(" | "));
-    if options.names {
-        for (optimizer, names) in ["SGD", "AdamW", "MAC", "MAC, refreshed", "MAC, guarded"]
-            .iter()
-            .zip(kernels)
-        {
-            println!("{optimizer}:\n  {}", names.join("\n  "));
+    if options.names || options.times {
+        let optimizers = ["SGD", "AdamW", "MAC", "MAC, refreshed", "MAC, guarded"];
+        for (optimizer, launches) in optimizers.iter().zip(kernels) {
+            print_launches(optimizer, &launches);
         }
     }
     Ok(())
 }
 
-/// The kernels of a step.
+fn print_launches(optimizer: &str, launches: &[Launch]) {
+    println!("{optimizer}:");
+    for Launch { name, time } in launches {
+        match time {
+            Some(time) => println!("  {time:8.3} ms  {name}"),
+            None => println!("  {name}"),
+        }
+    }
+}
+
+/// The kernels of a step, with the medians of what they take in so many steps.
 fn step<M: AutodiffModule<B>, O: Optimizer<M, B>>(
     mut optimizer: O,
     (mut layer, loss): (M, impl Fn(&M) -> Tensor<B, 1>),
     log: &KernelLog,
-) -> Result<Vec<String>, Box<dyn Error>> {
+    steps: usize,
+) -> Result<Vec<Launch>, Box<dyn Error>> {
     let device = Default::default();
     let mut kernels = Vec::new();
-    for _ in 0..=WARM_UP {
+    for _ in 0..WARM_UP + steps {
         let grads = GradientsParams::from_grads(loss(&layer).backward(), &layer);
         <Wgpu as Backend>::sync(&device)?;
         log.drain()?;
         layer = optimizer.step(1e-3, layer, grads);
         <Wgpu as Backend>::sync(&device)?;
-        kernels = log.drain()?;
+        kernels.push(log.drain()?);
     }
-    Ok(kernels)
+    Ok(medians(kernels.split_off(WARM_UP)))
+}
+
+/// The kernels of the last step. A time is the median over all steps, which launch the same ones.
+fn medians(mut steps: Vec<Vec<Launch>>) -> Vec<Launch> {
+    let mut last = steps.pop().unwrap_or_default();
+    for (index, launch) in last.iter_mut().enumerate() {
+        let others = steps.iter().filter_map(|step| step.get(index)?.time);
+        let mut times: Vec<f64> = others.chain(launch.time).collect();
+        times.sort_by(f64::total_cmp);
+        launch.time = times.get(times.len() / 2).copied();
+    }
+    last
 }

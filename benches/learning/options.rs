@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = STEPS)]
     steps: usize,
     /// A learning rate to try; may be repeated
-    #[arg(long, default_values_t = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0])]
+    #[arg(long, default_values_t = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])]
     grid: Vec<f64>,
     /// Seeds that the table is of; with 0, only the learning rates are tried
     #[arg(long, default_value_t = 3)]

@@ -14,6 +14,7 @@ pub(crate) const HEADERS: [&str; 3] = ["step", "parameters", "state bytes"];
 
 /// The names of the contenders that bars are set for.
 pub(crate) const MAC: &str = "MAC, plain step";
+pub(crate) const MAC_WITH_ADAMW: &str = "MAC with AdamW, tcov = tinv = 1";
 pub(crate) const SGD: &str = "SGD";
 pub(crate) const ADAMW: &str = "AdamW";
 
@@ -29,8 +30,9 @@ const QUICK_BATCH: usize = 2;
 
 /// All contenders, each with a network of its own.
 ///
-/// MAC comes three times: with the mean activations it has; with new ones recorded before each step
-/// and taken into use in it; and with the guard against gradients that are not finite.
+/// MAC comes four times: with the mean activations it has; with new ones recorded before each step
+/// and taken into use in it; with these and AdamW for the parameters that it does not cover; and with the guard against
+/// gradients that are not finite.
 pub(crate) fn contenders<'a, B, N>(quick: bool, device: &B::Device) -> Vec<Contender<'a>>
 where
     B: AutodiffBackend,
@@ -52,6 +54,10 @@ where
     let plain = mac.clone().with_tcov(NEVER).with_tinv(NEVER);
     let every = mac.with_tcov(1).with_tinv(1);
     let guarded = plain.clone().with_guard_gradients(true);
+    let second = every
+        .init()
+        .with_second_optimizer(adamw.init(), 1.0)
+        .expect("the factor is allowed");
 
     let setup = Setup::<B> {
         quick,
@@ -72,6 +78,9 @@ where
         setup
             .train::<N, _>("MAC, tcov = tinv = 1", every.init())
             .contender(report_bytes),
+        setup
+            .train::<N, _>(MAC_WITH_ADAMW, second)
+            .contender(record_bytes),
         setup
             .train::<N, _>("MAC, plain step, guarded", guarded.init())
             .contender(report_bytes),

@@ -35,7 +35,7 @@ use writer::Writer;
 
 /// Where the command line gives none; `cargo bench --bench learning` compares others.
 const RATES: LearningRates = LearningRates {
-    mac: 0.3,
+    mac: 1.0,
     sgd: 0.3,
     adamw: 3e-3,
 };

@@ -1,7 +1,7 @@
 //! The command line of the example.
 
 use std::ops::Bound::{Excluded, Included};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
@@ -14,11 +14,17 @@ use crate::model_choice::ModelChoice;
 use crate::recipe::{self, Recipe};
 use crate::run_config::RunConfig;
 
-/// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper.
+/// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper, but for automatic augmentation, random
+/// erasing, repeated augmentation, half precision, bicubic resizing, and a warm-up from more than 0.
 #[derive(Parser, Debug)]
 pub(crate) struct Args {
     /// The folder of the images, which are in train/CLASS and val/CLASS
-    pub(crate) root: PathBuf,
+    #[arg(required_unless_present = "data_dir", conflicts_with = "data_dir")]
+    root: Option<PathBuf>,
+
+    /// The folder of the images, by the name that timm has for it, in place of ROOT
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
 
     /// The network
     #[arg(long, value_enum, default_value_t)]
@@ -44,8 +50,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1024, value_parser = at_least_one())]
     batch_size: usize,
 
-    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine
-    /// [default: 0.5 for mac and sgd, 0.001 for adamw]
+    /// Learning rate at the end of the warm-up, in (0, 10]; falls to zero along a cosine, which begins then for ResNets, and with
+    /// the first step for transformers [default: 0.5 for mac and sgd, 0.001 for adamw]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
     lr: Option<f64>,
 
@@ -144,11 +150,23 @@ impl ChoosesOptimizer for Args {
 }
 
 impl Args {
-    /// What the options say of a run on as many images of as many classes.
+    /// The folder of the images.
+    pub(crate) fn root(&self) -> &Path {
+        let given = self.root.as_ref().or(self.data_dir.as_ref());
+        // clap asks for one of the two.
+        given.map_or(Path::new("."), PathBuf::as_path)
+    }
+
+    /// What the options say of a run on as many images of as many classes, in the files of a fingerprint.
     ///
     /// # Errors
     /// If the network does not take images of the size.
-    pub(crate) fn config(&self, train_images: usize, classes: usize) -> Result<RunConfig, String> {
+    pub(crate) fn config(
+        &self,
+        train_images: usize,
+        classes: usize,
+        files: u64,
+    ) -> Result<RunConfig, String> {
         let recipe = self.recipe();
         let network = self.model.network(recipe.train_size, classes)?;
         let lr = self.lr.unwrap_or(match self.optimizer {
@@ -170,6 +188,7 @@ impl Args {
         Ok(RunConfig {
             classes,
             train_images,
+            files,
             network,
             optimizer: OptimizerPlan::new(self.optimizer, lr, recipe.mac.clone())
                 .with_momentum(self.momentum)
@@ -214,6 +233,7 @@ impl Args {
             label_smoothing: images.label_smoothing.unwrap_or(paper.label_smoothing),
             average: paper.average,
             sgd_nesterov: paper.sgd_nesterov,
+            whole_cosine: paper.whole_cosine,
         }
     }
 }

@@ -30,6 +30,10 @@ pub(crate) struct Recipe {
     /// Whether SGD, where it takes MAC's place, looks ahead along its momentum.
     #[config(default = false)]
     pub(crate) sgd_nesterov: bool,
+    /// Whether the learning rate's cosine begins with the first step, as in timm, and not after the rise, as in torchvision's
+    /// reference code.
+    #[config(default = false)]
+    pub(crate) whole_cosine: bool,
 }
 
 /// What an average takes of the network, summed over the steps of a run: torchvision moves its average every 32 steps by
@@ -51,10 +55,12 @@ impl Recipe {
         Self::new(mac, 176, 224, 224.0 / 232.0, 0.2, true)
     }
 
-    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side as timm does for these, no average, and
-    /// Nesterov's momentum for what timm calls SGD.
+    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side as timm does for these, no average, Nesterov's
+    /// momentum for what timm calls SGD, and timm's cosine.
     pub(crate) fn transformer() -> Self {
-        Self::new(MacConfig::vit_imagenet(), 224, 224, 0.9, 0.8, false).with_sgd_nesterov(true)
+        Self::new(MacConfig::vit_imagenet(), 224, 224, 0.9, 0.8, false)
+            .with_sgd_nesterov(true)
+            .with_whole_cosine(true)
     }
 }
 

@@ -9,13 +9,16 @@ use mac_burn_examples::parameter_average::ParameterAverage;
 use mac_burn_examples::training::{OptimizerPlan, Schedule};
 
 use crate::recipe::Recipe;
+use crate::recipe_lr::RecipeLr;
 use mac_burn_examples::networks::NetworkConfig;
 
-/// Everything that decides the parameters at the end of a run, but for the images themselves.
+/// Everything that decides the parameters at the end of a run, but for what is in the files of the images.
 #[derive(Config, Debug)]
 pub(crate) struct RunConfig {
     pub(crate) classes: usize,
     pub(crate) train_images: usize,
+    /// By which other files are known, see [`fingerprint`](mac_burn_examples::image_files::ImageFiles::fingerprint).
+    pub(crate) files: u64,
     pub(crate) network: NetworkConfig,
     /// The settings of the paper, or what the command line has in their place.
     pub(crate) recipe: Recipe,
@@ -32,7 +35,7 @@ impl RunConfig {
         self.course.number_of_epochs(self.train_images)
     }
 
-    /// The learning rate of each step. It rises in at most half of the run, or short runs would not get to it.
+    /// The course of the learning rate. It rises in at most half of the run, or short runs would not get to it.
     pub(crate) fn schedule(&self) -> Schedule {
         let steps = self.course.number_of_steps(self.train_images);
         let epoch = self.train_images.div_ceil(self.course.batch_size);
@@ -41,6 +44,11 @@ impl RunConfig {
             warmup: (self.warmup_epochs * epoch).min(steps / 2),
             steps,
         }
+    }
+
+    /// The learning rate of each step, for burn-train.
+    pub(crate) fn recipe_lr(&self) -> RecipeLr {
+        RecipeLr::new(self.schedule(), self.recipe.whole_cosine)
     }
 
     /// The average of the parameters, if one is kept: a copy of the network while the learning rate rises, and of the first

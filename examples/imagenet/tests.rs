@@ -191,6 +191,11 @@ fn a_run_is_continued_only_as_it_began() {
         other.ends_with("begun with:\n  recipe.mixup: 0.8, not 0.5"),
         "{other}"
     );
+    // As many images, of which one has another name.
+    let image = root.path().join("train/stripes/0.png");
+    fs::rename(&image, image.with_file_name("a.png")).expect("it can be renamed");
+    let other = said(&format!("{options} --resume 1"));
+    assert!(other.contains("begun with:\n  files: "), "{other}");
 }
 
 #[test]

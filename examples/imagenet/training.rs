@@ -31,7 +31,7 @@ where
     println!("backend: {}", describe::<Selected>(&device));
     Training::seed(&device, args.seed);
 
-    let files = image_files::list(&args.root)?;
+    let files = image_files::list(args.root())?;
     println!(
         "images: {} to train on, {} to validate with, of {} classes",
         files.train.len(),
@@ -41,7 +41,8 @@ where
     if let Some(remark) = files.remark() {
         println!("warning: {remark}");
     }
-    let config = args.config(files.train.len(), files.classes.len())?;
+    let fingerprint = files.fingerprint(args.root());
+    let config = args.config(files.train.len(), files.classes.len(), fingerprint)?;
     let artifacts = Artifacts::new(&args.artifacts, config.clone(), config.epochs());
     artifacts.check(args.resume)?;
     let interrupter = Interrupter::new();

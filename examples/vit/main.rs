@@ -38,8 +38,8 @@ use args::{Args, DataChoice, Images};
 
 /// Where the command line gives none; `cargo bench --bench learning` compares others.
 const RATES: LearningRates = LearningRates {
-    mac: 0.1,
-    sgd: 0.1,
+    mac: 3e-2,
+    sgd: 0.3,
     adamw: 3e-3,
 };
 

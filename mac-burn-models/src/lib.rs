@@ -46,6 +46,7 @@ mod image_size;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod lenet;
+mod limits;
 pub mod mlp;
 pub mod pytorch;
 pub mod resnet;

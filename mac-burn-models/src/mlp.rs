@@ -8,6 +8,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
+use crate::limits::assert_at_least_one;
+
 /// Configuration of an [`Mlp`].
 #[derive(Config, Debug)]
 pub struct MlpConfig {
@@ -33,13 +35,16 @@ impl MlpConfig {
     /// Initializes a new [`Mlp`].
     ///
     /// # Panics
-    /// If there are fewer than two sizes: an input and an output make the smallest network.
+    /// If there are fewer than two sizes, for an input and an output make the smallest network, or one of them is 0.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Mlp<B> {
         assert!(
             self.sizes.len() >= 2,
             "an MLP needs the size of its input and of its output: sizes is {:?}",
             self.sizes
         );
+        for (index, size) in self.sizes.iter().enumerate() {
+            assert_at_least_one(&format!("sizes[{index}]"), *size);
+        }
 
         Mlp {
             layers: self

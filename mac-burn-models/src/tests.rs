@@ -1,5 +1,7 @@
 //! What holds for the networks of every family.
 
+mod limits;
+
 use burn::module::AutodiffModule;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::{Coverage, LayerReport, unrecorded};

@@ -59,8 +59,9 @@ type Adaptor<M, B> = OptimizerAdaptor<MacOptimizer<<B as AutodiffBackend>::Inner
 /// `step` takes the statistics that the module's own device recorded, `step_multi` those of all
 /// devices. So Burn's `MultiDeviceOptim::OptimSharded` has the whole batch's mean, as has a loop that
 /// calls `step_multi`. `OptimMainDevice` steps with the gradients of all and the mean of the main device's
-/// share, and with data-parallel workers that share no state (`DDP`) each worker has its own share's
-/// mean, so that their copies drift apart by what the shares differ.
+/// share; what the other devices record waits for a `step_multi`, so a run should keep to one of the two.
+/// With data-parallel workers that share no state (`DDP`) each worker has its own share's mean, so that
+/// their copies drift apart by what the shares differ.
 ///
 /// A recorded layer that has no statistic takes the step of momentum SGD. So does all of a module without
 /// a recorded layer, unless there is a second optimizer, whose step it takes then. Either is said once by

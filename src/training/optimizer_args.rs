@@ -18,7 +18,7 @@ pub struct OptimizerArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
     pub lr: Option<f64>,
 
-    /// Steps in which the learning rate rises
+    /// Steps in which the learning rate rises, half of all at most
     #[arg(long, default_value_t = 200)]
     pub warmup: usize,
 
@@ -58,6 +58,11 @@ pub struct OptimizerArgs {
     /// Treat the first layer like the others, instead of by its covariance, measured before training
     #[arg(long, help_heading = MAC_HEADING)]
     pub no_input_covariance: bool,
+
+    /// Leave the layers whose path matches, such as "blocks.*.attention.**", to AdamW as well, or to MAC's own step where
+    /// --second-lr is 0; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = MAC_HEADING)]
+    pub skip_layers: Vec<String>,
 }
 
 /// The learning rate of each optimizer, where the command line gives none.
@@ -95,6 +100,7 @@ impl OptimizerArgs {
             tinv,
             second_lr,
             no_input_covariance,
+            skip_layers,
         } = self;
         let weight_decay = self.weight_decay();
         let common = format!(
@@ -103,7 +109,8 @@ impl OptimizerArgs {
         match optimizer {
             OptimizerChoice::Mac => format!(
                 "{common}\n--damping {damping}\n--stat-decay {stat_decay}\n--tcov {tcov}\n--tinv {tinv}\n\
-                 --second-lr {second_lr}\n--no-input-covariance {no_input_covariance}"
+                 --second-lr {second_lr}\n--no-input-covariance {no_input_covariance}\n\
+                 --skip-layers {skip_layers:?}"
             ),
             _ => common,
         }
@@ -138,5 +145,6 @@ impl OptimizerArgs {
             .with_stat_decay(self.stat_decay)
             .with_tcov(self.tcov)
             .with_tinv(self.tinv)
+            .with_skip_layers(self.skip_layers.clone())
     }
 }

@@ -120,7 +120,7 @@ where
             optimizer,
             schedule: Schedule {
                 lr,
-                warmup: run.optimizer.warmup,
+                warmup: run.optimizer.warmup.min(run.args.steps / 2),
                 steps: run.args.steps,
             },
             step: 0,

@@ -1,10 +1,9 @@
-use crate::bounds::{HALF, HALF_LOSS, HALF_ROUNDINGS, NOTICED, STATISTICS};
-use crate::contender::{Answer, DIGITS, ORACLE};
+use crate::bounds::{HALF, HALF_LOSS, HALF_ROUNDINGS, STATISTICS};
+use crate::contender::{Answer, ORACLE};
 use crate::differences_table::differences_table;
-use crate::digits_run::LAST_STEP;
 use crate::half_run::HalfRun;
 use crate::process::Outcome;
-use crate::run::{Parameters, difference, only_step};
+use crate::run::{MistakenRun, difference, last_step};
 use std::fmt;
 
 /// How the backends agree.
@@ -105,14 +104,13 @@ impl Agreement {
     }
 
     fn compare_mistakes(&mut self, name: &str, answer: &Answer) {
-        let Some(right) = right(&self.oracle) else {
-            return self.check(false, "the oracle did not run the digits network".into());
-        };
-        let found = answer.mistakes.iter();
-        let found = found.map(|(what, wrong)| (what.clone(), difference(Some(wrong), &right)));
-        for (what, found) in found.collect::<Vec<_>>() {
-            let failure = format!("{name}: {what} moves parameters by {found:.1e} only");
-            self.check(found >= NOTICED, failure);
+        for mistaken in &answer.mistakes {
+            let MistakenRun { case, what, .. } = mistaken;
+            let noticed = self.oracle.runs.get(case).map(|run| run.kind.noticed(name));
+            let moved = moved_by(mistaken, &self.oracle);
+            let failure = format!("{name}: {case}, {what}, moves parameters by {moved:.1e} only");
+            let noticed = noticed.is_some_and(|noticed| moved.is_finite() && moved >= noticed);
+            self.check(noticed, failure);
         }
     }
 
@@ -137,10 +135,13 @@ impl Agreement {
     }
 }
 
-/// The digits network without a mistake, after its last step.
-pub(crate) fn right(oracle: &Answer) -> Option<Parameters> {
-    let run = oracle.runs.get(DIGITS)?;
-    Some(only_step(LAST_STEP, &run.parameters))
+/// How far a mistake moves the parameters after the last step.
+pub(crate) fn moved_by(mistaken: &MistakenRun, oracle: &Answer) -> f64 {
+    let wrong = last_step(&mistaken.parameters);
+    let right = oracle.runs.get(&mistaken.case);
+    right.map_or(0.0, |right| {
+        difference(Some(&wrong), &last_step(&right.parameters))
+    })
 }
 
 impl fmt::Display for Agreement {

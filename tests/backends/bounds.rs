@@ -17,9 +17,11 @@ const APPROXIMATES: &str = "ndarray";
 /// larger network than a trace's: less than 1e-6 is measured.
 const DIGITS: f64 = 1e-5;
 
-/// How far at least a mistake must move a parameter of the digits network, on every backend: a hundred
-/// tolerances.
-pub(crate) const NOTICED: f64 = 100.0 * DIGITS;
+/// Largest difference of a parameter after any of 10 steps of attention.
+const ATTENTION: f64 = 1e-5;
+
+/// How many tolerances at least a mistake must move a parameter by, on every backend.
+const NOTICED: f64 = 100.0;
 
 /// Largest error of a gradient that was preconditioned in half precision, in units of half an epsilon of its largest
 /// element: it is rounded once. With statistics in half precision 1.7 (attention's keys) to 35 (its output) are measured.
@@ -40,6 +42,7 @@ pub(crate) const HALF_LOSS: f64 = 0.5;
 pub(crate) enum Kind {
     Trace { takes_reciprocals: bool },
     Digits,
+    Attention,
 }
 
 impl Kind {
@@ -47,10 +50,15 @@ impl Kind {
     pub(crate) fn allowed(self, backends: [&str; 2]) -> f64 {
         match self {
             Self::Digits => DIGITS,
+            Self::Attention => ATTENTION,
             Self::Trace {
                 takes_reciprocals: true,
             } if backends.contains(&APPROXIMATES) => APPROXIMATE,
             Self::Trace { .. } => TRACE,
         }
+    }
+    /// What a mistake must move a parameter by on a backend.
+    pub(crate) fn noticed(self, backend: &str) -> f64 {
+        NOTICED * self.allowed([backend; 2])
     }
 }

@@ -1,8 +1,9 @@
+use crate::attention_run::{AttentionMistake, attention_run};
 use crate::bounds::Kind;
 use crate::digits_run::{digits_run, mistaken_run};
 use crate::half_run::{HalfRun, half_runs};
 use crate::mistake::Mistake;
-use crate::run::{Parameters, Run};
+use crate::run::{MistakenRun, Run};
 use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -13,15 +14,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The run of the digits network, by name.
-pub(crate) const DIGITS: &str = "digits network, 30 steps";
+const DIGITS: &str = "digits network, 30 steps";
+
+/// The run of attention, by name.
+const ATTENTION: &str = "attention under masks, 10 steps";
 
 /// What a backend computed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// By case: [`DIGITS`], `trace mlp`, ….
+    /// By case: [`DIGITS`], [`ATTENTION`], `trace mlp`, ….
     pub(crate) runs: BTreeMap<String, Run>,
-    /// The digits network after its last step with a mistake, and what it is.
-    pub(crate) mistakes: Vec<(String, Parameters)>,
+    /// Runs with mistakes.
+    pub(crate) mistakes: Vec<MistakenRun>,
     /// Training in half precision by its type; none where the backend or its device does not compute in it.
     pub(crate) half: Vec<(String, Option<HalfRun>)>,
     /// Traces that are not run, and why.
@@ -99,13 +103,24 @@ fn answer<B: AutodiffBackend>() -> Answer {
         parameters: digits_run::<B>(),
     };
     runs.insert(DIGITS.into(), digits);
-    let mistakes = Mistake::ALL.map(|mistake| {
-        let run = mistaken_run::<B>(mistake);
-        (format!("the same {}", mistake.what()), run)
+    let attention = Run {
+        kind: Kind::Attention,
+        parameters: attention_run::<B>(None),
+    };
+    runs.insert(ATTENTION.into(), attention);
+    let mistakes = Mistake::ALL.map(|mistake| MistakenRun {
+        case: DIGITS.into(),
+        what: mistake.what().into(),
+        parameters: mistaken_run::<B>(mistake),
+    });
+    let of_attention = AttentionMistake::ALL.map(|mistake| MistakenRun {
+        case: ATTENTION.into(),
+        what: mistake.what().into(),
+        parameters: attention_run::<B>(Some(mistake)),
     });
     Answer {
         runs,
-        mistakes: mistakes.into(),
+        mistakes: mistakes.into_iter().chain(of_attention).collect(),
         half: half_runs::<B>(),
         not_run,
         selected: None,

@@ -1,7 +1,6 @@
-use crate::agreement::right;
-use crate::bounds::NOTICED;
+use crate::agreement::moved_by;
 use crate::contender::{Answer, ORACLE};
-use crate::run::difference;
+use crate::run::{MistakenRun, difference};
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
 /// The largest differences, backend by case: to the oracle, and of any two backends.
@@ -13,9 +12,10 @@ pub(crate) fn differences_table(oracle: &Answer, answers: &[(&'static str, Answe
     table.load_preset(ASCII_MARKDOWN).set_header(header);
     for case in oracle.runs.keys() {
         table.add_row(run_row(case, oracle, answers));
-    }
-    for (what, _) in &oracle.mistakes {
-        table.add_row(mistake_row(what, oracle, answers));
+        let mistakes = oracle.mistakes.iter();
+        for mistake in mistakes.filter(|mistake| mistake.case == *case) {
+            table.add_row(mistake_row(mistake, oracle, answers));
+        }
     }
     table
 }
@@ -39,31 +39,44 @@ fn run_row(case: &str, oracle: &Answer, answers: &[(&'static str, Answer)]) -> V
             .chain([pairs])
             .map(|value| format!("{value:.1e}")),
     );
-    row.push(allowed(case, oracle, answers));
-    row
-}
-
-/// What most may differ by, and the backends that may differ by more.
-fn allowed(case: &str, oracle: &Answer, answers: &[(&'static str, Answer)]) -> String {
-    let kind = oracle.runs[case].kind;
-    let least = kind.allowed([ORACLE.name; 2]);
-    let more = answers.iter().filter_map(|(name, _)| {
-        let allowed = kind.allowed([name, ORACLE.name]);
-        (allowed > least).then(|| format!(", {name} {allowed:.0e}"))
-    });
-    format!("{least:.0e}{}", more.collect::<String>())
-}
-
-fn mistake_row(what: &str, oracle: &Answer, answers: &[(&'static str, Answer)]) -> Vec<String> {
-    let mistake = |answer: &Answer| {
-        let right = right(oracle)?;
-        let wrong = answer.mistakes.iter().find(|(found, _)| found == what)?;
-        Some(difference(Some(&wrong.1), &right))
-    };
-    let mut row = vec![what.to_string()];
-    row.extend(answers.iter().map(|(_, answer)| {
-        mistake(answer).map_or(String::new(), |difference| format!("{difference:.1e}"))
+    let kind = expected.kind;
+    row.push(per_backend("", answers, |name| {
+        kind.allowed([name, ORACLE.name])
     }));
-    row.extend(["".into(), format!("not below {NOTICED:.0e}")]);
     row
+}
+
+fn mistake_row(
+    MistakenRun { case, what, .. }: &MistakenRun,
+    oracle: &Answer,
+    answers: &[(&'static str, Answer)],
+) -> Vec<String> {
+    let mut row = vec![format!("the same {what}")];
+    row.extend(answers.iter().map(|(_, answer)| {
+        let mut mistakes = answer.mistakes.iter();
+        let found = mistakes.find(|found| found.case == *case && found.what == *what);
+        found.map_or(String::new(), |mistaken| {
+            format!("{:.1e}", moved_by(mistaken, oracle))
+        })
+    }));
+    row.push(String::new());
+    let kind = oracle.runs[case].kind;
+    row.push(per_backend("not below ", answers, |name| {
+        kind.noticed(name)
+    }));
+    row
+}
+
+/// A number that is the oracle's for most backends, and those that have another one.
+fn per_backend(
+    prefix: &str,
+    answers: &[(&'static str, Answer)],
+    number: impl Fn(&str) -> f64,
+) -> String {
+    let most = number(ORACLE.name);
+    let others = answers.iter().filter_map(|(name, _)| {
+        let own = number(name);
+        (own != most).then(|| format!(", {name} {own:.0e}"))
+    });
+    format!("{prefix}{most:.0e}{}", others.collect::<String>())
 }

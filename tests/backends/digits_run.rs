@@ -1,24 +1,23 @@
-use crate::bits::Bits;
 use crate::element_dtype::element_dtype;
+use crate::filler::Filler;
 use crate::mistake::{Mistake, config, step};
-use crate::run::{Parameters, after_step};
+use crate::reader::read_parameters;
+use crate::run::Parameters;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::DType;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Tensor, TensorData};
 use mac_burn::{InputCovariance, Mac};
 use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_models::{LeNet, LeNetConfig};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 pub(crate) const STEPS: usize = 30;
 
-pub(crate) const LAST_STEP: usize = STEPS - 1;
+const LAST_STEP: usize = STEPS - 1;
 
 /// The micro-batches of a step; the last one is odd-sized.
 const MICRO_BATCHES: [usize; 3] = [12, 12, 7];
@@ -28,7 +27,7 @@ const MICRO_BATCHES: [usize; 3] = [12, 12, 7];
 pub(crate) fn digits_run<B: AutodiffBackend>() -> Parameters {
     let mut parameters = Parameters::new();
     train::<B>(element_dtype::<B>(), None, |step, network| {
-        Reader::read(step, network, &mut parameters);
+        read_parameters(step, network, &mut parameters);
     });
     parameters
 }
@@ -37,7 +36,7 @@ pub(crate) fn digits_run<B: AutodiffBackend>() -> Parameters {
 pub(crate) fn mistaken_run<B: AutodiffBackend>(mistake: Mistake) -> Parameters {
     let mut parameters = Parameters::new();
     let (network, _, _) = train::<B>(element_dtype::<B>(), Some(mistake), |_, _| {});
-    Reader::read(LAST_STEP, &network, &mut parameters);
+    read_parameters(LAST_STEP, &network, &mut parameters);
     parameters
 }
 
@@ -121,73 +120,5 @@ impl<B: Backend> Batches<B> {
             images: batch.images.cast(self.dtype),
             targets: batch.targets,
         }
-    }
-}
-
-/// Fills parameters with values that do not depend on the backend.
-pub(crate) struct Filler {
-    random: StdRng,
-    dtype: DType,
-}
-
-impl Filler {
-    pub(crate) fn new(seed: u64, dtype: DType) -> Self {
-        Self {
-            random: StdRng::seed_from_u64(seed),
-            dtype,
-        }
-    }
-}
-
-impl<B: Backend> ModuleMapper<B> for Filler {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, tensor, mapper) = param.consume();
-        let dims = tensor.dims();
-        // A weight of rank 2 has its inputs first, one of rank 4 has them after its outputs.
-        let inputs: usize = match D {
-            1 => 64,
-            2 => dims[0],
-            _ => dims[1..].iter().product(),
-        };
-        let bound = (3.0 / inputs as f32).sqrt();
-        let values = (0..tensor.shape().num_elements())
-            .map(|_| self.random.random_range(-bound..bound))
-            .collect();
-        let data = TensorData::new::<f32, _>(values, tensor.shape());
-        let tensor = Tensor::from_data(data, (&tensor.device(), self.dtype)).require_grad();
-        Param::from_mapped_value(id, tensor, mapper)
-    }
-}
-
-/// Reads the parameters after a step.
-struct Reader<'a> {
-    step: usize,
-    path: Vec<String>,
-    parameters: &'a mut Parameters,
-}
-
-impl Reader<'_> {
-    fn read<B: Backend>(step: usize, network: &LeNet<B>, parameters: &mut Parameters) {
-        network.visit(&mut Reader {
-            step,
-            path: Vec::new(),
-            parameters,
-        });
-    }
-}
-
-impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let name = after_step(self.step, &self.path.join("."));
-        let values = param.val().into_data().iter().map(Bits).collect();
-        self.parameters.insert(name, values);
     }
 }

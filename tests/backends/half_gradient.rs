@@ -1,5 +1,5 @@
 use crate::bits::Bits;
-use crate::digits_run::Filler;
+use crate::filler::Filler;
 use crate::half_layers::{Batches, HalfLayer};
 use crate::run::largest_of;
 use burn::nn::LinearConfig;

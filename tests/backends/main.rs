@@ -1,7 +1,7 @@
 //! The same numbers on every backend that is compiled in.
 //!
-//! Each backend takes the authors' traces and 30 steps of the digits network in a process of its
-//! own, and half precision where it has it. Every backend is compared with `NdArray<f64>`, and each
+//! Each backend takes the authors' traces, 30 steps of the digits network and 10 of attention under masks in a process of
+//! its own, and half precision where it has it. Every backend is compared with `NdArray<f64>`, and each
 //! with each. A backend without a usable device is skipped, by name and with the reason; one that
 //! `MAC_REQUIRE_BACKENDS` names must not be:
 //!
@@ -11,24 +11,27 @@
 //! ```
 //!
 //! It breaks when a backend computes a statistic, the preconditioner or a step in another way. That it would, each
-//! backend shows by mistakes made on purpose: a missed refresh, a layer preconditioned on the wrong side.
+//! backend shows by mistakes made on purpose: a missed refresh, a layer preconditioned on the wrong side, padding that counts.
 //! On Linux wgpu is asked once more with its driver hidden, and must say so in a sentence.
 #![allow(clippy::print_stdout, reason = "what is skipped must be seen")]
 
 mod agreement;
 mod arguments;
+mod attention_run;
 mod bits;
 mod bounds;
 mod contender;
 mod differences_table;
 mod digits_run;
 mod element_dtype;
+mod filler;
 mod half_attention;
 mod half_gradient;
 mod half_layers;
 mod half_run;
 mod mistake;
 mod process;
+mod reader;
 mod run;
 mod trace_run;
 mod traces;

@@ -13,17 +13,26 @@ pub(crate) struct Run {
     pub(crate) parameters: Parameters,
 }
 
+/// A run with a mistake.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MistakenRun {
+    /// The run that it would be without.
+    pub(crate) case: String,
+    pub(crate) what: String,
+    /// Those after the last step, perhaps with those after others.
+    pub(crate) parameters: Parameters,
+}
+
 /// The name in [`Parameters`] of a parameter after a step.
 pub(crate) fn after_step(step: usize, name: &str) -> String {
     format!("{step:03}.{name}")
 }
 
-/// The parameters after one step of many.
-pub(crate) fn only_step(step: usize, parameters: &Parameters) -> Parameters {
-    let prefix = after_step(step, "");
-    let of_step = parameters
-        .iter()
-        .filter(|(name, _)| name.starts_with(&prefix));
+/// The parameters after the last step.
+pub(crate) fn last_step(parameters: &Parameters) -> Parameters {
+    let step = |name: &str| name.split('.').next().map(str::to_string);
+    let last = parameters.keys().next_back().and_then(|name| step(name));
+    let of_step = parameters.iter().filter(|(name, _)| step(name) == last);
     of_step
         .map(|(name, values)| (name.clone(), values.clone()))
         .collect()

@@ -92,6 +92,7 @@ impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
             dropout: DropoutConfig::new(0.0).init(),
             blocks,
             norm: layers.take_layer_norm("norm")?,
+            head_dropout: DropoutConfig::new(0.0).init(),
             head: layers.take_linear("head")?,
             image_size: arguments.img_size.sides(),
         };

@@ -1,4 +1,5 @@
 use super::*;
+use burn::lr_scheduler::LrScheduler;
 use mac_burn::WeightDecayForm;
 
 fn read(options: &str) -> Result<Args, String> {
@@ -7,7 +8,7 @@ fn read(options: &str) -> Result<Args, String> {
 }
 
 fn config(options: &str) -> Result<RunConfig, String> {
-    read(options)?.config(1_281_167, 1000)
+    read(options)?.config(1_281_167, 1000, 7)
 }
 
 #[test]
@@ -42,6 +43,35 @@ fn the_defaults_are_the_authors() {
         assert_eq!(vit.optimizer.second_lr, 0.0);
         assert!(vit.optimizer.sgd_nesterov, "as timm's SGD");
     }
+}
+
+/// Breaks when a recipe has the other's cosine: torchvision's begins after the five epochs of the rise, and timm's has lost
+/// `1 − (1 + cos(π · 5/100)) / 2` then, 0.62 %.
+#[test]
+fn the_cosine_begins_as_in_the_code_of_the_recipe() {
+    for (options, after) in [("", 0.5), ("--model deit-small", 0.496_922_085_148_784_5)] {
+        let config = config(options).expect("the options are right");
+        let mut lr = config.recipe_lr();
+        let warmup = config.schedule().warmup;
+        let rates: Vec<f64> = (0..=warmup).map(|_| lr.step()).collect();
+        assert_eq!(rates[warmup - 1], 0.5);
+        assert!((rates[warmup] - after).abs() < 1e-9, "{}", rates[warmup]);
+    }
+}
+
+#[test]
+fn the_folder_has_two_names_and_one_is_given() {
+    let root = |line: &[&str]| {
+        let line = ["imagenet"].iter().chain(line);
+        let args = Args::try_read(line).map_err(|error| error.to_string())?;
+        Ok::<_, String>(args.root().to_owned())
+    };
+    assert_eq!(root(&["images"]), Ok("images".into()));
+    assert_eq!(root(&["--data-dir", "images"]), Ok("images".into()));
+    let both = root(&["images", "--data-dir", "images"]).expect_err("there are two");
+    assert!(both.contains("cannot be used with"), "{both}");
+    let none = root(&[]).expect_err("there is none");
+    assert!(none.contains("<ROOT"), "{none}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use burn::nn::{DropoutConfig, LayerNormConfig};
 use burn::tensor::backend::Backend;
 
 use super::{Deit, DeitBlock, PatchEmbedding};
+use crate::limits::{assert_at_least_one, assert_rate};
 use crate::transformer::normal_linear;
 
 /// The standard deviation of linear weights and positions. timm draws them from a normal distribution that it truncates at
@@ -28,6 +29,17 @@ const CLASS_TOKEN_STD: f64 = 1e-6;
 /// Everything starts as in timm: linear weights and positions normal with a standard deviation of 0.02, the class token with
 /// one of 1e-6 (0.02 in the code of DeiT itself), biases at 0, norms at 1, and the patch embedding as any convolution of
 /// PyTorch and Burn.
+///
+/// The rates are those of timm from version 0.9 on, all 0 unless given:
+///
+/// | | timm's name |
+/// |---|---|
+/// | [`dropout`](Self::dropout) | `pos_drop_rate` and `proj_drop_rate`, as one |
+/// | [`attention_dropout`](Self::attention_dropout) | `attn_drop_rate` |
+/// | [`head_dropout`](Self::head_dropout) | `drop_rate`; in the code of DeiT itself that is `dropout` |
+/// | [`drop_path`](Self::drop_path) | `drop_path_rate` |
+///
+/// timm's `patch_drop_rate`, which leaves out whole tokens, is not here.
 #[derive(Config, Debug)]
 pub struct DeitConfig {
     /// The size of a token.
@@ -58,12 +70,15 @@ pub struct DeitConfig {
     /// The ε of the layer norms: 1e-6, a tenth of Burn's own default.
     #[config(default = 1e-6)]
     pub norm_epsilon: f64,
-    /// The dropout rate of embedded tokens, hidden values and outputs of the branches, in [0, 1].
+    /// The dropout rate of embedded tokens, hidden values and outputs of the branches, in [0, 1).
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// The dropout rate of attention probabilities, in [0, 1].
+    /// The dropout rate of attention probabilities, in [0, 1).
     #[config(default = 0.0)]
     pub attention_dropout: f64,
+    /// The dropout rate of what the head sees, in [0, 1).
+    #[config(default = 0.0)]
+    pub head_dropout: f64,
     /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block. In
     /// DeiT's paper it is 0.1, and 0, the default, in the recipe of the authors of MAC.
     #[config(default = 0.0)]
@@ -97,9 +112,10 @@ impl DeitConfig {
     /// Initializes a new [`Deit`].
     ///
     /// # Panics
-    /// If the images have no patch, the number of heads does not divide the size of a token, or a rate is out of its
-    /// range.
+    /// If the images have no patch, the number of heads does not divide the size of a token, the size of a token or a number
+    /// of channels or classes is 0, or a rate is out of its range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Deit<B> {
+        self.check();
         let positions = 1 + self.num_patches();
         let normal = |std| Initializer::Normal { mean: 0.0, std };
         Deit {
@@ -111,9 +127,20 @@ impl DeitConfig {
                 .map(|index| DeitBlock::new(self, self.drop_path_of(index), device))
                 .collect(),
             norm: self.norm().init(device),
+            head_dropout: DropoutConfig::new(self.head_dropout).init(),
             head: normal_linear([self.d_model, self.num_classes], true, STD, device).into(),
             image_size: self.image_size,
         }
+    }
+
+    fn check(&self) {
+        assert_at_least_one("d_model", self.d_model);
+        assert_at_least_one("image_channels", self.image_channels);
+        assert_at_least_one("num_classes", self.num_classes);
+        assert_rate("dropout", self.dropout);
+        assert_rate("attention_dropout", self.attention_dropout);
+        assert_rate("head_dropout", self.head_dropout);
+        assert_rate("drop_path", self.drop_path);
     }
 
     pub(super) fn norm(&self) -> LayerNormConfig {

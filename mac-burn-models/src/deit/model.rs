@@ -26,6 +26,8 @@ pub struct Deit<B: Backend> {
     pub blocks: Vec<DeitBlock<B>>,
     /// The norm after the last block.
     pub norm: LayerNorm<B>,
+    /// Drops values of the class token that the head sees.
+    pub head_dropout: Dropout,
     /// The linear layer that gives the logits.
     pub head: MacLinear<B>,
     /// Height and width of the images, for which there are positions.
@@ -47,6 +49,7 @@ impl<B: Backend> Deit<B> {
         let tokens = self.blocks.iter().fold(tokens, |x, block| block.forward(x));
         // A norm acts on each token by itself, and only one is read.
         let class = self.norm.forward(tokens.narrow(1, 0, 1));
+        let class = self.head_dropout.forward(class);
         self.head.forward(class.flatten(1, 2))
     }
 

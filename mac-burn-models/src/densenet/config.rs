@@ -4,7 +4,8 @@ use burn::nn::BatchNormConfig;
 use burn::tensor::backend::Backend;
 
 use super::{Concatenation, DenseBlock, DenseNet, Transition};
-use crate::convolution::{NORMAL_BY_FAN_IN, SquareConv, Stem, StemKind, UNIFORM_BY_FAN_IN, linear};
+use crate::convolution::{NORMAL_BY_FAN_IN, Stem, StemKind, UNIFORM_BY_FAN_IN, linear};
+use crate::limits::{assert_at_least_one, assert_rate};
 
 /// Configuration of a [`DenseNet`].
 ///
@@ -60,8 +61,10 @@ pub struct DenseNetConfig {
     /// Number of classes.
     #[config(default = 1000)]
     pub num_classes: usize,
-    /// The dropout rate of the output of each layer, in [0, 1]; where the paper has dropout it is 0.2, and also within
-    /// layers.
+    /// The dropout rate of the output of each convolution but the stem's, in [0, 1): of both of a layer, and of a
+    /// transition's, before its pooling. So it is in the paper, at 0.2 where images are not augmented. torchvision's
+    /// `drop_rate`, which is timm's `proj_drop_rate`, drops only what a layer's last convolution gives; the networks of the
+    /// authors of MAC drop nothing.
     #[config(default = 0.0)]
     pub dropout: f64,
     /// What the convolutions start with; the default is normal with a variance of 2 / fan-in.
@@ -76,14 +79,10 @@ impl DenseNetConfig {
     /// Initializes a new [`DenseNet`].
     ///
     /// # Panics
-    /// If there is no block, the compression or the dropout rate is out of its range, or a transition leaves no channel.
+    /// If there is no block, the compression or the dropout rate is out of its range, a transition leaves no channel, or a
+    /// number of channels or classes, the growth or the bottleneck is 0.
     pub fn init<B: Backend>(&self, device: &B::Device) -> DenseNet<B> {
-        assert!(
-            !self.blocks.is_empty() && self.compression > 0.0 && self.compression <= 1.0,
-            "a DenseNet has blocks, and a compression in (0, 1]: these are {:?} and {}",
-            self.blocks,
-            self.compression
-        );
+        self.check();
         let stem_channels = self.stem_channels.unwrap_or(2 * self.growth);
         let stem = [self.image_channels, stem_channels];
         let mut channels = stem_channels;
@@ -112,6 +111,24 @@ impl DenseNetConfig {
         }
     }
 
+    fn check(&self) {
+        assert!(
+            !self.blocks.is_empty() && self.compression > 0.0 && self.compression <= 1.0,
+            "a DenseNet has blocks, and a compression in (0, 1]: these are {:?} and {}",
+            self.blocks,
+            self.compression
+        );
+        assert_at_least_one("growth", self.growth);
+        assert_at_least_one("bottleneck", self.bottleneck);
+        assert_at_least_one(
+            "stem_channels",
+            self.stem_channels.unwrap_or(2 * self.growth),
+        );
+        assert_at_least_one("image_channels", self.image_channels);
+        assert_at_least_one("num_classes", self.num_classes);
+        assert_rate("dropout", self.dropout);
+    }
+
     /// A transition from these channels, which become those that it leaves.
     fn transition<B: Backend>(&self, channels: &mut usize, device: &B::Device) -> Transition<B> {
         let left = (*channels as f64 * self.compression).floor() as usize;
@@ -120,8 +137,8 @@ impl DenseNetConfig {
             "a compression of {} leaves none of {channels} channels",
             self.compression
         );
-        let conv = SquareConv::new([*channels, left], 1, &self.initializer);
+        let transition = Transition::new(self, [*channels, left], device);
         *channels = left;
-        Transition::new(conv, device)
+        transition
     }
 }

@@ -26,7 +26,7 @@ pub struct DenseLayer<B: Backend> {
     pub conv1: NormConv<B>,
     /// The 3×3 convolution.
     pub conv2: NormConv<B>,
-    /// Drops values of the output.
+    /// Drops values of what each convolution gives.
     pub dropout: Dropout,
     /// Where the output goes.
     #[module(skip)]
@@ -52,8 +52,8 @@ impl<B: Backend> DenseLayer<B> {
     /// - input: `[batch_size, channels, height, width]`
     /// - output: `[batch_size, channels + growth, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let output = self.conv2.forward(self.conv1.forward(input.clone()));
-        let output = self.dropout.forward(output);
+        let inner = self.dropout.forward(self.conv1.forward(input.clone()));
+        let output = self.dropout.forward(self.conv2.forward(inner));
         match self.concatenation {
             Concatenation::OldFirst => Tensor::cat(vec![input, output], 1),
             Concatenation::NewFirst => Tensor::cat(vec![output, input], 1),

@@ -5,7 +5,10 @@ use burn::tensor::{Distribution, Tensor, s};
 
 use super::*;
 use crate::convolution::StemKind;
-use crate::testing::{TestBackend, TrainBackend, names, num_params, std, uncovered_and_covered};
+use crate::testing::{
+    TestBackend, TrainBackend, assert_drops_in_training_only, names, num_params, std,
+    uncovered_and_covered,
+};
 
 const GROWTH: usize = 3;
 
@@ -125,7 +128,7 @@ fn the_input_is_part_of_the_output() {
 /// Of 3072 values that are dropped at a rate of 0.25, the part has a standard deviation of 0.0078.
 const OF_DROPPED: f32 = 0.04;
 
-/// Breaks when another part of the output is dropped, as before the last convolution, which leaves no zeros.
+/// Breaks when the output is not dropped after the last convolution; before it, none of its values would be 0.
 #[test]
 fn the_output_of_a_layer_is_dropped() {
     let [_, output] = layer(Concatenation::OldFirst, 0.25);
@@ -133,6 +136,39 @@ fn the_output_of_a_layer_is_dropped() {
     let zeros: f32 = new.equal_elem(0.0).float().mean().into_scalar();
 
     assert!((zeros - 0.25).abs() < OF_DROPPED, "{zeros}");
+}
+
+/// Breaks when nothing is dropped after the first convolution: what is left after the second would be the same each time.
+#[test]
+fn a_layer_drops_also_within() {
+    let config = small(StemKind::Bare).with_dropout(0.25);
+    let layer = DenseLayer::new(&config, 5, &Default::default());
+    let map = random([4, 5, 16, 16]);
+    let [first, second] = [(); 2].map(|()| {
+        let output = layer.forward(map.clone());
+        output.slice(s![.., 5.., .., ..])
+    });
+    let left =
+        first.clone().not_equal_elem(0.0).float() * second.clone().not_equal_elem(0.0).float();
+    let largest: f32 = ((first - second) * left).abs().max().into_scalar();
+
+    assert!(largest > 0.0);
+}
+
+/// Breaks when a transition drops nothing, or does after its pooling, where a quarter of all values would be 0 and not a 256th.
+#[test]
+fn a_transition_drops_before_its_pooling() {
+    let config = small(StemKind::Bare).with_dropout(0.25);
+    let transition = Transition::new(&config, [9, 4], &Default::default());
+    let map = random([4, 9, 16, 16]);
+    let output = transition.forward(map.clone());
+    let zeros: f32 = output.equal_elem(0.0).float().mean().into_scalar();
+
+    assert!(zeros < OF_DROPPED, "{zeros}");
+    assert_drops_in_training_only(
+        || transition.forward(map.clone()),
+        || transition.valid().forward(map.clone().inner()),
+    );
 }
 
 /// Breaks when a path is not translated, or two are to the same name.

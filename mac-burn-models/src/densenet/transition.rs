@@ -1,8 +1,10 @@
 use burn::module::Module;
 use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::DenseNetConfig;
 use crate::convolution::{NormConv, SquareConv};
 
 /// What is between two blocks: a 1×1 convolution to fewer channels, and the mean of each 2×2 positions.
@@ -12,14 +14,19 @@ use crate::convolution::{NormConv, SquareConv};
 pub struct Transition<B: Backend> {
     /// The convolution.
     pub conv: NormConv<B>,
+    /// Drops values of what the convolution gives.
+    pub dropout: Dropout,
     /// The pooling.
     pub pool: AvgPool2d,
 }
 
 impl<B: Backend> Transition<B> {
-    pub(super) fn new(conv: SquareConv, device: &B::Device) -> Self {
+    /// `channels` is `[channels_in, channels_out]`.
+    pub(super) fn new(config: &DenseNetConfig, channels: [usize; 2], device: &B::Device) -> Self {
+        let conv = SquareConv::new(channels, 1, &config.initializer);
         Self {
             conv: NormConv::new(conv, device),
+            dropout: DropoutConfig::new(config.dropout).init(),
             pool: AvgPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
         }
     }
@@ -39,6 +46,7 @@ impl<B: Backend> Transition<B> {
             "a transition halves its map, and leaves nothing of {:?}: the images are too small",
             [height, width]
         );
-        self.pool.forward(self.conv.forward(input))
+        let output = self.dropout.forward(self.conv.forward(input));
+        self.pool.forward(output)
     }
 }

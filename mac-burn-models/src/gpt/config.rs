@@ -4,6 +4,7 @@ use burn::nn::{DropoutConfig, Embedding, EmbeddingConfig, LayerNormConfig};
 use burn::tensor::backend::Backend;
 
 use super::{Gpt, GptBlock};
+use crate::limits::{assert_at_least_one, assert_rate};
 
 /// The standard deviation of weights and embeddings.
 pub(super) const STD: f64 = 0.02;
@@ -47,13 +48,13 @@ pub struct GptConfig {
     /// takes the exact one.
     #[config(default = false)]
     pub approximate_gelu: bool,
-    /// The dropout rate of embedded tokens, in [0, 1].
+    /// The dropout rate of embedded tokens, in [0, 1).
     #[config(default = 0.0)]
     pub embedding_dropout: f64,
-    /// The dropout rate of attention probabilities, in [0, 1].
+    /// The dropout rate of attention probabilities, in [0, 1).
     #[config(default = 0.0)]
     pub attention_dropout: f64,
-    /// The dropout rate of what is added to the residual stream, in [0, 1].
+    /// The dropout rate of what is added to the residual stream, in [0, 1).
     #[config(default = 0.0)]
     pub residual_dropout: f64,
 }
@@ -94,8 +95,10 @@ impl GptConfig {
     /// Initializes a new [`Gpt`].
     ///
     /// # Panics
-    /// If the number of heads does not divide the size of a token's vector, or a rate is out of its range.
+    /// If the number of heads does not divide the size of a token's vector, that size, the vocabulary's or the context's is 0,
+    /// or a rate is out of its range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Gpt<B> {
+        self.check();
         Gpt {
             token_embedding: self.embedding(self.vocab_size, device),
             position_embedding: self.embedding(self.context_size, device),
@@ -105,6 +108,15 @@ impl GptConfig {
                 .collect(),
             norm: self.norm().init(device),
         }
+    }
+
+    fn check(&self) {
+        assert_at_least_one("vocab_size", self.vocab_size);
+        assert_at_least_one("context_size", self.context_size);
+        assert_at_least_one("d_model", self.d_model);
+        assert_rate("embedding_dropout", self.embedding_dropout);
+        assert_rate("attention_dropout", self.attention_dropout);
+        assert_rate("residual_dropout", self.residual_dropout);
     }
 
     pub(super) fn norm(&self) -> LayerNormConfig {

@@ -36,7 +36,7 @@ impl<B: Backend> Gpt<B> {
     /// - output: `[batch_size, tokens, vocab_size]`
     ///
     /// # Panics
-    /// If there are more tokens than the context holds.
+    /// If there is no token, or there are more than the context holds.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let x = self.embed(tokens);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
@@ -49,8 +49,8 @@ impl<B: Backend> Gpt<B> {
         let positions = self.position_embedding.weight.val();
         let [context_size, _] = positions.dims();
         assert!(
-            length <= context_size,
-            "the context holds {context_size} tokens, and there are {length}"
+            (1..=context_size).contains(&length),
+            "the context holds 1 to {context_size} tokens (context_size), and there are {length}"
         );
         let positions = positions.narrow(0, 0, length).unsqueeze();
         self.dropout

@@ -210,10 +210,18 @@ fn what_writes_to_the_residual_stream_starts_smaller() {
 }
 
 #[test]
-#[should_panic(expected = "the context holds 4 tokens, and there are 5")]
+#[should_panic(expected = "the context holds 1 to 4 tokens (context_size), and there are 5")]
 fn more_tokens_than_the_context_holds_are_refused() {
     let gpt = config(true)
         .with_context_size(4)
         .init::<TestBackend>(&Default::default());
     gpt.forward(tokens());
+}
+
+/// Breaks when the backend is asked for no position, which some of them answer with a panic of their own.
+#[test]
+#[should_panic(expected = "the context holds 1 to 7 tokens (context_size), and there are 0")]
+fn no_token_is_refused() {
+    let gpt = config(true).init::<TestBackend>(&Default::default());
+    gpt.forward(Tensor::empty([2, 0], &Default::default()));
 }

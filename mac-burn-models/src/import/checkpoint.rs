@@ -9,10 +9,11 @@ use super::{Expected, ImportError};
 use crate::pytorch::conventions::copy_of;
 
 /// What the weights of a network are put into: by training scripts, by data parallelism and by compilation.
-const WRAPPERS: [&str; 5] = [
+const WRAPPERS: [&str; 6] = [
     "state_dict",
     "model_state_dict",
     "model",
+    "net",
     "module",
     "_orig_mod",
 ];
@@ -23,6 +24,8 @@ type Tensors = BTreeMap<String, TensorSnapshot>;
 pub(super) struct Checkpoint {
     path: PathBuf,
     tensors: Tensors,
+    /// The names of those whose values are stored in another order than that of their indices.
+    strided: BTreeSet<String>,
 }
 
 impl Checkpoint {
@@ -31,13 +34,17 @@ impl Checkpoint {
         let path = path.to_owned();
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let tensors = match extension.to_str() {
-            Some("safetensors") => safetensors(&path),
+            Some("safetensors") => safetensors(&path).map(|tensors| (tensors, BTreeSet::new())),
             Some("pth" | "pt" | "bin" | "ckpt" | "tar") => pickled(&path),
             _ => return Err(ImportError::UnknownFormat { path }),
         };
 
         match tensors {
-            Ok(tensors) => Ok(Self { path, tensors }),
+            Ok((tensors, strided)) => Ok(Self {
+                path,
+                tensors,
+                strided,
+            }),
             Err(source) => Err(ImportError::Read { path, source }),
         }
     }
@@ -55,9 +62,28 @@ impl Checkpoint {
             Some((name.to_owned(), tensor.clone()))
         };
 
+        let strided = self.strided.iter();
+        let strided = strided.filter_map(|name| name.strip_prefix(outermost));
+
         Self {
             tensors: self.tensors.iter().filter_map(inside).collect(),
+            strided: strided.map(str::to_owned).collect(),
             path: self.path.clone(),
+        }
+    }
+
+    /// Refuses a tensor of the network whose values would be read in another order than that of its indices.
+    pub(super) fn check_order(&self, expected: &[Expected]) -> Result<(), ImportError> {
+        let is_wrong = |name: &str| match self.tensors.contains_key(name) {
+            true => self.strided.contains(name),
+            false => copy_of(name).is_some_and(|copy| self.strided.contains(copy)),
+        };
+        match expected.iter().find(|tensor| is_wrong(&tensor.name)) {
+            None => Ok(()),
+            Some(tensor) => Err(ImportError::Strided {
+                path: self.path.clone(),
+                name: tensor.name.clone(),
+            }),
         }
     }
 
@@ -102,21 +128,26 @@ fn safetensors(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
     Ok(store.get_all_snapshots()?.clone())
 }
 
-#[cfg(feature = "pth")]
-fn pickled(path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
-    check_storages(path)?;
-    let reader = burn_store::pytorch::PytorchReader::new(path)?;
+/// The tensors, and the names of those whose values are stored in another order than that of their indices.
+type Pickled = Result<(Tensors, BTreeSet<String>), Box<dyn Error + Send + Sync>>;
 
-    Ok(reader.into_tensors().into_iter().collect())
+#[cfg(feature = "pth")]
+fn pickled(path: &Path) -> Pickled {
+    // PyTorch's formats before version 1.6 are no archives, and have no checksums.
+    let archive = burn_store::pytorch::lazy_data::ZipSource::new(path.to_owned()).ok();
+    if let Some(archive) = &archive {
+        check_storages(archive)?;
+    }
+    let reader = burn_store::pytorch::PytorchReader::new(path)?;
+    let tensors = reader.into_tensors().into_iter().collect();
+    let strided = archive.as_ref().map(super::strides::strided).transpose()?;
+
+    Ok((tensors, strided.unwrap_or_default()))
 }
 
 /// Reads the storages of an archive with their checksums: Burn's reader takes one that it cannot read for zeros.
 #[cfg(feature = "pth")]
-fn check_storages(path: &Path) -> std::io::Result<()> {
-    // PyTorch's formats before version 1.6 are no archives, and have no checksums.
-    let Ok(archive) = burn_store::pytorch::lazy_data::ZipSource::new(path.to_owned()) else {
-        return Ok(());
-    };
+fn check_storages(archive: &burn_store::pytorch::lazy_data::ZipSource) -> std::io::Result<()> {
     for storage in archive.data_files() {
         archive.read_file(&storage)?;
     }
@@ -125,7 +156,7 @@ fn check_storages(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(not(feature = "pth"))]
-fn pickled(_path: &Path) -> Result<Tensors, Box<dyn Error + Send + Sync>> {
+fn pickled(_path: &Path) -> Pickled {
     Err("files of torch.save need the feature `pth` of mac-burn-models".into())
 }
 
@@ -146,6 +177,8 @@ mod tests {
             wrapping("model._orig_mod.head.weight"),
             Some("model._orig_mod.")
         );
+        // The checkpoints of MAC's authors for CIFAR.
+        assert_eq!(wrapping("net.module.head.weight"), Some("net.module."));
         assert_eq!(wrapping("teacher.head.weight"), None);
         assert_eq!(wrapping("model.tail.weight"), None);
     }

@@ -30,6 +30,17 @@ pub enum ImportError {
         /// The name.
         name: String,
     },
+    /// A tensor whose values PyTorch did not store in the order of its indices, such as a kernel in `channels_last`.
+    #[error(
+        "{}: `{name}` is not contiguous, and would be read in the wrong order: store its `contiguous()`, or safetensors",
+        path.display()
+    )]
+    Strided {
+        /// The file.
+        path: PathBuf,
+        /// The name of the tensor in the network.
+        name: String,
+    },
     /// A file with the tensors of another network.
     #[error("{} has the weights of another network: {mismatch}", path.display())]
     Mismatch {

@@ -19,12 +19,15 @@
 //!
 //! - `.safetensors`;
 //! - `.pth`, `.pt`, `.bin`, `.ckpt` and `.tar`, which `torch.save` wrote, with the feature `pth`. Burn's reader does
-//!   not look at strides: a tensor that is not contiguous in the file, such as a kernel in `channels_last`, is read in
-//!   the wrong order. PyTorch's `contiguous` before storing helps, and so does safetensors, which stores nothing else.
+//!   not look at strides. A tensor that is not contiguous in the file, such as a kernel in `channels_last`, would be read
+//!   in the wrong order and is [refused](ImportError::Strided); in the formats of PyTorch before 1.6, which are no
+//!   archives, it is not noticed. PyTorch's `contiguous` before storing helps, and so does safetensors, which stores
+//!   nothing else.
 //!
 //! The weights may be the whole file or a part of it: they are taken from below `state_dict`, `model_state_dict`,
-//! `model`, `module` or `_orig_mod`, or several of these, as the training scripts of timm and nanoGPT, data parallelism
-//! and `torch.compile` make them. What is next to such a part, like an optimizer's state, is not looked at.
+//! `model`, `net`, `module` or `_orig_mod`, or several of these, as the training scripts of timm, of nanoGPT and of MAC's
+//! authors for CIFAR, data parallelism and `torch.compile` make them. What is next to such a part, like an optimizer's
+//! state, is not looked at.
 //!
 //! # Tensors
 //!
@@ -52,6 +55,8 @@ mod error;
 mod expected;
 mod filler;
 mod mismatch;
+#[cfg(feature = "pth")]
+mod strides;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -77,8 +82,9 @@ use crate::pytorch::{Name, settle};
 ///
 /// # Errors
 ///
-/// If the file cannot be read, if it and the module do not have the same tensors, or if `name` gives the same name to two
-/// parameters. Nothing was changed then, the running statistics of norms included, which clones of the module share.
+/// If the file cannot be read, if it and the module do not have the same tensors, if the values of one are not stored in the
+/// order of its indices, or if `name` gives the same name to two parameters. Nothing was changed then, the running statistics
+/// of norms included, which clones of the module share.
 ///
 /// # Panics
 ///
@@ -98,6 +104,7 @@ pub fn load<B: Backend, M: Module<B>>(
             mismatch: Box::new(mismatch),
         });
     }
+    file.check_order(&expected)?;
     // All is read before anything is changed: what a clone shares would not come back.
     let mut filler = Filler::read(&expected, &file, name)?;
     // A module with a parameter that was never needed saw no batch, and the parameter need not be drawn.

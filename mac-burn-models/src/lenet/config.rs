@@ -4,6 +4,7 @@ use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::tensor::backend::Backend;
 
 use super::{LeNet, LeNetActivation, LeNetPooling};
+use crate::limits::assert_at_least_one;
 
 /// Configuration of a [`LeNet`].
 ///
@@ -80,8 +81,10 @@ impl LeNetConfig {
     /// Initializes a new [`LeNet`].
     ///
     /// # Panics
-    /// If the images are so small that nothing would be left of them after two poolings.
+    /// If the images are so small that nothing would be left of them after two poolings, or a number of channels or classes,
+    /// the size of the kernels or that of a hidden layer is 0.
     pub fn init<B: Backend>(&self, device: &B::Device) -> LeNet<B> {
+        self.check();
         let [height, width] = self.image_size.map(|size| self.pooled(self.pooled(size)));
         assert!(
             height > 0 && width > 0,
@@ -108,6 +111,22 @@ impl LeNetConfig {
                 .init(device)
                 .into(),
             image_size: self.image_size,
+        }
+    }
+
+    fn check(&self) {
+        let [channels1, channels2] = self.channels;
+        let [hidden1, hidden2] = self.hidden;
+        for (field, value) in [
+            ("image_channels", self.image_channels),
+            ("num_classes", self.num_classes),
+            ("channels[0]", channels1),
+            ("channels[1]", channels2),
+            ("kernel_size", self.kernel_size),
+            ("hidden[0]", hidden1),
+            ("hidden[1]", hidden2),
+        ] {
+            assert_at_least_one(field, value);
         }
     }
 

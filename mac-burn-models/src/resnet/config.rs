@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use super::bottleneck::EXPANSION;
 use super::{BlockKind, ResNet, ShortcutKind, Stage};
 use crate::convolution::{NORMAL_BY_FAN_OUT, Stem, StemKind, UNIFORM_BY_FAN_IN, linear};
+use crate::limits::assert_at_least_one;
 
 /// Configuration of a [`ResNet`].
 ///
@@ -70,8 +71,8 @@ impl ResNetConfig {
     /// Initializes a new [`ResNet`].
     ///
     /// # Panics
-    /// If there is no stage, a stage has no block, basic blocks have another `width` than their own, or bottlenecks have no
-    /// channel within.
+    /// If there is no stage, a stage has no block, a number of channels or classes is 0, basic blocks have another `width` than
+    /// their own, or bottlenecks have no channel within.
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResNet<B> {
         self.check();
         let stages = 0..self.blocks.len();
@@ -93,6 +94,9 @@ impl ResNetConfig {
             "a ResNet has stages, and each has blocks: blocks is {:?}",
             self.blocks
         );
+        assert_at_least_one("channels", self.channels);
+        assert_at_least_one("image_channels", self.image_channels);
+        assert_at_least_one("num_classes", self.num_classes);
         let basic = self.block == BlockKind::Basic;
         assert!(
             !basic || self.width == WIDTH,

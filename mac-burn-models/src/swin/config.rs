@@ -3,6 +3,7 @@ use burn::nn::{DropoutConfig, LayerNormConfig};
 use burn::tensor::backend::Backend;
 
 use super::{Swin, SwinPatchEmbedding, SwinStage, SwinStageConfig};
+use crate::limits::{assert_at_least_one, assert_rate};
 use crate::transformer::normal_linear;
 
 /// The standard deviation of linear weights and of the relative position biases. timm draws them from a normal
@@ -58,13 +59,13 @@ pub struct SwinConfig {
     /// The ε of the layer norms, ten times DeiT's.
     #[config(default = 1e-5)]
     pub norm_epsilon: f64,
-    /// The dropout rate of hidden values and outputs of the branches, in [0, 1].
+    /// The dropout rate of hidden values and outputs of the branches, in [0, 1).
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// The dropout rate of attention probabilities, in [0, 1].
+    /// The dropout rate of attention probabilities, in [0, 1).
     #[config(default = 0.0)]
     pub attention_dropout: f64,
-    /// The dropout rate of what the head sees, in [0, 1].
+    /// The dropout rate of what the head sees, in [0, 1).
     #[config(default = 0.0)]
     pub head_dropout: f64,
     /// The rate at which the last block's branches are dropped, in [0, 1); it grows linearly from 0 at the first block
@@ -106,12 +107,13 @@ impl SwinConfig {
     /// Initializes a new [`Swin`].
     ///
     /// # Panics
-    /// If there is no stage, an image or a window holds nothing, the number of heads does not divide the size of a token,
-    /// or a rate is out of its range.
+    /// If there is no stage, an image or a window holds nothing, the number of heads does not divide the size of a token, the
+    /// size of a token or a number of channels or classes is 0, or a rate is out of its range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Swin<B> {
         let [Some(first), Some(last)] = [self.stages.first(), self.stages.last()] else {
             panic!("a Swin Transformer has at least one stage");
         };
+        self.check();
         Swin {
             patch_embedding: SwinPatchEmbedding::new(self, first.d_model, device),
             stages: (0..self.stages.len())
@@ -121,6 +123,18 @@ impl SwinConfig {
             dropout: DropoutConfig::new(self.head_dropout).init(),
             head: normal_linear([last.d_model, self.num_classes], true, STD, device).into(),
         }
+    }
+
+    fn check(&self) {
+        for (index, stage) in self.stages.iter().enumerate() {
+            assert_at_least_one(&format!("stages[{index}].d_model"), stage.d_model);
+        }
+        assert_at_least_one("image_channels", self.image_channels);
+        assert_at_least_one("num_classes", self.num_classes);
+        assert_rate("dropout", self.dropout);
+        assert_rate("attention_dropout", self.attention_dropout);
+        assert_rate("head_dropout", self.head_dropout);
+        assert_rate("drop_path", self.drop_path);
     }
 
     /// Twice the channels and heads from stage to stage.

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 
 use super::{WideGroup, WideResNet};
 use crate::convolution::{NORMAL_BY_FAN_OUT, SquareConv, UNIFORM_BY_FAN_IN, linear};
+use crate::limits::{assert_at_least_one, assert_rate};
 
 /// Channels of the stem, and of the first group for each unit of the width.
 const CHANNELS: usize = 16;
@@ -52,7 +53,7 @@ pub struct WideResNetConfig {
     /// Number of classes.
     #[config(default = 10)]
     pub num_classes: usize,
-    /// The dropout rate between the convolutions of a block, in [0, 1]; where the paper has dropout it is 0.3.
+    /// The dropout rate between the convolutions of a block, in [0, 1); where the paper has dropout it is 0.3.
     #[config(default = 0.0)]
     pub dropout: f64,
 }
@@ -81,7 +82,8 @@ impl WideResNetConfig {
     /// Initializes a new [`WideResNet`].
     ///
     /// # Panics
-    /// If the depth is not 10, 16, 22, …, the width is 0, or the dropout rate is out of its range.
+    /// If the depth is not 10, 16, 22, …, the width or a number of channels or classes is 0, or the dropout rate is out of its
+    /// range.
     pub fn init<B: Backend>(&self, device: &B::Device) -> WideResNet<B> {
         assert!(
             self.depth > 4 && self.depth % 6 == 4 && self.width > 0,
@@ -89,6 +91,9 @@ impl WideResNetConfig {
             self.depth,
             self.width
         );
+        assert_at_least_one("image_channels", self.image_channels);
+        assert_at_least_one("num_classes", self.num_classes);
+        assert_rate("dropout", self.dropout);
         let channels = self.channels_of_group(GROUPS - 1);
         let stem = [self.image_channels, CHANNELS];
         let head = [channels, self.num_classes];

@@ -52,16 +52,22 @@ fn deit_of_a_safetensors_file() {
 fn deit_of_a_part_of_a_file() {
     let folder = tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("wrapped.safetensors");
-    let mut wrapped: Tensors = files::read(&file("deit.safetensors"))
-        .into_iter()
-        .map(|(name, tensor)| (format!("state_dict.module.{name}"), tensor))
-        .collect();
-    wrapped.insert("optimizer.step".to_owned(), Stored::count(1));
-    files::write(&path, &wrapped);
+    // The second one is the part of a checkpoint for CIFAR of MAC's authors.
+    for (part, beside) in [
+        ("state_dict.module", "optimizer.step"),
+        ("net.module", "epoch"),
+    ] {
+        let mut wrapped: Tensors = files::read(&file("deit.safetensors"))
+            .into_iter()
+            .map(|(name, tensor)| (format!("{part}.{name}"), tensor))
+            .collect();
+        wrapped.insert(beside.to_owned(), Stored::count(1));
+        files::write(&path, &wrapped);
 
-    let network = load(networks::deit(), &path, deit::timm_name);
-    let network = network.expect("the file has this network");
-    assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+        let network = load(networks::deit(), &path, deit::timm_name);
+        let network = network.expect("the file has this network");
+        assert_logits("deit", network.forward(images([2, 3, 8, 8])));
+    }
 }
 
 /// Under the names of the authors' class, which lists the patch embedding a second time. Breaks when the second one counts as a
@@ -153,6 +159,70 @@ mod pickled {
         let network = load(networks::gpt(), file("gpt.pt"), gpt::authors_name);
         let network = network.expect("the file has this network");
         assert_logits("gpt", network.forward(tokens()));
+    }
+
+    /// The checksum of archives.
+    fn crc32(bytes: &[u8]) -> [u8; 4] {
+        let sum = bytes.iter().fold(u32::MAX, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| match sum & 1 {
+                0 => sum >> 1,
+                _ => (sum >> 1) ^ 0xedb8_8320,
+            })
+        });
+
+        (!sum).to_le_bytes()
+    }
+
+    /// Puts bytes in place of as many others, wherever they are.
+    fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
+        let mut at = 0;
+        while let Some(bytes) = bytes.get_mut(at..at + old.len()) {
+            if bytes == old {
+                bytes.copy_from_slice(new);
+            }
+            at += 1;
+        }
+    }
+
+    /// The file of LeNet with other strides of a kernel; PyTorch stores its archives without compression.
+    fn with_strides(old: &[u8], new: &[u8]) -> Vec<u8> {
+        let mut bytes = fs::read(file("lenet.pth")).expect("the fixture is there");
+        let position = |bytes: &[u8], part: &[u8]| {
+            let at = bytes.windows(part.len()).position(|it| it == part);
+            at.expect("the archive has it")
+        };
+        let start = position(&bytes, b"\x80\x02ccollections");
+        let end = start + position(&bytes[start..], b"PK\x07\x08");
+        let pickle = start..end;
+        let before = crc32(&bytes[pickle.clone()]);
+        replace(&mut bytes[pickle.clone()], old, new);
+        let after = crc32(&bytes[pickle]);
+        replace(&mut bytes, &before, &after);
+
+        bytes
+    }
+
+    /// Breaks when the strides of a tensor are not looked at, or are where they have no meaning: of its one input channel the
+    /// first kernel has one value.
+    #[test]
+    fn kernels_in_another_order_are_an_error() {
+        let folder = tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("lenet.pth");
+        let load = |bytes: Vec<u8>| {
+            fs::write(&path, bytes).expect("the folder can be written to");
+            load(networks::lenet::<Single>(), &path, lenet::authors_name)
+        };
+        // 2 kernels of 1×5×5, and 3 of 2×5×5.
+        let first = with_strides(b"(K\x19K\x19K\x05K\x01t", b"(K\x19K\x01K\x05K\x01t");
+        let second = with_strides(b"(K2K\x19K\x05K\x01t", b"(K2K\x01K\x0aK\x02t");
+
+        let network = load(first).expect("it is contiguous");
+        assert_logits("lenet", network.forward(images([2, 1, 16, 16])));
+        let error = load(second).expect_err("it is not contiguous");
+        assert!(
+            matches!(&error, ImportError::Strided { name, .. } if name == "conv2.weight"),
+            "{error}"
+        );
     }
 
     /// Breaks when a storage that does not fit its checksum is read as zeros, or as it is.

@@ -26,10 +26,34 @@ fn each_rate_drops_in_training_only() {
     for config in [
         config().with_dropout(RATE),
         config().with_attention_dropout(RATE),
+        config().with_head_dropout(RATE),
         config().with_drop_path(RATE),
     ] {
         assert_drops(&config.init(&Default::default()));
     }
+}
+
+/// Breaks when something else than what goes into the head is dropped: of values of 1 that the norm gives, a weight of 1 in each
+/// place makes a sum of those that are left, scaled by two.
+#[test]
+fn the_head_sees_a_part_of_the_class_token() {
+    let config = config().with_head_dropout(RATE).with_num_classes(1);
+    let mut deit: Deit<TrainBackend> = config.init(&Default::default());
+    deit.norm.gamma = Initializer::Zeros.init([D_MODEL], &Default::default());
+    deit.norm.beta = Some(Initializer::Ones.init([D_MODEL], &Default::default()));
+    deit.head = LinearConfig::new(D_MODEL, 1)
+        .with_bias(false)
+        .with_initializer(Initializer::Ones)
+        .init(&Default::default())
+        .into();
+    let images = random([IMAGES, 2, 8, 12]);
+    let sums = deit.forward(Tensor::from_inner(images.clone())).into_data();
+
+    let whole = |sum: f32| sum % 2.0 == 0.0 && (0.0..=16.0).contains(&sum);
+    assert!(sums.iter().all(whole), "{sums}");
+    assert!(sums.iter().any(|sum: f32| sum != 8.0), "{sums}");
+    let sums = deit.valid().forward(images).into_data();
+    assert!(sums.iter().all(|sum: f32| sum == 8.0), "{sums}");
 }
 
 /// Breaks when tokens, hidden values or branches go without the dropout that they share.

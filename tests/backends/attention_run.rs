@@ -1,0 +1,119 @@
+use crate::element_dtype::element_dtype;
+use crate::filler::Filler;
+use crate::half_layers::Batches;
+use crate::reader::read_parameters;
+use crate::run::Parameters;
+use burn::module::Module;
+use burn::nn::LinearConfig;
+use burn::nn::attention::MultiHeadAttentionConfig;
+use burn::nn::conv::Conv2dConfig;
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Bool, Tensor, TensorData};
+use mac_burn::{
+    AttentionInput, MacConfig, MacConv2d, MacLinear, MacMultiHeadAttention, MacSelfAttention,
+    SelfAttentionConfig,
+};
+
+pub(crate) const STEPS: usize = 10;
+
+const BATCH: usize = 6;
+const SIZE: usize = 16;
+const HEADS: usize = 2;
+/// Tokens that attend to each other, and to which others attend.
+const KEYS: usize = 7;
+/// Tokens that attend to those.
+const QUERIES: usize = 5;
+
+/// Something wrong with attention's statistics that the comparison must notice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionMistake {
+    /// Padded queries count in the means of queries, values and outputs.
+    PaddingCounts,
+    /// The value projection of the attention across sequences is not preconditioned.
+    NoMeanOfValues,
+}
+
+impl AttentionMistake {
+    pub(crate) const ALL: [Self; 2] = [Self::PaddingCounts, Self::NoMeanOfValues];
+
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::PaddingCounts => "with padded queries counted",
+            Self::NoMeanOfValues => "without the mean of values",
+        }
+    }
+}
+
+/// The parameters after each step of a network of both kinds of attention, one causal, both padded, and of a convolution
+/// with groups.
+pub(crate) fn attention_run<B: AutodiffBackend>(mistake: Option<AttentionMistake>) -> Parameters {
+    let dtype = element_dtype::<B>();
+    let mut network = Network::<B>::new().map(&mut Filler::new(21, dtype));
+    let mut batches = Batches::new(22, dtype);
+    let skipped = match mistake {
+        Some(AttentionMistake::NoMeanOfValues) => vec!["across.value".to_string()],
+        _ => Vec::new(),
+    };
+    let config = MacConfig::new()
+        .with_tcov(2)
+        .with_tinv(3)
+        .with_weight_decay(1e-2);
+    let mut optim = config.with_skip_layers(skipped).init();
+    let mut parameters = Parameters::new();
+    for step in 0..STEPS {
+        let images = batches.inputs([BATCH, 2, KEYS, 3]);
+        let output = network.forward(images, mistake);
+        let loss = batches.loss(output);
+        let grads = GradientsParams::from_grads(loss.backward(), &network);
+        network = optim.step(0.01, network, grads);
+        read_parameters(step, &network, &mut parameters);
+    }
+    parameters
+}
+
+#[derive(Module, Debug)]
+struct Network<B: Backend> {
+    tokens: MacConv2d<B>,
+    within: MacSelfAttention<B>,
+    across: MacMultiHeadAttention<B>,
+    output: MacLinear<B>,
+}
+
+impl<B: Backend> Network<B> {
+    fn new() -> Self {
+        let device = Default::default();
+        let tokens = Conv2dConfig::new([2, SIZE], [1, 3]).with_groups(2);
+        let within = SelfAttentionConfig::new(SIZE, HEADS).with_causal(true);
+        let across = MultiHeadAttentionConfig::new(SIZE, HEADS)
+            .with_dropout(0.0)
+            .with_quiet_softmax(true);
+        Self {
+            tokens: tokens.init(&device).into(),
+            within: within.init(&device).into(),
+            across: across.init(&device).into(),
+            output: LinearConfig::new(SIZE, 3).init(&device).into(),
+        }
+    }
+
+    /// `[batch, 2, keys, 3]` to `[batch, queries, 3]`.
+    fn forward(&self, images: Tensor<B, 4>, mistake: Option<AttentionMistake>) -> Tensor<B, 3> {
+        let tokens = self.tokens.forward(images);
+        let tokens = tokens.reshape([BATCH, SIZE, KEYS]).swap_dims(1, 2);
+        let memory = self.within.forward(tokens.clone(), Some(padded(KEYS)));
+        let query = tokens.narrow(1, 0, QUERIES);
+        let mut input = AttentionInput::new(query, memory.clone(), memory).mask_pad(padded(KEYS));
+        if mistake != Some(AttentionMistake::PaddingCounts) {
+            input = input.mask_pad_query(padded(QUERIES));
+        }
+        self.output.forward(self.across.forward(input).context)
+    }
+}
+
+/// Each sample is shorter by one than the one before it, and begins anew at one token.
+fn padded<B: Backend>(tokens: usize) -> Tensor<B, 2, Bool> {
+    let positions = (0..BATCH * tokens).map(|index| (index / tokens, index % tokens));
+    let values = positions.map(|(sample, token)| token >= tokens - sample % tokens);
+    let data = TensorData::new(values.collect::<Vec<bool>>(), [BATCH, tokens]);
+    Tensor::from_data(data, &Default::default())
+}
