@@ -154,6 +154,7 @@ where
             lr,
             warmup: args.warmup.min(steps / 2),
             steps,
+            whole_cosine: false,
         },
         every: (steps / 24).max(1),
         seen: &mut seen,

@@ -12,7 +12,9 @@ use burn::train::renderer::MetricsRenderer;
 use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining};
 use mac_burn_examples::accuracy::correct;
 use mac_burn_examples::backend::{Selected, Training};
-use mac_burn_examples::learner::{AtomicRecorder, AveragingOptimizer, SoftClassifier, checkpoint};
+use mac_burn_examples::learner::{
+    AtomicRecorder, AveragingOptimizer, ScheduledLr, SoftClassifier, checkpoint,
+};
 use mac_burn_examples::training::WithOptimizer;
 
 use crate::image_loaders::ImageLoaders;
@@ -66,7 +68,7 @@ impl<R: MetricsRenderer + 'static> Launch<'_, R> {
     where
         O: Optimizer<Model, Training> + 'static,
     {
-        let schedule = self.config.recipe_lr();
+        let schedule = ScheduledLr::new(self.config.schedule());
         let mut training = SupervisedTraining::new(
             &self.artifacts,
             self.loaders.train.clone(),

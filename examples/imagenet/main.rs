@@ -45,7 +45,6 @@ mod image_loaders;
 mod launch;
 mod model_choice;
 mod recipe;
-mod recipe_lr;
 mod run_config;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,6 @@ use mac_burn_examples::parameter_average::ParameterAverage;
 use mac_burn_examples::training::{OptimizerPlan, Schedule};
 
 use crate::recipe::Recipe;
-use crate::recipe_lr::RecipeLr;
 use mac_burn_examples::networks::NetworkConfig;
 
 /// Everything that decides the parameters at the end of a run, but for what is in the files of the images.
@@ -43,12 +42,8 @@ impl RunConfig {
             lr: self.course.lr,
             warmup: (self.warmup_epochs * epoch).min(steps / 2),
             steps,
+            whole_cosine: self.recipe.whole_cosine,
         }
-    }
-
-    /// The learning rate of each step, for burn-train.
-    pub(crate) fn recipe_lr(&self) -> RecipeLr {
-        RecipeLr::new(self.schedule(), self.recipe.whole_cosine)
     }
 
     /// The average of the parameters, if one is kept: a copy of the network while the learning rate rises, and of the first

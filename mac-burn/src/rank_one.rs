@@ -20,7 +20,7 @@ use burn::tensor::backend::Backend;
 /// A gradient is seen in one of three ways, by what the backend does fastest.
 #[derive(Debug, Clone)]
 pub(crate) enum RankOne<B: Backend> {
-    /// A weight in its own shape, `[size, columns]` or, without groups, `[rows, …]`, where the backend fuses.
+    /// A weight with one mean, `[size, columns]` or `[rows, …]`, where the backend fuses.
     Fused(Fused<B>),
     /// `[size, columns]` of a `Linear` with one mean.
     Whole(Whole<B>),
@@ -65,9 +65,8 @@ impl<B: Backend> RankOne<B> {
         let scale = norm.ones_like() / norm.add_scalar(damping);
         match kind {
             LayerKind::Linear | LayerKind::Conv2d { groups: 1 } if fuses => {
-                Self::Fused(Fused::new(mean, one, scale, &[0]))
+                Self::Fused(Fused::new(mean, one, scale))
             }
-            LayerKind::FusedAttention if fuses => Self::Fused(Fused::new(mean, one, scale, &QKV)),
             LayerKind::Linear => Self::Whole(Whole::new(mean, one, scale)),
             LayerKind::FusedAttention => Self::Parts(Vectors::new(mean, one, scale, |vectors| {
                 by_part(vectors, &QKV)
@@ -147,6 +146,9 @@ impl<B: Backend> RankOne<B> {
 
 /// `x̄ᵀ G` of each part, `[size, parts, columns]` to `[1, parts, columns]`.
 fn columns_along_means<B: Backend>(mean: Tensor<B, 3>, weight: Tensor<B, 3>) -> Tensor<B, 3> {
+    if fuses::<B>() {
+        return (weight * mean).sum_dim(0);
+    }
     let [size, parts, columns] = weight.dims();
     let means = mean.reshape([size, parts]).transpose();
     // Each mean with all columns: parts of a weight are no tensors without copying them.

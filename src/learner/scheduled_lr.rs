@@ -50,6 +50,7 @@ mod tests {
                 lr: 1.0,
                 warmup: 2,
                 steps: 6,
+                whole_cosine: false,
             })
         };
         let mut whole = start();

@@ -122,6 +122,7 @@ where
                 lr,
                 warmup: run.optimizer.warmup.min(run.args.steps / 2),
                 steps: run.args.steps,
+                whole_cosine: false,
             },
             step: 0,
         };

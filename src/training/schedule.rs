@@ -9,33 +9,22 @@ pub struct Schedule {
     pub warmup: usize,
     /// The number of steps.
     pub steps: usize,
+    /// Whether the cosine begins with the first step and is covered by the rise, as in timm without `--warmup-prefix`, and not
+    /// after the rise, as in torchvision's reference code.
+    pub whole_cosine: bool,
 }
 
 impl Schedule {
-    /// The learning rate of the step with this index, which begins with 0. The cosine begins after the rise, as in torchvision's
-    /// reference code: of the step `t` of `T`, after a rise of `W`, it is `lr / 2 · (1 + cos(π (t − W) / (T − W)))`.
+    /// The learning rate of the step with this index, which begins with 0: after a rise of `W` steps, of the step `t` of `T` it
+    /// is `lr / 2 · (1 + cos(π (t − W) / (T − W)))`, or, where the cosine is whole, `lr / 2 · (1 + cos(π t / T))`, which is less
+    /// than `lr` at once.
     pub fn lr(&self, step: usize) -> f64 {
-        let falling = self.steps.saturating_sub(self.warmup);
-        self.risen(step)
-            .unwrap_or_else(|| self.fallen(step - self.warmup, falling))
-    }
-
-    /// As [`lr`](Self::lr), but for the cosine, which begins with the first step and is covered by the rise, as in timm without
-    /// `--warmup-prefix`: `lr / 2 · (1 + cos(π t / T))`. After the rise it is less than `lr` at once.
-    pub fn lr_of_whole_cosine(&self, step: usize) -> f64 {
-        self.risen(step)
-            .unwrap_or_else(|| self.fallen(step, self.steps))
-    }
-
-    /// The rate of a step of the rise.
-    fn risen(&self, step: usize) -> Option<f64> {
-        let part = (step + 1) as f64 / self.warmup as f64;
-        (step < self.warmup).then_some(self.lr * part)
-    }
-
-    /// The rate after some of the steps of the fall.
-    fn fallen(&self, done: usize, steps: usize) -> f64 {
-        let done = done as f64 / steps.max(1) as f64;
+        if step < self.warmup {
+            return self.lr * (step + 1) as f64 / self.warmup as f64;
+        }
+        let before = if self.whole_cosine { 0 } else { self.warmup };
+        let falling = self.steps.saturating_sub(before).max(1);
+        let done = (step - before) as f64 / falling as f64;
         self.lr * 0.5 * (1.0 + (PI * done.min(1.0)).cos())
     }
 }
@@ -48,11 +37,16 @@ mod tests {
         lr: 2.0,
         warmup: 4,
         steps: 14,
+        whole_cosine: false,
+    };
+    const WHOLE: Schedule = Schedule {
+        whole_cosine: true,
+        ..SCHEDULE
     };
 
-    fn assert_rates(lr: impl Fn(&Schedule, usize) -> f64, expected: [(usize, f64); 5]) {
+    fn assert_rates(schedule: &Schedule, expected: [(usize, f64); 5]) {
         for (step, expected) in expected {
-            let found = lr(&SCHEDULE, step);
+            let found = schedule.lr(step);
             assert!((found - expected).abs() < 1e-9, "{step}: {found}");
         }
     }
@@ -60,7 +54,7 @@ mod tests {
     #[test]
     fn it_rises_to_the_rate_and_falls_to_zero() {
         let expected = [(0, 0.5), (3, 2.0), (4, 2.0), (9, 1.0), (14, 0.0)];
-        assert_rates(Schedule::lr, expected);
+        assert_rates(&SCHEDULE, expected);
     }
 
     /// Breaks when the steps of the rise are none of the cosine's, which would be at 2 and 1.309 then: after 4 of 14 steps it is
@@ -69,20 +63,20 @@ mod tests {
     fn the_rise_covers_the_beginning_of_a_whole_cosine() {
         let after_four = 1.623_489_801_858_734;
         let expected = [(0, 0.5), (3, 2.0), (4, after_four), (7, 1.0), (14, 0.0)];
-        assert_rates(Schedule::lr_of_whole_cosine, expected);
+        assert_rates(&WHOLE, expected);
     }
 
     /// Breaks when a step after the last one rises again, or a run without a step divides by nothing.
     #[test]
     fn after_the_end_there_is_nothing() {
-        let without_rise = Schedule {
+        for schedule in [SCHEDULE, WHOLE] {
+            assert_eq!(schedule.lr(20), 0.0);
+        }
+        let empty = Schedule {
             warmup: 0,
+            steps: 0,
             ..SCHEDULE
         };
-        for step in 0..20 {
-            let whole = without_rise.lr_of_whole_cosine(step);
-            assert_eq!(without_rise.lr(step), whole, "without a rise they are one");
-        }
-        assert_eq!(without_rise.lr(20), 0.0);
+        assert_eq!(empty.lr(1), 0.0);
     }
 }

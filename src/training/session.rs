@@ -199,6 +199,7 @@ pub(super) mod tests {
                 lr: 0.1,
                 warmup: 2,
                 steps: 8,
+                whole_cosine: false,
             },
             step: 0,
         }

@@ -7,77 +7,53 @@ use burn::tensor::backend::Backend;
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;
 
-/// What the gradients of a layer are preconditioned with where the backend fuses element-wise operations.
+/// What the gradients of a layer with one mean are preconditioned with where the backend fuses element-wise operations.
 ///
 /// The weight's gradient keeps its shape, so that `G − x̄ ⊗ w` is part of the kernel that updates the weight. A gradient
 /// that is reshaped would be a kernel's input only after its elements' places are computed anew, and its output never.
 #[derive(Debug, Clone)]
 pub(crate) struct Fused<B: Backend> {
-    /// `x̄` of each mean, `[means, size]`.
-    rows: Tensor<B, 2>,
-    /// The augmentation of each mean, 1 (0 where no statistic has arrived yet), `[means, 1, 1]`.
-    ones: Tensor<B, 3>,
-    /// The same elements for each mean.
-    means: Vec<Mean<B>>,
-    /// `s` of each mean in the parts of the outputs that have it, 0 in the others, `[means, parts, 1]`.
-    scale: Tensor<B, 3>,
-}
-
-/// A mean and its augmentation.
-#[derive(Debug, Clone)]
-struct Mean<B: Backend> {
-    /// `[size, 1]`.
+    /// `x̄`, `[1, size]`.
+    row: Tensor<B, 2>,
+    /// The same elements as `[size, 1]`.
     column: Tensor<B, 2>,
-    /// `[1]`.
+    /// The augmentation, 1 (0 where no statistic has arrived yet), `[1]`.
     one: Tensor<B, 1>,
+    /// `s`, `[1]`.
+    scale: Tensor<B, 1>,
 }
 
 impl<B: Backend> Fused<B> {
-    /// `parts` has the index of the mean of each part of the outputs.
-    ///
     /// # Shapes
     ///
-    /// - mean: `[means, size]`
-    /// - one, scale: `[means, 1]`
-    pub(super) fn new(
-        mean: Tensor<B, 2>,
-        one: Tensor<B, 2>,
-        scale: Tensor<B, 2>,
-        parts: &[usize],
-    ) -> Self {
-        let [means, size] = mean.dims();
-        let own = |index| Mean {
-            column: mean.clone().narrow(0, index, 1).reshape([size, 1]),
-            one: one.clone().narrow(0, index, 1).reshape([1]),
-        };
+    /// - mean: `[1, size]`
+    /// - one, scale: `[1, 1]`
+    pub(super) fn new(mean: Tensor<B, 2>, one: Tensor<B, 2>, scale: Tensor<B, 2>) -> Self {
+        let size = mean.dims()[1];
         Self {
-            means: (0..means).map(own).collect(),
-            ones: one.reshape([means, 1, 1]),
-            scale: in_own_parts(scale, parts),
-            rows: mean,
+            column: mean.clone().reshape([size, 1]),
+            row: mean,
+            one: one.reshape([1]),
+            scale: scale.reshape([1]),
         }
     }
 
-    /// Those of each mean share the memory of all.
+    /// Row and column share their memory.
     pub(super) fn elements(&self) -> usize {
-        let own = [self.rows.shape(), self.ones.shape(), self.scale.shape()];
-        own.iter().map(|shape| shape.num_elements()).sum()
+        let [_, size] = self.row.dims();
+        size + 2
     }
 
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
-        let means = self.means.into_iter().map(|mean| Mean {
-            column: mean.column.to_device(device),
-            one: mean.one.to_device(device),
-        });
         Self {
-            rows: self.rows.to_device(device),
-            ones: self.ones.to_device(device),
-            means: means.collect(),
+            row: self.row.to_device(device),
+            column: self.column.to_device(device),
+            one: self.one.to_device(device),
             scale: self.scale.to_device(device),
         }
     }
 
-    /// Preconditions the gradients of a `Linear`, weight `[size, outputs]`.
+    /// Preconditions the gradients of a `Linear`, weight `[size, columns]`.
     pub(super) fn linear(
         self,
         gradients: LayerGradients<B, 2>,
@@ -85,11 +61,11 @@ impl<B: Backend> Fused<B> {
     ) -> LayerGradients<B, 2> {
         let dtype = gradients.weight.dtype();
         let weight = at_least_f32(gradients.weight);
+        let [_, columns] = weight.dims();
 
-        let product = self.rows.clone().matmul(weight.clone());
-        let (steps, bias) = self.steps(product, gradients.bias, guard);
-        let means = self.means.into_iter().zip(steps);
-        let weight = means.fold(weight, |weight, (mean, step)| weight - mean.column * step);
+        let product = self.row.matmul(weight.clone()).reshape([columns]);
+        let (step, bias) = step(product, gradients.bias, self.one, self.scale, guard);
+        let weight = weight - self.column * whole(step, [1, columns]);
         LayerGradients {
             weight: as_dtype(weight, dtype),
             bias,
@@ -105,83 +81,40 @@ impl<B: Backend> Fused<B> {
         let dtype = gradients.weight.dtype();
         let weight = at_least_f32(gradients.weight);
         let [rows, channels, height, width] = weight.dims();
-        let [_, size] = self.rows.dims();
+        let [_, size] = self.row.dims();
 
-        let matrix = weight.clone().reshape([rows, size]);
-        let product = matrix
-            .matmul(self.means[0].column.clone())
-            .reshape([1, rows]);
-        let (steps, bias) = self.steps(product, gradients.bias, guard);
-        let mean = whole(self.rows, [1, channels, height, width]);
-        let weight = steps.into_iter().fold(weight, |weight, step| {
-            weight - whole(step, [rows, 1, 1, 1]) * mean.clone()
-        });
+        let product = weight.clone().reshape([rows, size]).matmul(self.column);
+        let product = product.reshape([rows]);
+        let (step, bias) = step(product, gradients.bias, self.one, self.scale, guard);
+        let mean = whole(self.row, [1, channels, height, width]);
+        let weight = weight - whole(step, [rows, 1, 1, 1]) * mean;
         LayerGradients {
             weight: as_dtype(weight, dtype),
             bias,
         }
     }
-
-    /// `w = s (G x̄ + g_b)` for each mean, `[1, outputs]` with zeros in the parts that have another one; and the bias's
-    /// gradient less its part of it.
-    fn steps(
-        &self,
-        product: Tensor<B, 2>,
-        bias: Option<Tensor<B, 1>>,
-        guard: bool,
-    ) -> (Vec<Tensor<B, 2>>, Option<Tensor<B, 1>>) {
-        let [means, outputs] = product.dims();
-        let [_, parts, _] = self.scale.dims();
-        let columns = outputs / parts;
-
-        let mut product = product.reshape([means, parts, columns]);
-        if let Some(bias) = &bias {
-            let bias = at_least_f32(bias.clone()).reshape([1, parts, columns]);
-            product = product + bias * self.ones.clone();
-        }
-        let steps = whole(scaled(product, self.scale.clone(), guard), [means, outputs]);
-        let steps = rows_of(steps);
-        let bias = bias.map(|bias| {
-            let dtype = bias.dtype();
-            let means = self.means.iter().zip(&steps);
-            let bias = means.fold(at_least_f32(bias), |bias, (mean, step)| {
-                bias - step.clone().reshape([outputs]) * mean.one.clone()
-            });
-            as_dtype(bias, dtype)
-        });
-        (steps, bias)
-    }
 }
 
-/// The rows of a matrix, `[1, columns]` each. A matrix of one is left alone, since a slice ends what is fused.
-fn rows_of<B: Backend>(matrix: Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
-    match matrix.dims()[0] {
-        1 => vec![matrix],
-        rows => (0..rows)
-            .map(|row| matrix.clone().narrow(0, row, 1))
-            .collect(),
-    }
-}
-
-/// A number of each mean, `[means, 1]`, in the parts that have this mean and 0 in the others, `[means, parts, 1]`.
-fn in_own_parts<B: Backend>(numbers: Tensor<B, 2>, parts: &[usize]) -> Tensor<B, 3> {
-    let [means, _] = numbers.dims();
-    let numbers = numbers.reshape([means, 1, 1]);
-    let in_part = |own: &usize| {
-        let number = |mean| {
-            let number = numbers.clone().narrow(0, mean, 1);
-            if mean == *own {
-                number
-            } else {
-                number.zeros_like()
-            }
-        };
-        Tensor::cat((0..means).map(number).collect(), 0)
+/// `w = s (G x̄ + g_b)` and the bias's gradient less its part of it.
+fn step<B: Backend>(
+    product: Tensor<B, 1>,
+    bias: Option<Tensor<B, 1>>,
+    one: Tensor<B, 1>,
+    scale: Tensor<B, 1>,
+    guard: bool,
+) -> (Tensor<B, 1>, Option<Tensor<B, 1>>) {
+    let Some(bias) = bias else {
+        return (scaled(product, scale, guard), None);
     };
-    Tensor::cat(parts.iter().map(in_part).collect(), 1)
+    let dtype = bias.dtype();
+    let bias = at_least_f32(bias);
+    let product = product + bias.clone() * one.clone();
+    let step = scaled(product, scale, guard);
+    let bias = bias - step.clone() * one;
+    (step, Some(as_dtype(bias, dtype)))
 }
 
-/// The tensor in another shape, by way of one with more axes still.
+/// The tensor in a shape of more axes, by way of one with more axes still.
 ///
 /// A reshape to more axes becomes part of the kernel that reads it, which then finds the place of every element by
 /// divisions. One to fewer axes ends a kernel and is none itself, since no element changes its place.
