@@ -4,7 +4,14 @@
 //! [`Selected`] is the first of cuda, wgpu, ndarray and flex that is on: naming a feature is enough to select its
 //! backend, the default need not be turned off.
 
+#[cfg(feature = "wgpu")]
+use crate::caught::caught;
 use burn::tensor::backend::Backend;
+#[cfg(feature = "wgpu")]
+use burn_wgpu::{WgpuDevice, graphics::AutoGraphicsApi, init_setup};
+use std::any::Any;
+#[cfg(feature = "wgpu")]
+use std::sync::OnceLock;
 
 #[cfg(feature = "cuda")]
 pub use burn_cuda::Cuda;
@@ -55,8 +62,46 @@ pub type Selected = Flex;
 pub type Training = burn::backend::Autodiff<Selected>;
 
 /// Names a backend and a device of it: "flex on Cpu".
+///
+/// wgpu's default device is named by its adapter, as a GPU and software Vulkan are both "DefaultDevice":
+/// `fusion<cubecl<wgpu<wgsl>>> on llvmpipe (LLVM 15.0.6, 256 bits), Vulkan (Cpu)`. The adapter is not known where the
+/// device was in use before the first call of this function or of [`probe`](crate::no_device::probe).
 pub fn describe<B: Backend>(device: &B::Device) -> String {
-    format!("{} on {device:?}", B::name(device))
+    // Before the name, for which wgpu starts its runtime.
+    match adapter(device) {
+        Some(adapter) => format!("{} on {adapter}", B::name(device)),
+        None => format!("{} on {device:?}", B::name(device)),
+    }
+}
+
+/// The adapter of wgpu's default device; none for other devices, and where it is not known.
+///
+/// Burn tells the adapter only to who starts the runtime. So the first call starts it, as the first use of the device
+/// would, and panics inside if it is running already: that changes nothing.
+#[cfg(feature = "wgpu")]
+pub(crate) fn adapter(device: &dyn Any) -> Option<&'static str> {
+    static ADAPTER: OnceLock<Option<String>> = OnceLock::new();
+    let device = device.downcast_ref::<WgpuDevice>()?;
+    if *device != WgpuDevice::DefaultDevice {
+        return None;
+    }
+    ADAPTER
+        .get_or_init(|| caught(|| start_wgpu(device)).ok())
+        .as_deref()
+}
+
+/// Starts the runtime with the graphics API and the options that it would choose for itself.
+#[cfg(feature = "wgpu")]
+fn start_wgpu(device: &WgpuDevice) -> String {
+    let setup = init_setup::<AutoGraphicsApi>(device, Default::default());
+    let info = setup.adapter.get_info();
+    format!("{}, {:?} ({:?})", info.name, info.backend, info.device_type)
+}
+
+/// Only wgpu has adapters.
+#[cfg(not(feature = "wgpu"))]
+pub(crate) fn adapter(_device: &dyn Any) -> Option<&'static str> {
+    None
 }
 
 #[cfg(test)]
@@ -75,5 +120,24 @@ mod tests {
         if cfg!(not(any(feature = "cuda", feature = "wgpu"))) {
             assert_eq!(describe::<Selected>(&Default::default()), "ndarray on Cpu");
         }
+    }
+
+    /// Breaks when the runtime is started again for a device that is in use.
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn wgpu_is_described_alike_before_and_after_its_use() {
+        use crate::no_device::probe;
+        let device = Default::default();
+        let before = describe::<Wgpu>(&device);
+        assert_eq!(probe::<Wgpu>(&device), Ok(()));
+        assert_eq!(describe::<Wgpu>(&device), before);
+    }
+
+    /// Breaks when another device is given the name of the default device's adapter.
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn only_the_default_device_has_a_known_adapter() {
+        assert_eq!(adapter(&WgpuDevice::Cpu), None);
+        assert_eq!(adapter(&()), None);
     }
 }

@@ -7,7 +7,8 @@
 //! - [`AtomicRecorder`] stores them in full precision, and never half;
 //! - [`EpochLoader`] makes the order of the images depend on seed and epoch alone, where Burn's shuffled loader goes on
 //!   from the epochs that it has seen;
-//! - an [`EpochBatcher`] that changes images at random does so by the seed of the epoch and the image alone.
+//! - an [`EpochBatcher`] that changes images at random does so by the seed of the epoch and the image alone, and by which
+//!   of its repeats it is.
 
 mod artifacts;
 mod atomic_recorder;
@@ -21,6 +22,7 @@ mod epoch_loader;
 mod loaders;
 mod ordered_loader;
 mod plain_renderer;
+mod repeated;
 mod run;
 mod scheduled_lr;
 mod soft_classifier;
@@ -36,6 +38,7 @@ pub use epoch_loader::EpochLoader;
 pub use loaders::Loaders;
 pub use ordered_loader::{BatchError, LoaderPlan, OrderedLoader};
 pub use plain_renderer::PlainRenderer;
+pub use repeated::Repeated;
 pub use run::{Components, Run};
 pub use scheduled_lr::ScheduledLr;
 pub use soft_classifier::SoftClassifier;

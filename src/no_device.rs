@@ -1,5 +1,6 @@
 //! Whether a backend has a device that it can use.
 
+use crate::backend;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use std::any::{Any, type_name};
@@ -7,13 +8,20 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use thiserror::Error;
 
+/// What `unwrap` writes before an error, which tells a user nothing.
+const UNWRAPPED: &str = "called `Result::unwrap()` on an `Err` value: ";
+
+/// What ends the part of a panic's text that says what is missing: cudarc adds every file name that it
+/// tried, cubecl every adapter that it found, and both of them further sentences.
+const ENDS: [&str; 3] = [" - searched", ", adapters [", ". "];
+
 /// A backend that is compiled in, but finds no usable device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{backend} finds no usable device ({reason}): {advice}")]
 pub struct NoDevice {
     /// The feature that selects the backend.
     pub backend: &'static str,
-    /// What the backend said.
+    /// The first sentence that the backend said.
     pub reason: String,
     /// What is missing, and what to try.
     pub advice: &'static str,
@@ -28,6 +36,8 @@ pub struct NoDevice {
 ///
 /// If it cannot be computed.
 pub fn probe<B: Backend>(device: &B::Device) -> Result<(), NoDevice> {
+    // The adapter is only known to the first who uses the device, which would be the sum.
+    backend::adapter(device);
     let said = Arc::new(Mutex::new(None));
     let listener = Arc::clone(&said);
     let hook = panic::take_hook();
@@ -49,10 +59,10 @@ pub fn probe<B: Backend>(device: &B::Device) -> Result<(), NoDevice> {
         Err(payload) => text(&*payload),
     };
     let first = said.lock().ok().and_then(|mut said| said.take());
-    Err(no_device::<B>(first.unwrap_or(reason)))
+    Err(no_device::<B>(&first.unwrap_or(reason)))
 }
 
-fn no_device<B>(reason: String) -> NoDevice {
+fn no_device<B>(said: &str) -> NoDevice {
     let name = type_name::<B>();
     let (backend, advice) = if name.contains("Wgpu") {
         (
@@ -64,7 +74,8 @@ fn no_device<B>(reason: String) -> NoDevice {
     } else if name.contains("Cuda") {
         (
             "cuda",
-            "install NVIDIA's driver and the CUDA toolkit (libcuda, libnvrtc), or choose a backend \
+            "install NVIDIA's driver (libcuda) and the CUDA toolkit (libnvrtc), name their folders \
+             in LD_LIBRARY_PATH and CUDA_PATH if they are not in the usual ones, or choose a backend \
              for the CPU with --features flex",
         )
     } else {
@@ -72,19 +83,28 @@ fn no_device<B>(reason: String) -> NoDevice {
     };
     NoDevice {
         backend,
-        reason,
+        reason: first_sentence(said).to_string(),
         advice,
     }
 }
 
-/// The first line of what a panic says.
+/// What a panic says.
 fn text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
+    payload
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("it gives no reason");
-    text.lines().next().unwrap_or_default().trim().to_string()
+        .unwrap_or("it gives no reason")
+        .to_string()
+}
+
+/// What a text says is missing, without a full stop.
+fn first_sentence(said: &str) -> &str {
+    // Before lines are counted: cubecl-cuda starts its text with an empty one.
+    let line = said.trim().lines().next().unwrap_or_default();
+    let line = line.strip_prefix(UNWRAPPED).unwrap_or(line);
+    let end = ENDS.iter().filter_map(|end| line.find(end)).min();
+    line[..end.unwrap_or(line.len())].trim_end_matches('.')
 }
 
 #[cfg(test)]
@@ -97,13 +117,82 @@ mod tests {
         assert_eq!(probe::<Selected>(&Default::default()), Ok(()));
     }
 
+    struct Wgpu;
+    struct Cuda;
+
+    /// Breaks when the advice for one backend is given for another.
     #[test]
     fn each_backend_has_its_own_advice() {
-        struct Wgpu;
-        struct Cuda;
-        let wgpu = no_device::<Wgpu>("no adapter".into()).to_string();
+        let wgpu = no_device::<Wgpu>("no adapter").to_string();
         assert!(wgpu.starts_with("wgpu finds no usable device (no adapter): install a driver"));
-        let cuda = no_device::<Cuda>("no libcuda".into()).to_string();
+        let cuda = no_device::<Cuda>("no libcuda").to_string();
         assert!(cuda.contains("CUDA toolkit"), "{cuda}");
+    }
+
+    /// Breaks when cudarc's list of file names (34 of them, here the first two) or its request to
+    /// open an issue is told.
+    #[test]
+    fn a_missing_library_of_cuda_is_told_in_a_sentence() {
+        for library in ["cuda", "nvrtc"] {
+            let said = format!(
+                "Unable to dynamically load the \"{library}\" shared library - searched for library \
+                 names: [\"lib{library}.so\", \"lib{library}64.so\"]. Ensure that `LD_LIBRARY_PATH` has \
+                 the correct path to the installed library. If the shared library is present on the \
+                 system under a different name than one of those listed above, please open a GitHub \
+                 issue."
+            );
+            let told = no_device::<Cuda>(&said).to_string();
+            let expected = format!(
+                "cuda finds no usable device (Unable to dynamically load the \"{library}\" shared \
+                 library): install NVIDIA's driver"
+            );
+            assert!(told.starts_with(&expected), "{told}");
+            assert!(!told.contains("issue"), "{told}");
+        }
+    }
+
+    /// Breaks when `unwrap`'s own words are told, or when the driver's are not.
+    #[test]
+    fn a_driver_without_a_device_is_told_by_its_error() {
+        let said = "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_NO_DEVICE, \
+                    \"no CUDA-capable device is detected\")";
+        let reason = "DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")";
+        assert_eq!(first_sentence(said), reason);
+    }
+
+    /// Breaks when the reason is the first line, which cubecl-cuda leaves empty.
+    #[test]
+    fn a_missing_toolkit_is_told_though_the_first_line_is_empty() {
+        let said = "\n        CUDA installation not found.\n        Please ensure that CUDA is \
+                    installed and the CUDA_PATH environment variable is set correctly.\n    ";
+        assert_eq!(first_sentence(said), "CUDA installation not found");
+    }
+
+    /// Breaks when it is told that wgpu falls back to another adapter, which it does not.
+    #[test]
+    fn a_missing_adapter_is_told_in_a_sentence() {
+        let said = "No possible adapter available for backend. Falling back to first available.: \
+                    NotFound { active_backends: Backends(0x0), requested_backends: \
+                    Backends(VULKAN) }";
+        let told = no_device::<Wgpu>(said).to_string();
+        let expected = "wgpu finds no usable device (No possible adapter available for backend): \
+                        install a driver for Vulkan";
+        assert!(told.starts_with(expected), "{told}");
+    }
+
+    /// Breaks when all that is known about each adapter is told.
+    #[test]
+    fn a_missing_gpu_is_told_without_the_adapters_that_there_are() {
+        let said = "No Discrete GPU device found, adapters [], other adapters [AdapterInfo { .. }]";
+        assert_eq!(first_sentence(said), "No Discrete GPU device found");
+    }
+
+    /// Breaks when a text that ends nowhere is cut.
+    #[test]
+    fn another_reason_is_told_as_it_is() {
+        assert_eq!(
+            first_sentence("1 + 1 + 1 is 2.5 there"),
+            "1 + 1 + 1 is 2.5 there"
+        );
     }
 }

@@ -153,6 +153,7 @@ where
         schedule: Schedule {
             lr,
             warmup: args.warmup.min(steps / 2),
+            warmup_start: 0.0,
             steps,
             whole_cosine: false,
         },

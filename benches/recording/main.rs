@@ -1,13 +1,15 @@
-//! What recording adds to a training pass: forward and backward of a network with recorders that
-//! record every pass, with recorders that the optimizer's schedule pauses, and of Burn's own layers;
-//! and the memory that a pass allocates at most.
+//! What recording adds to a training pass: forward and backward of a network that is written with
+//! Burn's own layers, and of the recorded one: without its recorders (`unrecorded`), with recorders
+//! that record every pass, and with recorders that the optimizer's schedule pauses; and the memory
+//! that a pass allocates at most.
 //!
 //! ```text
 //! cargo bench --bench recording -- --case lenet --rounds 50
 //! cargo bench --bench recording --features ndarray -- --backend ndarray
 //! ```
 //!
-//! The bars on flex: at most 1.03 times Burn's own layers, 1.05 times for the vision transformer.
+//! The bars on flex, of a pass that is recorded: at most 1.03 times Burn's own layers, 1.05 times for
+//! the vision transformer. A network without its recorders should cost what Burn's own layers do.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -27,7 +29,7 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
 use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
-use mac_burn::MacConfig;
+use mac_burn::{MacConfig, unrecorded};
 use mac_burn_models::{Deit, DeitConfig, LeNet, LeNetConfig, Mlp, MlpConfig};
 use plain::{PlainLeNet, PlainMlp};
 use plain_vit::PlainVit;
@@ -38,6 +40,7 @@ const QUICK_BATCH: usize = 2;
 const CLASSES: usize = 10;
 
 const PLAIN: &str = "Burn's layers";
+const UNRECORDED: &str = "unrecorded";
 const RECORDING: &str = "recording every pass";
 const PAUSED: &str = "recorders paused";
 
@@ -137,17 +140,19 @@ fn vit<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender
     })
 }
 
-/// A network of plain layers, and recorded ones that record and that are paused.
+/// A network of plain layers, and the recorded one: without its recorders, recording, and paused.
 fn contenders<'a, B: AutodiffBackend, M: AutodiffModule<B> + 'a, const D: usize>(
     batch: &Batch<B, D>,
     make: impl Fn() -> M,
     forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
     plain: impl Fn(Tensor<B, D>) -> Tensor<B, 2> + 'a,
 ) -> Vec<Contender<'a>> {
+    let unrecorded = unrecorded(make());
     let recording = scheduled(make(), 1, batch, forward);
     let paused = scheduled(make(), NEVER, batch, forward);
     vec![
         contender(PLAIN, batch, plain),
+        contender(UNRECORDED, batch, move |input| forward(&unrecorded, input)),
         contender(RECORDING, batch, move |input| forward(&recording, input)),
         contender(PAUSED, batch, move |input| forward(&paused, input)),
     ]

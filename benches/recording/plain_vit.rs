@@ -75,7 +75,15 @@ impl<B: Backend> PlainBlock<B> {
     fn forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
         let normed = self.norm1.forward(input.clone());
         let x = input + self.attention.forward(normed, None);
-        let hidden = self.fc1.forward(self.norm2.forward(x.clone()));
-        x + self.fc2.forward(self.gelu.forward(hidden))
+        let output = self.feed_forward(self.norm2.forward(x.clone()));
+        x + output
+    }
+
+    /// All tokens as one matrix, as `FeedForward` has them: only the recorders are to differ.
+    fn feed_forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
+        let shape = input.dims();
+        let hidden = self.fc1.forward(input.flatten::<2>(0, 1));
+        let output = self.fc2.forward(self.gelu.forward(hidden));
+        output.reshape(shape)
     }
 }

@@ -4,18 +4,19 @@ use std::ops::Bound::{Excluded, Included};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use mac_burn_examples::augment::RandomErasing;
 use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
 use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::learner::Course;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::OptimizerPlan;
 
+use crate::automatic_choice::AutomaticChoice;
 use crate::model_choice::ModelChoice;
 use crate::recipe::{self, Recipe};
 use crate::run_config::RunConfig;
 
-/// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper, but for automatic augmentation, random
-/// erasing, repeated augmentation, half precision, bicubic resizing, and a warm-up from more than 0.
+/// Trains a network on images in folders, as ImageNet, by the settings of the MAC paper, but for half precision.
 #[derive(Parser, Debug)]
 pub(crate) struct Args {
     /// The folder of the images, which are in train/CLASS and val/CLASS
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     images: ImageArgs,
 
-    /// Passes over the training set
+    /// Epochs, each of as many images as the training set has
     #[arg(long, default_value_t = 100, value_parser = at_least_one())]
     epochs: usize,
 
@@ -58,6 +59,10 @@ pub(crate) struct Args {
     /// Epochs in which the learning rate rises, at most half of the run
     #[arg(long, default_value_t = 5)]
     warmup_epochs: usize,
+
+    /// Share of the learning rate at which it begins to rise, in [0, 1) [default: 0.01 for ResNets, 0.1 for transformers]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
+    warmup_start: Option<f64>,
 
     /// Momentum, in [0, 1); the first of AdamW's two. SGD's of transformers is Nesterov's, as in timm
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
@@ -100,6 +105,20 @@ struct ImageArgs {
     /// [default: 224, but ResNets train on 176]
     #[arg(long, value_parser = at_least_one())]
     image_size: Option<usize>,
+
+    /// Changes of color and shape, drawn for each image [default: ta_wide for ResNets, rand-m9-mstd0.5-inc1 for transformers]
+    #[arg(long, value_enum)]
+    auto_augment: Option<AutomaticChoice>,
+
+    /// Probability that a part of an image is erased, in [0, 1]; for ResNets it has the mean color then, for transformers noise
+    /// [default: 0.1 for ResNets, 0.25 for transformers]
+    #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..=1.0))]
+    random_erase: Option<f64>,
+
+    /// How often an image comes in a row, each time changed in another way. An epoch has as many images as with 1, of which
+    /// fewer are different [default: 4 for ResNets, 3 for transformers]
+    #[arg(long, value_parser = at_least_one())]
+    repeats: Option<usize>,
 
     /// α of mixup, 0 or more; 0 turns it off [default: 0.2 for ResNets, 0.8 for transformers]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
@@ -223,17 +242,23 @@ impl Args {
             .with_stat_decay(mac.stat_decay.unwrap_or(config.stat_decay))
             .with_tcov(mac.tcov.unwrap_or(config.tcov))
             .with_tinv(mac.tinv.unwrap_or(config.tinv));
+        let erasing = RandomErasing {
+            probability: images.random_erase.unwrap_or(paper.erasing.probability),
+            ..paper.erasing
+        };
+        let automatic = images.auto_augment.map(|choice| choice.0);
         Recipe {
             mac: config,
             train_size: images.image_size.unwrap_or(paper.train_size),
             valid_size: images.image_size.unwrap_or(paper.valid_size),
-            valid_share: paper.valid_share,
+            automatic: automatic.unwrap_or(paper.automatic),
+            erasing,
+            repeats: images.repeats.unwrap_or(paper.repeats),
             mixup: images.mixup.unwrap_or(paper.mixup),
             cutmix: images.cutmix.unwrap_or(paper.cutmix),
             label_smoothing: images.label_smoothing.unwrap_or(paper.label_smoothing),
-            average: paper.average,
-            sgd_nesterov: paper.sgd_nesterov,
-            whole_cosine: paper.whole_cosine,
+            warmup_start: self.warmup_start.unwrap_or(paper.warmup_start),
+            ..paper
         }
     }
 }

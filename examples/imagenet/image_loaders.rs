@@ -23,7 +23,7 @@ const MEASURED: usize = 8192;
 pub(crate) struct ImageLoaders<B: AutodiffBackend> {
     /// The training set, in the order of each epoch that is left.
     pub(crate) train: Arc<dyn DataLoader<B, MixedBatch<B>>>,
-    /// Some training images of all classes, changed as in training but not mixed.
+    /// Some training images of all classes, changed as in training but not mixed, and each once.
     pub(crate) measured: Arc<dyn DataLoader<B, MixedBatch<B>>>,
     /// The validation set.
     pub(crate) valid: Arc<dyn DataLoader<B::InnerBackend, ImageBatch<B::InnerBackend>>>,
@@ -45,13 +45,17 @@ impl<B: AutodiffBackend> ImageLoaders<B> {
             workers,
             shuffle,
             items,
+            repeats: 1,
         };
         let train: Arc<dyn Dataset<ImageFile>> = Arc::new(InMemDataset::new(files.train));
         let images = train.len();
         let batcher = config.training_batcher();
         let epoch = |epoch| -> Arc<dyn DataLoader<B, MixedBatch<B>>> {
             let seed = course.order_seed(epoch);
-            let plan = plan(Some(seed), course.images_of_epoch(epoch, images));
+            let plan = LoaderPlan {
+                repeats: config.recipe.repeats,
+                ..plan(Some(seed), course.images_of_epoch(epoch, images))
+            };
             let batcher = batcher.of_epoch(seed);
             Arc::new(OrderedLoader::new(
                 train.clone(),

@@ -1,6 +1,6 @@
 //! Trains ResNets, vision transformers and Swin Transformers with MAC on images in folders, as ImageNet, in burn-train's
-//! `Learner`, with the settings that the authors of MAC give for their paper, but for automatic augmentation, random erasing,
-//! repeated augmentation and half precision, and two smaller things below:
+//! `Learner`, with the settings that the authors of MAC give for their paper, but for half precision and what is done in another
+//! way below:
 //!
 //! ```text
 //! cargo run --release --example imagenet -- ROOT
@@ -20,18 +20,23 @@
 //! transformers all but those of rank 1, class token and positions. SGD's is a part of the gradient, as PyTorch's is, and not
 //! decoupled as MAC's; for transformers its momentum is Nesterov's, as timm's is.
 //!
-//! What the authors' recipes have and this one has not:
-//! - automatic augmentation and random erasing;
-//! - repeated augmentation, which has an image several times in a batch, each time changed in another way;
-//! - half precision for the transformers;
-//! - bicubic resizing for the transformers;
-//! - a warm-up from more than 0.
+//! Training images are cropped, flipped and changed automatically, and a part of some is erased; then the batch is mixed. Each
+//! comes several times in a row, every time changed in another way, and an epoch has as many images as without that.
+//!
+//! What the authors' recipes have and this one has not: half precision (`--amp`) for the transformers.
 //!
 //! What is done in another way:
-//! - the covariance of the first layer is measured over 8192 images of all classes, theirs over the whole training set;
+//! - the covariance of the first layer is measured over 8192 different images of all classes that are not mixed, theirs over an
+//!   epoch of what is trained on, with repeats and mixed;
 //! - the learning rate changes with each step, theirs with each epoch;
-//! - a batch is on one device, so that its batch norms see all 1024 images, theirs the 256 of each of four devices;
-//! - images are mixed with those at the other end of the batch, as in timm; torchvision takes the one beside;
+//! - a batch is on one device, so that its batch norms see all 1024 images, four changes of each of 256; theirs see one change
+//!   of each of these on each of four devices;
+//! - an epoch has as many images as the training set, and a smaller last batch; theirs is cut to a multiple of 256;
+//! - a part of an image is erased before the batch is mixed, as in torchvision; timm, for the transformers, erases afterwards;
+//! - images are mixed with those at the other end of the batch, as in timm; torchvision takes the one beside. Two repeats of
+//!   an image can meet in the middle of a batch, theirs cannot, being on different devices;
+//! - validation images are cropped and then resized, so that nothing around the crop is seen at its border; theirs are resized
+//!   first;
 //! - the average of the parameters moves with each step, torchvision's every 32 steps by as much; its decay depends on the
 //!   number of steps, which on ImageNet is what torchvision has. Both copy the network until the warm-up is over;
 //! - that average is validated once, at the end of the run, torchvision's after each epoch as the network is.
@@ -41,6 +46,7 @@
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod args;
+mod automatic_choice;
 mod image_loaders;
 mod launch;
 mod model_choice;

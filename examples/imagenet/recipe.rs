@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use mac_burn::MacConfig;
+use mac_burn_examples::augment::{AutomaticAugmentation, Interpolation, RandomErasing};
 
 /// What the authors set for a family of networks; the command line may say otherwise.
 ///
@@ -17,22 +18,30 @@ pub(crate) struct Recipe {
     pub(crate) valid_size: usize,
     /// The share of the shorter side that is seen in validation.
     pub(crate) valid_share: f64,
+    /// How training images are resized; none for bilinear or bicubic, drawn for each.
+    pub(crate) train_interpolation: Option<Interpolation>,
+    /// How validation images are resized.
+    pub(crate) valid_interpolation: Interpolation,
+    /// Changes of color and shape.
+    pub(crate) automatic: Option<AutomaticAugmentation>,
+    /// What erases a part of an image.
+    pub(crate) erasing: RandomErasing,
+    /// How often an image comes in a row.
+    pub(crate) repeats: usize,
     /// Mixup's α.
     pub(crate) mixup: f64,
     /// Cutmix's α.
-    #[config(default = 1.0)]
     pub(crate) cutmix: f64,
     /// The share of the targets that is spread over all classes.
-    #[config(default = 0.1)]
     pub(crate) label_smoothing: f64,
+    /// The share of the learning rate at which it begins to rise.
+    pub(crate) warmup_start: f64,
     /// Whether an average of the parameters is kept.
     pub(crate) average: bool,
     /// Whether SGD, where it takes MAC's place, looks ahead along its momentum.
-    #[config(default = false)]
     pub(crate) sgd_nesterov: bool,
     /// Whether the learning rate's cosine begins with the first step, as in timm, and not after the rise, as in torchvision's
     /// reference code.
-    #[config(default = false)]
     pub(crate) whole_cosine: bool,
 }
 
@@ -48,19 +57,51 @@ pub(crate) fn ema_decay(steps: usize) -> f64 {
 }
 
 impl Recipe {
-    /// For ResNets: crops of 176, validation on 224 of 232, and an average.
+    /// For ResNets: crops of 176, validation on 224 of 232, and an average. The interpolation and the beginning of the warm-up are
+    /// those of torchvision's reference code unless told otherwise.
     pub(crate) fn resnet() -> Self {
         let norms = ["**.gamma", "**.beta"].map(String::from);
-        let mac = MacConfig::resnet_imagenet().with_no_decay(norms.into());
-        Self::new(mac, 176, 224, 224.0 / 232.0, 0.2, true)
+        Self {
+            mac: MacConfig::resnet_imagenet().with_no_decay(norms.into()),
+            train_size: 176,
+            valid_size: 224,
+            valid_share: 224.0 / 232.0,
+            train_interpolation: Some(Interpolation::Bilinear),
+            valid_interpolation: Interpolation::Bilinear,
+            automatic: Some(AutomaticAugmentation::TrivialAugmentWide),
+            erasing: RandomErasing::torchvision(0.1),
+            repeats: 4,
+            mixup: 0.2,
+            cutmix: 1.0,
+            label_smoothing: 0.1,
+            warmup_start: 0.01,
+            average: true,
+            sgd_nesterov: false,
+            whole_cosine: false,
+        }
     }
 
-    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side as timm does for these, no average, Nesterov's
-    /// momentum for what timm calls SGD, and timm's cosine.
+    /// For DeiT and Swin: crops of 224, validation on 90 % of the shorter side and bicubic as timm does for these, a warm-up from
+    /// 0.05 to 0.5, no average, Nesterov's momentum for what timm calls SGD, and timm's cosine.
     pub(crate) fn transformer() -> Self {
-        Self::new(MacConfig::vit_imagenet(), 224, 224, 0.9, 0.8, false)
-            .with_sgd_nesterov(true)
-            .with_whole_cosine(true)
+        Self {
+            mac: MacConfig::vit_imagenet(),
+            train_size: 224,
+            valid_size: 224,
+            valid_share: 0.9,
+            train_interpolation: None,
+            valid_interpolation: Interpolation::Bicubic,
+            automatic: Some(AutomaticAugmentation::RandAugment),
+            erasing: RandomErasing::timm_pixel(0.25),
+            repeats: 3,
+            mixup: 0.8,
+            cutmix: 1.0,
+            label_smoothing: 0.1,
+            warmup_start: 0.1,
+            average: false,
+            sgd_nesterov: true,
+            whole_cosine: true,
+        }
     }
 }
 

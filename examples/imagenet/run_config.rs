@@ -41,6 +41,7 @@ impl RunConfig {
         Schedule {
             lr: self.course.lr,
             warmup: (self.warmup_epochs * epoch).min(steps / 2),
+            warmup_start: self.recipe.warmup_start,
             steps,
             whole_cosine: self.recipe.whole_cosine,
         }
@@ -56,9 +57,15 @@ impl RunConfig {
 
     /// What makes batches to train on.
     pub(crate) fn training_batcher(&self) -> TrainingBatcher {
+        let erasing = self.recipe.erasing;
         TrainingBatcher {
-            crop: RandomResizedCrop::new(self.recipe.train_size),
+            crop: RandomResizedCrop {
+                interpolation: self.recipe.train_interpolation,
+                ..RandomResizedCrop::new(self.recipe.train_size)
+            },
+            automatic: self.recipe.automatic,
             normalization: Normalization::imagenet(),
+            erasing: (erasing.probability > 0.0).then_some(erasing),
             mixing: Mixing {
                 mixup: self.recipe.mixup,
                 cutmix: self.recipe.cutmix,
@@ -75,6 +82,7 @@ impl RunConfig {
             crop: CenterCrop {
                 size: self.recipe.valid_size,
                 share: self.recipe.valid_share,
+                interpolation: self.recipe.valid_interpolation,
             },
             normalization: Normalization::imagenet(),
         }

@@ -2,10 +2,10 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CenterCrop, Normalization};
+use super::{CenterCrop, HostBatch, Normalization};
 use crate::image_batch::ImageBatch;
 use crate::image_files::ImageFile;
-use crate::learner::BatchError;
+use crate::learner::{BatchError, Repeated};
 
 /// Makes batches to validate with out of files: the middle of each image.
 #[derive(Clone, Debug)]
@@ -16,19 +16,22 @@ pub struct ValidationBatcher {
     pub normalization: Normalization,
 }
 
-impl<B: Backend> Batcher<B, ImageFile, Result<ImageBatch<B>, BatchError>> for ValidationBatcher {
+impl<B: Backend> Batcher<B, Repeated<ImageFile>, Result<ImageBatch<B>, BatchError>>
+    for ValidationBatcher
+{
     fn batch(
         &self,
-        files: Vec<ImageFile>,
+        files: Vec<Repeated<ImageFile>>,
         device: &B::Device,
     ) -> Result<ImageBatch<B>, BatchError> {
-        let images = files
-            .iter()
-            .map(|file| Ok(self.crop.apply(&file.decode()?)));
-        let images: Result<Vec<_>, BatchError> = images.collect();
-        let labels: Vec<i64> = files.iter().map(|file| file.label as i64).collect();
+        let mut images = HostBatch::new([self.crop.size; 2], files.len());
+        for file in &files {
+            let image = self.crop.apply(&file.item.decode()?);
+            images.push(&image, &self.normalization);
+        }
+        let labels: Vec<i64> = files.iter().map(|file| file.item.label as i64).collect();
         Ok(ImageBatch {
-            images: self.normalization.batch(&images?, device),
+            images: images.into_tensor(device),
             targets: Tensor::from_data(TensorData::new(labels, [files.len()]), device),
         })
     }

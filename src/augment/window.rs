@@ -1,5 +1,6 @@
-use image::imageops::{self, FilterType};
-use image::{RgbImage, SubImage};
+use image::{RgbImage, SubImage, imageops};
+
+use super::Interpolation;
 
 /// A part of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +37,9 @@ impl Window {
         (self.width * self.height) as f64 / (width * height) as f64
     }
 
-    /// The part of an image, resized to `size × size` by averaging linearly (bilinear, without aliasing where it shrinks, as
-    /// in PIL).
-    pub fn resized(&self, image: &RgbImage, size: usize) -> RgbImage {
+    /// The part of an image, resized to `size × size`, without aliasing where it shrinks, as in PIL; nothing outside of the part
+    /// is seen.
+    pub fn resized(&self, image: &RgbImage, size: usize, interpolation: Interpolation) -> RgbImage {
         let part: SubImage<&RgbImage> = imageops::crop_imm(
             image,
             self.left as u32,
@@ -46,7 +47,7 @@ impl Window {
             self.width as u32,
             self.height as u32,
         );
-        imageops::resize(&*part, size as u32, size as u32, FilterType::Triangle)
+        imageops::resize(&*part, size as u32, size as u32, interpolation.filter())
     }
 }
 
@@ -75,8 +76,27 @@ mod tests {
             width: 2,
             height: 2,
         };
-        let part = window.resized(&image, 5);
-        assert_eq!(part.dimensions(), (5, 5));
-        assert!(part.pixels().all(|pixel| *pixel == Rgb([250, 100, 50])));
+        for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
+            let part = window.resized(&image, 5, interpolation);
+            assert_eq!(part.dimensions(), (5, 5));
+            assert!(part.pixels().all(|pixel| *pixel == Rgb([250, 100, 50])));
+        }
+    }
+
+    /// Breaks when both have one filter, or bicubic's is another cubic than PIL's, whose `a` is −1/2: enlarged twice, the pixels
+    /// before an edge of 100 are 3/128 and 9/128 of it below its foot and then at 13/64 of it.
+    #[test]
+    fn an_edge_is_sharper_bicubic() {
+        let image = RgbImage::from_fn(8, 8, |x, _| Rgb([if x < 4 { 100 } else { 200 }; 3]));
+        let window = Window::center([8, 8], [8, 8]);
+        let beside = |interpolation| {
+            let out = window.resized(&image, 16, interpolation);
+            [5, 6, 7, 8, 9, 10].map(|x| out[(x, 8)][0])
+        };
+        assert_eq!(
+            beside(Interpolation::Bilinear),
+            [100, 100, 125, 175, 200, 200]
+        );
+        assert_eq!(beside(Interpolation::Bicubic), [98, 93, 120, 180, 207, 202]);
     }
 }

@@ -12,6 +12,9 @@ use burn::data::dataset::transform::{PartialDataset, ShuffledDataset};
 use burn::tensor::backend::Backend;
 use burn::train::Interrupter;
 
+use super::Repeated;
+use super::repeated::RepeatedDataset;
+
 /// Batches that a thread has ready at most, besides the one that it makes.
 const READY: usize = 1;
 
@@ -28,7 +31,7 @@ pub type BatchError = Box<dyn Error + Send + Sync>;
 /// A batch that cannot be made ends the epoch, and the training by its [`Interrupter`], with the error as the reason.
 pub struct OrderedLoader<B: Backend, I, O> {
     dataset: Arc<dyn Dataset<I>>,
-    batcher: Arc<dyn Batcher<B, I, Result<O, BatchError>>>,
+    batcher: Arc<dyn Batcher<B, Repeated<I>, Result<O, BatchError>>>,
     plan: LoaderPlan,
     interrupter: Interrupter,
     device: B::Device,
@@ -45,6 +48,9 @@ pub struct LoaderPlan {
     pub shuffle: Option<u64>,
     /// How many items there are at most: the first ones of the order.
     pub items: usize,
+    /// How often an item comes in a row, at least 1. There are as many items as without: those of the beginning of the order more
+    /// often, and the others not at all.
+    pub repeats: usize,
 }
 
 impl<B: Backend, I, O> Clone for OrderedLoader<B, I, O> {
@@ -69,7 +75,7 @@ where
     /// small.
     pub fn new(
         dataset: Arc<dyn Dataset<I>>,
-        batcher: impl Batcher<B, I, Result<O, BatchError>> + 'static,
+        batcher: impl Batcher<B, Repeated<I>, Result<O, BatchError>> + 'static,
         plan: LoaderPlan,
         interrupter: Interrupter,
     ) -> Self {
@@ -82,11 +88,12 @@ where
         }
     }
 
-    fn ordered(&self) -> Arc<dyn Dataset<I>> {
-        match self.plan.shuffle {
+    fn ordered(&self) -> Arc<dyn Dataset<Repeated<I>>> {
+        let items: Arc<dyn Dataset<I>> = match self.plan.shuffle {
             Some(seed) => Arc::new(ShuffledDataset::new(self.dataset.clone(), seed)),
             None => self.dataset.clone(),
-        }
+        };
+        Arc::new(RepeatedDataset::new(items, self.plan.repeats))
     }
 
     fn items(&self) -> usize {
@@ -142,8 +149,8 @@ where
 
 /// What makes the batches of an epoch.
 struct Maker<B: Backend, I, O> {
-    dataset: Arc<dyn Dataset<I>>,
-    batcher: Arc<dyn Batcher<B, I, Result<O, BatchError>>>,
+    dataset: Arc<dyn Dataset<Repeated<I>>>,
+    batcher: Arc<dyn Batcher<B, Repeated<I>, Result<O, BatchError>>>,
     items: usize,
     batch_size: usize,
     device: B::Device,
@@ -164,7 +171,7 @@ impl<B: Backend, I, O> Maker<B, I, O> {
     /// The batch of this index, if there is one.
     fn make(&self, index: usize) -> Option<Result<O, BatchError>> {
         let end = self.end(index);
-        let items: Vec<I> = (index * self.batch_size..end)
+        let items: Vec<Repeated<I>> = (index * self.batch_size..end)
             .filter_map(|item| self.dataset.get(item))
             .collect();
         (!items.is_empty()).then(|| self.batcher.batch(items, &self.device))
@@ -279,12 +286,13 @@ mod tests {
         fails: bool,
     }
 
-    impl Batcher<Selected, usize, Result<Vec<usize>, BatchError>> for Hasty {
+    impl Batcher<Selected, Repeated<usize>, Result<Vec<usize>, BatchError>> for Hasty {
         fn batch(
             &self,
-            items: Vec<usize>,
+            items: Vec<Repeated<usize>>,
             _device: &<Selected as burn::tensor::backend::BackendTypes>::Device,
         ) -> Result<Vec<usize>, BatchError> {
+            let items: Vec<_> = items.into_iter().map(|repeated| repeated.item).collect();
             thread::sleep(Duration::from_millis((ITEMS - items[0]) as u64 / 4));
             if self.fails && items.contains(&17) {
                 return Err("item 17 is broken".into());
@@ -299,6 +307,7 @@ mod tests {
             workers,
             shuffle: None,
             items: usize::MAX,
+            repeats: 1,
         };
         let dataset = Arc::new(InMemDataset::new((0..ITEMS).collect()));
         OrderedLoader::new(dataset, Hasty { fails }, plan, Interrupter::new())
@@ -330,6 +339,23 @@ mod tests {
         shuffled.plan.items = 10;
         assert_eq!(batches(&shuffled).concat(), all[..10]);
         assert_eq!(shuffled.num_items(), 10);
+    }
+
+    /// Breaks when the repeats are shuffled, or an epoch becomes longer by them or is cut to whole rows: 23 items are 7 rows of 3
+    /// and 2 of the next.
+    #[test]
+    fn repeats_come_in_a_row_and_an_epoch_has_as_many_items_as_without() {
+        let mut repeated = loader(2, false);
+        repeated.plan.shuffle = Some(3);
+        let order = batches(&repeated).concat();
+
+        repeated.plan.repeats = 3;
+        let all = batches(&repeated).concat();
+        assert_eq!(all.len(), ITEMS);
+        assert_eq!(repeated.num_items(), ITEMS);
+        for (row, item) in all.chunks(3).zip(order) {
+            assert!(row.iter().all(|repeated| *repeated == item), "{row:?}");
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod tests {
             ScheduledLr::new(Schedule {
                 lr: 1.0,
                 warmup: 2,
+                warmup_start: 0.0,
                 steps: 6,
                 whole_cosine: false,
             })

@@ -121,6 +121,7 @@ where
             schedule: Schedule {
                 lr,
                 warmup: run.optimizer.warmup.min(run.args.steps / 2),
+                warmup_start: 0.0,
                 steps: run.args.steps,
                 whole_cosine: false,
             },

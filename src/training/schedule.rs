@@ -7,6 +7,8 @@ pub struct Schedule {
     pub lr: f64,
     /// The number of steps of the rise.
     pub warmup: usize,
+    /// The share of the rate at which the rise begins, in [0, 1).
+    pub warmup_start: f64,
     /// The number of steps.
     pub steps: usize,
     /// Whether the cosine begins with the first step and is covered by the rise, as in timm without `--warmup-prefix`, and not
@@ -15,12 +17,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The learning rate of the step with this index, which begins with 0: after a rise of `W` steps, of the step `t` of `T` it
-    /// is `lr / 2 · (1 + cos(π (t − W) / (T − W)))`, or, where the cosine is whole, `lr / 2 · (1 + cos(π t / T))`, which is less
+    /// The learning rate of the step with this index, which begins with 0: in a rise of `W` steps that begins at the share `s`,
+    /// of the step `t` it is `lr · (s + (1 − s) (t + 1) / W)`; after it, of the step `t` of `T` it is
+    /// `lr / 2 · (1 + cos(π (t − W) / (T − W)))`, or, where the cosine is whole, `lr / 2 · (1 + cos(π t / T))`, which is less
     /// than `lr` at once.
     pub fn lr(&self, step: usize) -> f64 {
         if step < self.warmup {
-            return self.lr * (step + 1) as f64 / self.warmup as f64;
+            let from_zero = self.lr * (step + 1) as f64 / self.warmup as f64;
+            return self.lr * self.warmup_start + (1.0 - self.warmup_start) * from_zero;
         }
         let before = if self.whole_cosine { 0 } else { self.warmup };
         let falling = self.steps.saturating_sub(before).max(1);
@@ -36,6 +40,7 @@ mod tests {
     const SCHEDULE: Schedule = Schedule {
         lr: 2.0,
         warmup: 4,
+        warmup_start: 0.0,
         steps: 14,
         whole_cosine: false,
     };
@@ -55,6 +60,18 @@ mod tests {
     fn it_rises_to_the_rate_and_falls_to_zero() {
         let expected = [(0, 0.5), (3, 2.0), (4, 2.0), (9, 1.0), (14, 0.0)];
         assert_rates(&SCHEDULE, expected);
+    }
+
+    /// Breaks when the rise is the same as from 0, begins with the share of the rate itself and not a step above it, or ends above
+    /// the rate: it is at 0.8, 1.2, 1.6 and 2 of 2 where it begins at a fifth.
+    #[test]
+    fn a_rise_from_a_share_of_the_rate_ends_at_the_rate() {
+        let schedule = Schedule {
+            warmup_start: 0.2,
+            ..SCHEDULE
+        };
+        let expected = [(0, 0.8), (1, 1.2), (2, 1.6), (3, 2.0), (4, 2.0)];
+        assert_rates(&schedule, expected);
     }
 
     /// Breaks when the steps of the rise are none of the cosine's, which would be at 2 and 1.309 then: after 4 of 14 steps it is

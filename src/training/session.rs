@@ -198,6 +198,7 @@ pub(super) mod tests {
             schedule: Schedule {
                 lr: 0.1,
                 warmup: 2,
+                warmup_start: 0.0,
                 steps: 8,
                 whole_cosine: false,
             },

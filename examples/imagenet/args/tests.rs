@@ -1,5 +1,7 @@
 use super::*;
+use burn::config::Config;
 use mac_burn::WeightDecayForm;
+use mac_burn_examples::augment::{AutomaticAugmentation, Interpolation};
 
 fn read(options: &str) -> Result<Args, String> {
     let line = ["imagenet", "ROOT"].into_iter();
@@ -25,6 +27,16 @@ fn the_defaults_are_the_authors() {
         (recipe.mixup, recipe.cutmix, recipe.label_smoothing),
         (0.2, 1.0, 0.1)
     );
+    assert_eq!(
+        recipe.automatic,
+        Some(AutomaticAugmentation::TrivialAugmentWide)
+    );
+    assert_eq!(recipe.erasing, RandomErasing::torchvision(0.1));
+    assert_eq!((recipe.repeats, recipe.warmup_start), (4, 0.01));
+    assert_eq!(
+        (recipe.train_interpolation, recipe.valid_interpolation),
+        (Some(Interpolation::Bilinear), Interpolation::Bilinear)
+    );
     assert!(!resnet.optimizer.sgd_nesterov, "as torchvision's SGD");
     let decay = resnet.ema_decay.expect("an average is kept");
     assert!((decay - 0.999_795).abs() < 1e-6, "{decay}");
@@ -40,6 +52,14 @@ fn the_defaults_are_the_authors() {
         assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
         assert_eq!((vit.recipe.train_size, vit.ema_decay), (224, None));
         assert_eq!(vit.optimizer.second_lr, 0.0);
+        let recipe = &vit.recipe;
+        assert_eq!(recipe.automatic, Some(AutomaticAugmentation::RandAugment));
+        assert_eq!(recipe.erasing, RandomErasing::timm_pixel(0.25));
+        assert_eq!((recipe.repeats, recipe.warmup_start), (3, 0.1));
+        assert_eq!(
+            (recipe.train_interpolation, recipe.valid_interpolation),
+            (None, Interpolation::Bicubic)
+        );
         assert!(vit.optimizer.sgd_nesterov, "as timm's SGD");
     }
 }
@@ -52,8 +72,75 @@ fn the_cosine_begins_as_in_the_code_of_the_recipe() {
         let config = config(options).expect("the options are right");
         let schedule = config.schedule();
         let [risen, next] = [1, 0].map(|before| schedule.lr(schedule.warmup - before));
-        assert_eq!(risen, 0.5);
+        assert!((risen - 0.5).abs() < 1e-9, "{risen}");
         assert!((next - after).abs() < 1e-9, "{next}");
+    }
+}
+
+/// Breaks when the share of the recipe or of the command line does not get to the schedule, whose first step is a 6260th of the
+/// way up from it.
+#[test]
+fn the_learning_rate_begins_to_rise_at_a_share_of_it() {
+    for (options, start) in [
+        ("", 0.01),
+        ("--model swin-tiny", 0.1),
+        ("--warmup-start 0", 0.0),
+        ("--model deit-tiny --warmup-start 0.5 --lr 0.01", 0.5),
+    ] {
+        let schedule = config(options).expect("the options are right").schedule();
+        let expected = start + (1.0 - start) / 6260.0;
+        let found = schedule.lr(0) / schedule.lr;
+        assert!((found - expected).abs() < 1e-9, "{options}: {found}");
+    }
+}
+
+/// Breaks when the options of images do not get to what changes them, or an epoch becomes shorter or longer by repeats.
+#[test]
+fn images_are_changed_as_the_options_say() {
+    let batcher = |options: &str| {
+        let config = config(options).expect("the options are right");
+        config.training_batcher()
+    };
+    let resnet = batcher("");
+    assert_eq!(
+        (resnet.automatic, resnet.erasing),
+        (
+            Some(AutomaticAugmentation::TrivialAugmentWide),
+            Some(RandomErasing::torchvision(0.1))
+        )
+    );
+    assert_eq!(resnet.crop.interpolation, Some(Interpolation::Bilinear));
+
+    let plain = batcher("--model deit-tiny --auto-augment none --random-erase 0");
+    assert_eq!((plain.automatic, plain.erasing), (None, None));
+    assert_eq!(plain.crop.interpolation, None);
+
+    let other = "--model swin-tiny --auto-augment ta_wide --random-erase 1 --repeats 1";
+    let other = config(other).expect("the options are right");
+    let batcher = other.training_batcher();
+    assert_eq!(
+        batcher.automatic,
+        Some(AutomaticAugmentation::TrivialAugmentWide)
+    );
+    assert_eq!(batcher.erasing, Some(RandomErasing::timm_pixel(1.0)));
+    assert_eq!(other.recipe.repeats, 1);
+    assert_eq!(other.schedule().steps, 100 * 1252);
+    let valid = other.validation_batcher();
+    assert_eq!(valid.crop.interpolation, Interpolation::Bicubic);
+}
+
+/// A run continues by the text of its configuration.
+#[test]
+fn a_configuration_can_be_read_as_it_was_written() {
+    for options in ["", "--model deit-tiny", "--auto-augment none --repeats 2"] {
+        let written = config(options).expect("the options are right");
+        let read = RunConfig::load_binary(written.to_string().as_bytes());
+        let [written, read] = [written, read.expect("it is whole")].map(|config| config.recipe);
+        assert_eq!(read.automatic, written.automatic);
+        assert_eq!(read.train_interpolation, written.train_interpolation);
+        assert_eq!(read.valid_interpolation, written.valid_interpolation);
+        assert_eq!(read.erasing.filling, written.erasing.filling);
+        assert_eq!(read.repeats, written.repeats);
     }
 }
 
@@ -121,6 +208,10 @@ fn a_wrong_option_is_answered_with_what_is_allowed() {
         ),
         ("--image-size 0", "0 is not in 1.."),
         ("--mixup -1", "must be a number in [0, inf)"),
+        ("--auto-augment ra", "none, ta_wide, rand-m9-mstd0.5-inc1"),
+        ("--random-erase 1.5", "must be a number in [0, 1]"),
+        ("--repeats 0", "0 is not in 1.."),
+        ("--warmup-start 1", "must be a number in [0, 1)"),
         ("--label-smoothing 2", "must be a number in [0, 1]"),
         ("--ema-decay 1", "must be a number in [0, 1)"),
         ("--lr 0", "must be a number in (0, 10]"),

@@ -7,7 +7,9 @@
 //! for the 80 images that are left at the end of an epoch, a tenth of the average after it. So running variances are 0.05 %
 //! smaller and outputs in evaluation 0.025 % larger, while the average itself varies by 0.7 % from batch to batch even if the
 //! values are independent (a variance of `n` normal values by `√(2/n)`, an average with a momentum of 0.1 by `√(0.1/1.9)` of
-//! that). Burn's norm serves. Training does not read the running statistics and is PyTorch's.
+//! that). A ResNet-20 that is trained on digits, where the least `n` is 512, has as many images right with either form, and no
+//! probability differs by more than 0.005 (`cargo test --workspace --test running_variance -- --nocapture`). Burn's norm serves.
+//! Training does not read the running statistics and is PyTorch's.
 
 mod conv_norm;
 mod initializers;

@@ -54,20 +54,41 @@ impl Checkpoint {
         let expected: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
         let wrappings = self.tensors.keys();
         let wrappings = wrappings.filter_map(|name| wrapping(name, &expected));
-        let Some(outermost) = wrappings.min_by_key(|wrapping| wrapping.len()) else {
-            return self;
-        };
-        let inside = |(name, tensor): (&String, &TensorSnapshot)| {
-            let name = name.strip_prefix(outermost)?;
-            Some((name.to_owned(), tensor.clone()))
-        };
+        match wrappings.min_by_key(|wrapping| wrapping.len()) {
+            Some(outermost) => self.below(outermost),
+            None => self,
+        }
+    }
 
-        let strided = self.strided.iter();
-        let strided = strided.filter_map(|name| name.strip_prefix(outermost));
+    /// The part of this name.
+    pub(super) fn part(self, part: &str) -> Result<Self, ImportError> {
+        let below = self.below(&format!("{part}."));
+        match below.tensors.is_empty() {
+            false => Ok(below),
+            true => Err(ImportError::MissingPart {
+                part: part.to_owned(),
+                found: self.parts(),
+                path: self.path,
+            }),
+        }
+    }
+
+    /// The parts at the top of the file that have tensors, sorted.
+    fn parts(&self) -> Vec<String> {
+        let parts = self.names().filter_map(|name| name.split_once('.'));
+        let parts: BTreeSet<&str> = parts.map(|(part, _)| part).collect();
+        parts.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The tensors whose names begin with a prefix, by the rest of their names.
+    fn below(&self, prefix: &str) -> Self {
+        let rest = |name: &String| name.strip_prefix(prefix).map(str::to_owned);
+        let tensors = self.tensors.iter();
+        let tensors = tensors.filter_map(|(name, tensor)| Some((rest(name)?, tensor.clone())));
 
         Self {
-            tensors: self.tensors.iter().filter_map(inside).collect(),
-            strided: strided.map(str::to_owned).collect(),
+            tensors: tensors.collect(),
+            strided: self.strided.iter().filter_map(rest).collect(),
             path: self.path.clone(),
         }
     }

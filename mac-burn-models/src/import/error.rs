@@ -1,5 +1,5 @@
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Mismatch;
 
@@ -41,12 +41,38 @@ pub enum ImportError {
         /// The name of the tensor in the network.
         name: String,
     },
-    /// A file with the tensors of another network.
-    #[error("{} has the weights of another network: {mismatch}", path.display())]
+    /// A file without the part that was asked for.
+    #[error("{} has no part `{part}`: {}", path.display(), in_words(found))]
+    MissingPart {
+        /// The file.
+        path: PathBuf,
+        /// The name of the part.
+        part: String,
+        /// The names of the parts that the file has at its top; those of modules if it is a state and nothing else.
+        found: Vec<String>,
+    },
+    /// A file, or a part of one, with the tensors of another network.
+    #[error("{} has the weights of another network: {mismatch}", place(path, part.as_deref()))]
     Mismatch {
         /// The file.
         path: PathBuf,
+        /// The part of the file, if one was asked for.
+        part: Option<String>,
         /// All tensors that are not what they should be.
         mismatch: Box<Mismatch>,
     },
+}
+
+fn place(path: &Path, part: Option<&str>) -> String {
+    match part {
+        Some(part) => format!("`{part}` of {}", path.display()),
+        None => path.display().to_string(),
+    }
+}
+
+fn in_words(parts: &[String]) -> String {
+    match parts {
+        [] => "it has none".to_owned(),
+        _ => format!("it has `{}`", parts.join("`, `")),
+    }
 }

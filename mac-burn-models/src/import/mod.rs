@@ -29,6 +29,10 @@
 //! authors for CIFAR, data parallelism and `torch.compile` make them. What is next to such a part, like an optimizer's
 //! state, is not looked at.
 //!
+//! Checkpoints of training may have an average of the weights besides, timm's under `state_dict_ema`, and torchvision's
+//! and those of DeiT's authors under `model_ema`. [`load_part`] loads the part that it is told, of which `module` and
+//! `_orig_mod` are taken off as well; so torchvision's number of averaged steps, next to a `module`, is not looked at.
+//!
 //! # Tensors
 //!
 //! Every tensor of the network must be in the file and the other way round, with the same shape; otherwise a
@@ -94,13 +98,59 @@ pub fn load<B: Backend, M: Module<B>>(
     path: impl AsRef<Path>,
     name: Name,
 ) -> Result<M, ImportError> {
+    load_from(module, path.as_ref(), None, name)
+}
+
+/// As [`load`], of a part of a file that has several, such as the average of the weights in a checkpoint of training.
+///
+/// `part` is the key of the dictionary that was stored, or several with dots between them. [`load`] without one takes
+/// the weights themselves.
+///
+/// ```no_run
+/// use burn::tensor::backend::Backend;
+/// use mac_burn_models::{ResNet, ResNetConfig, import, resnet};
+///
+/// /// The average that torchvision's reference script stores next to the weights of its last step.
+/// fn average<B: Backend>(device: &B::Device) -> Result<ResNet<B>, import::ImportError> {
+///     let network = ResNetConfig::resnet50().init(device);
+///     import::load_part(network, "checkpoint.pth", "model_ema", resnet::timm_name)
+/// }
+/// ```
+///
+/// # Errors
+///
+/// As [`load`], and if the file has no tensor in such a part.
+///
+/// # Panics
+///
+/// As [`load`].
+pub fn load_part<B: Backend, M: Module<B>>(
+    module: M,
+    path: impl AsRef<Path>,
+    part: &str,
+    name: Name,
+) -> Result<M, ImportError> {
+    load_from(module, path.as_ref(), Some(part), name)
+}
+
+fn load_from<B: Backend, M: Module<B>>(
+    module: M,
+    path: &Path,
+    part: Option<&str>,
+    name: Name,
+) -> Result<M, ImportError> {
     let expected = Expected::of(&module, name);
     check_names(&expected)?;
-    let file = Checkpoint::open(path.as_ref())?.unwrapped(&expected);
+    let file = match part {
+        Some(part) => Checkpoint::open(path)?.part(part)?,
+        None => Checkpoint::open(path)?,
+    };
+    let file = file.unwrapped(&expected);
     let mismatch = compare(&expected, &file)?;
     if !mismatch.is_empty() {
         return Err(ImportError::Mismatch {
-            path: path.as_ref().to_owned(),
+            path: path.to_owned(),
+            part: part.map(str::to_owned),
             mismatch: Box::new(mismatch),
         });
     }

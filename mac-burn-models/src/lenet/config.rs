@@ -17,6 +17,8 @@ use crate::limits::assert_at_least_one;
 /// | [`new`](Self::new)`([28, 28])` | 1×28×28 | rectifier | max | 204 094 |
 /// | [`lenet5`](Self::lenet5) | 1×32×32 | tanh | average | 61 706 |
 /// | [`mac_lenet5`](Self::mac_lenet5) | 3×32×32 | rectifier | max | 62 006 |
+///
+/// All weights and biases start uniform in ±1/√fan-in, PyTorch's own default and Burn's.
 #[derive(Config, Debug)]
 pub struct LeNetConfig {
     /// Height and width of the images, so large that something is left after both poolings: with padded convolutions 4

@@ -7,7 +7,7 @@ use mac_burn::MacLinear;
 use super::SwinConfig;
 use super::config::STD;
 use super::windows::padded;
-use crate::transformer::normal_linear;
+use crate::transformer::{by_rows, normal_linear};
 
 /// Makes one token of each 2×2, and so a map of half the height and width: a norm and a linear layer over the four, next
 /// to each other.
@@ -44,6 +44,6 @@ impl<B: Backend> PatchMerging<B> {
             .reshape([batch_size, rows, 2, columns, 2, d_model])
             .permute([0, 1, 3, 4, 2, 5])
             .reshape([batch_size, rows, columns, 4 * d_model]);
-        self.reduction.forward(self.norm.forward(four))
+        by_rows(four, |four| self.reduction.forward(self.norm.forward(four)))
     }
 }

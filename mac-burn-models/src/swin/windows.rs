@@ -105,10 +105,8 @@ impl Windows {
                 columns * window_width,
                 channels,
             ]);
-        let [height, width] = map;
-        let map = whole.narrow(1, 0, height).narrow(2, 0, width);
-        let back = [(height, self.shift[0]), (width, self.shift[1])];
-        rolled(map, back.map(|(size, shift)| size - shift % size))
+        let back = [0, 1].map(|axis| map[axis] - self.shift[axis] % map[axis]);
+        rolled(cropped(whole, map), back)
     }
 
     /// Which tokens of the windows are none of the map, but fill it up; nothing if all are of the map.
@@ -164,6 +162,17 @@ pub(super) fn padded<B: Backend>(map: Tensor<B, 4>, multiples: [usize; 2]) -> Te
                 }
             }
         })
+}
+
+/// The first rows and columns of a map, to this height and width.
+fn cropped<B: Backend>(map: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
+    [1, 2].into_iter().zip(size).fold(map, |map, (axis, size)| {
+        match map.dims()[axis] == size {
+            // In the backward pass a slice of all is copied into a tensor of zeros.
+            true => map,
+            false => map.narrow(axis, 0, size),
+        }
+    })
 }
 
 /// Moves the first rows and columns of a map to its end; Burn's and PyTorch's `roll` turn different ways.

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
-use super::Gelu;
+use super::{Gelu, by_rows};
 
 /// The two linear layers of a transformer's block with a [`Gelu`] between them, applied to each token (A. Vaswani et al.,
 /// "Attention Is All You Need", [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), section 3.3).
@@ -28,7 +28,9 @@ impl<B: Backend> FeedForward<B> {
     /// # Shapes
     /// - input and output: `[.., d_model]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let hidden = self.gelu.forward(self.fc1.forward(input));
-        self.fc2.forward(self.dropout.forward(hidden))
+        by_rows(input, |tokens| {
+            let hidden = self.gelu.forward(self.fc1.forward(tokens));
+            self.fc2.forward(self.dropout.forward(hidden))
+        })
     }
 }

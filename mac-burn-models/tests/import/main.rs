@@ -6,6 +6,7 @@ mod files;
 mod formulas;
 mod networks;
 mod parameters;
+mod parts;
 mod pytorch;
 mod round_trips;
 mod running_statistics;

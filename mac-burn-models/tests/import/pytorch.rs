@@ -131,7 +131,7 @@ fn what_pytorch_stored_is_stored_again() {
 
 #[cfg(feature = "pth")]
 mod pickled {
-    use mac_burn_models::import::ImportError;
+    use mac_burn_models::import::{ImportError, load_part};
     use mac_burn_models::{lenet, swin};
 
     use super::*;
@@ -159,6 +159,23 @@ mod pickled {
         let network = load(networks::gpt(), file("gpt.pt"), gpt::authors_name);
         let network = network.expect("the file has this network");
         assert_logits("gpt", network.forward(tokens()));
+    }
+
+    /// Of the same checkpoint. Breaks when a part is no dictionary that PyTorch stored, or one without tensors counts as one.
+    #[test]
+    fn gpt_of_a_part() {
+        let load = |part| {
+            let network = networks::gpt::<Single>();
+            load_part(network, file("gpt.pt"), part, gpt::authors_name)
+        };
+        let network = load("model").expect("the part has this network");
+        assert_logits("gpt", network.forward(tokens()));
+
+        let error = load("model_ema").expect_err("nanoGPT takes no average");
+        assert!(
+            matches!(&error, ImportError::MissingPart { found, .. } if *found == ["model", "optimizer"]),
+            "{error}"
+        );
     }
 
     /// The checksum of archives.

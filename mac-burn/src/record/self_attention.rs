@@ -120,12 +120,13 @@ impl<B: Backend> SelfAttention<B> {
 
     /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.
     fn heads(&self, input: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-        let all = self.qkv.forward(input);
-        let [batch, tokens, size] = all.dims();
-        let size = size / 3;
+        let [batch, tokens, d_model] = input.dims();
+        // As one matrix: for each sample Burn 0.21 makes a product of its own, and a gradient of the weight's size.
+        let all = self.qkv.forward(input.reshape([batch * tokens, d_model]));
+        let size = all.dims()[1] / 3;
         [0, 1, 2].map(|part| {
             all.clone()
-                .narrow(2, part * size, size)
+                .narrow(1, part * size, size)
                 .reshape([batch, tokens, self.n_heads, size / self.n_heads])
                 .swap_dims(1, 2)
         })
@@ -156,7 +157,10 @@ impl<B: Backend> SelfAttention<B> {
         if let [_, output] = seen.recorders {
             output.record_tokens(&self.output, &context, uncounted);
         }
-        self.output.forward(context)
+        let [batch, tokens, size] = context.dims();
+        let output = self.output.forward(context.reshape([batch * tokens, size]));
+        let [_, d_model] = output.dims();
+        output.reshape([batch, tokens, d_model])
     }
 }
 
@@ -177,10 +181,11 @@ fn with_bias<B: Backend>(scores: Tensor<B, 4>, bias: Tensor<B, 4>) -> Tensor<B, 
         batch.is_multiple_of(biases),
         "the number of score biases must divide the batch, but they are {biases} and {batch}"
     );
-    scores
-        .reshape([batch / biases, biases, heads, queries, keys])
-        .add(bias.unsqueeze())
-        .reshape(shape)
+    let size = biases * heads * queries * keys;
+    // Two axes, with one row for all: what CPU backends have a fast kernel for.
+    let row = bias.expand([biases, heads, queries, keys]).reshape([1, size]);
+    let rows = scores.reshape([batch / biases, size]);
+    (rows + row).reshape(shape)
 }
 
 impl<B: Backend> RecordedLayer<B> for SelfAttention<B> {
