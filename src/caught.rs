@@ -1,18 +1,46 @@
-//! What burn-dataset panics with, as an error.
+//! What other crates panic with, as an error.
 
 use std::any::Any;
-use std::panic;
+use std::panic::{self, UnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The result of `load`, or what it panicked with: burn-dataset reports no error otherwise.
+/// The panic hook is one for the process, so one at a time may replace it.
+static HOOK: Mutex<()> = Mutex::new(());
+
+/// What was said in a panic.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Panicked {
+    /// Its message.
+    pub(crate) message: String,
+    /// The message of the first panic of any thread since the work began: the cause, where this one is only its consequence.
+    pub(crate) first: String,
+}
+
+/// The result of `work`, or what it panicked with: burn-dataset, and backends without a device, report no error otherwise.
+///
+/// Nothing is written to standard error meanwhile.
 ///
 /// # Errors
-/// The message of the panic.
-pub(crate) fn caught<T>(load: impl FnOnce() -> T + panic::UnwindSafe) -> Result<T, String> {
+/// If it panics.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Panicked> {
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = Arc::new(Mutex::new(None));
+    let listener = Arc::clone(&said);
     let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let result = panic::catch_unwind(load);
+    panic::set_hook(Box::new(move |info| {
+        let mut said = listener.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get_or_insert_with(|| message(info.payload()));
+    }));
+    let result = panic::catch_unwind(work);
     panic::set_hook(hook);
-    result.map_err(|panic| message(panic.as_ref()))
+    result.map_err(|panic| {
+        let message = message(panic.as_ref());
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        Panicked {
+            first: said.take().unwrap_or_else(|| message.clone()),
+            message,
+        }
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -29,14 +57,24 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_its_message() {
-        assert_eq!(caught(|| 3), Ok(3));
+        let message = |work: fn() -> i32| caught(work).map_err(|panicked| panicked.message);
+        assert_eq!(message(|| 3), Ok(3));
         assert_eq!(
-            caught(|| -> i32 { panic!("no network {}", 1) }),
+            message(|| panic!("no network {}", 1)),
             Err("no network 1".to_string())
         );
-        assert_eq!(
-            caught(|| -> i32 { panic!("no disk") }),
-            Err("no disk".to_string())
-        );
+        assert_eq!(message(|| panic!("no disk")), Err("no disk".to_string()));
+    }
+
+    /// Breaks when the thread that asks is heard alone. (Another test may panic before both.)
+    #[test]
+    fn the_first_panic_of_any_thread_is_told() {
+        let panicked = caught(|| {
+            let thread = std::thread::spawn(|| panic!("no driver"));
+            thread.join().expect("the thread gives an answer");
+        });
+        let panicked = panicked.expect_err("the thread panics");
+        assert!(panicked.message.contains("gives an answer"));
+        assert_ne!(panicked.first, panicked.message);
     }
 }

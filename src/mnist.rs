@@ -54,10 +54,11 @@ pub fn load() -> Result<ImageData<MnistDataset, MnistBatcher>, String> {
         valid: MnistDataset::test(),
         batcher: MnistBatcher,
     })
-    .map_err(|reason| {
+    .map_err(|panicked| {
         format!(
             "MNIST could not be loaded; it is downloaded when it is first used, and --data digits needs no download\n  \
-             burn-dataset: {reason}"
+             burn-dataset: {}",
+            panicked.message
         )
     })
 }

@@ -1,11 +1,11 @@
 //! Whether a backend has a device that it can use.
 
 use crate::backend;
+use crate::caught::caught;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use std::any::{Any, type_name};
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex};
+use std::any::type_name;
+use std::panic::AssertUnwindSafe;
 use thiserror::Error;
 
 /// What `unwrap` writes before an error, which tells a user nothing.
@@ -30,7 +30,7 @@ pub struct NoDevice {
 /// Computes a sum on a device.
 ///
 /// Burn's backends panic where a driver or a device is missing, some in threads of their own. While
-/// the sum is computed nothing is written to standard error; what was to be written is the reason.
+/// the sum is computed nothing is written to standard error; what the first panic says is the reason.
 ///
 /// # Errors
 ///
@@ -38,28 +38,19 @@ pub struct NoDevice {
 pub fn probe<B: Backend>(device: &B::Device) -> Result<(), NoDevice> {
     // The adapter is only known to the first who uses the device, which would be the sum.
     backend::adapter(device);
-    let said = Arc::new(Mutex::new(None));
-    let listener = Arc::clone(&said);
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if let Ok(mut said) = listener.lock() {
-            said.get_or_insert_with(|| text(info.payload()));
+    let sum = caught(AssertUnwindSafe(|| {
+        let sum = Tensor::<B, 1>::ones([3], device).sum();
+        match sum.try_into_data() {
+            Ok(data) => data.iter::<f64>().sum::<f64>(),
+            // A thread of the backend's may have said more before.
+            Err(error) => panic!("{error:?}"),
         }
     }));
-    let sum = panic::catch_unwind(AssertUnwindSafe(|| {
-        let sum = Tensor::<B, 1>::ones([3], device).sum();
-        sum.try_into_data()
-            .map(|data| data.iter::<f64>().sum::<f64>())
-    }));
-    panic::set_hook(hook);
-    let reason = match sum {
-        Ok(Ok(3.0)) => return Ok(()),
-        Ok(Ok(other)) => format!("1 + 1 + 1 is {other} there"),
-        Ok(Err(error)) => format!("{error:?}"),
-        Err(payload) => text(&*payload),
-    };
-    let first = said.lock().ok().and_then(|mut said| said.take());
-    Err(no_device::<B>(&first.unwrap_or(reason)))
+    match sum {
+        Ok(3.0) => Ok(()),
+        Ok(other) => Err(no_device::<B>(&format!("1 + 1 + 1 is {other} there"))),
+        Err(panicked) => Err(no_device::<B>(&panicked.first)),
+    }
 }
 
 fn no_device<B>(said: &str) -> NoDevice {
@@ -86,16 +77,6 @@ fn no_device<B>(said: &str) -> NoDevice {
         reason: first_sentence(said).to_string(),
         advice,
     }
-}
-
-/// What a panic says.
-fn text(payload: &(dyn Any + Send)) -> String {
-    payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("it gives no reason")
-        .to_string()
 }
 
 /// What a text says is missing, without a full stop.

@@ -21,7 +21,9 @@ pub fn download(kind: CifarKind) -> Result<[Vec<SmallImage>; 2], CifarError> {
         let dataset = CifarDataset::new(kind_there);
         [dataset.train(), dataset.test()].map(|side| images(kind, &side))
     });
-    let [train, test] = sides.map_err(|reason| CifarError::Download { reason })?;
+    let [train, test] = sides.map_err(|panicked| CifarError::Download {
+        reason: panicked.message,
+    })?;
     Ok([train?, test?])
 }
 

@@ -42,6 +42,10 @@ impl Agreement {
                         selected.contains(name),
                         format!("{name} should be selected, and {selected} is"),
                     );
+                    self.check(
+                        !selected.contains("DefaultDevice"),
+                        format!("the device should be named, and is not: {selected}"),
+                    );
                 }
                 self.answers.push((name, *answer));
             }

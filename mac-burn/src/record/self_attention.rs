@@ -183,7 +183,9 @@ fn with_bias<B: Backend>(scores: Tensor<B, 4>, bias: Tensor<B, 4>) -> Tensor<B, 
     );
     let size = biases * heads * queries * keys;
     // Two axes, with one row for all: what CPU backends have a fast kernel for.
-    let row = bias.expand([biases, heads, queries, keys]).reshape([1, size]);
+    let row = bias
+        .expand([biases, heads, queries, keys])
+        .reshape([1, size]);
     let rows = scores.reshape([batch / biases, size]);
     (rows + row).reshape(shape)
 }
