@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::GptBlock;
+use crate::transformer::by_rows;
 
 /// GPT-2: vectors of tokens and positions, blocks of causal attention, and a head that is the table of token vectors
 /// again: `logits = x · Wᵀ`, with `W` the weight of [`token_embedding`](Self::token_embedding).
@@ -59,11 +60,7 @@ impl<B: Backend> Gpt<B> {
 
     /// One product for all positions: batched, the weight's gradient would be a table for each sample.
     fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch_size, length, d_model] = x.dims();
         let weight = self.token_embedding.weight.val();
-        let [vocab_size, _] = weight.dims();
-        x.reshape([batch_size * length, d_model])
-            .matmul(weight.transpose())
-            .reshape([batch_size, length, vocab_size])
+        by_rows(x, |tokens| tokens.matmul(weight.transpose()))
     }
 }
