@@ -56,7 +56,7 @@ where
     let guarded = plain.clone().with_guard_gradients(true);
     let second = every
         .init()
-        .with_second_optimizer(adamw.init(), 1.0)
+        .with_auxiliary_optimizer(adamw.init(), 1.0)
         .expect("the factor is allowed");
 
     let setup = Setup::<B> {

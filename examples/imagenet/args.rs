@@ -155,7 +155,7 @@ struct MacArgs {
     /// Learning rate of AdamW for the parameters that MAC does not cover (norms, positions), in [0, 1]; at 0 they take MAC's
     /// own step, as in the paper
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.0, value_parser = number_in(0.0..=1.0))]
-    second_lr: f64,
+    auxiliary_lr: f64,
 
     /// Treat the first layer like the others, instead of by its covariance, measured before training
     #[arg(long)]
@@ -213,7 +213,7 @@ impl Args {
                 .with_momentum(self.momentum)
                 .with_sgd_nesterov(recipe.sgd_nesterov)
                 .with_weight_decay(weight_decay)
-                .with_second_lr(self.mac.second_lr)
+                .with_auxiliary_lr(self.mac.auxiliary_lr)
                 .with_input_covariance(!self.mac.no_input_covariance),
             recipe,
             ema_decay: match self.ema_decay {

@@ -93,7 +93,7 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
     };
     // DeiT's class token and positions have no inputs to record. The covariance of its patches has 769 rows, whose inverse
     // takes long in a build without optimization; that of ResNet's has 147.
-    let deit = "--second-lr 0.01 --no-input-covariance";
+    let deit = "--auxiliary-lr 0.01 --no-input-covariance";
     for (model, options, counts) in [("deit-tiny", deit, [2, 0]), ("resnet18", "", [0, 1])] {
         let (root, whole) = (folder(), temporary());
         let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {options}");
@@ -111,7 +111,7 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
 /// them would be a copy of the end.
 #[test]
 fn a_resumed_run_ends_with_the_parameters_and_the_average_of_an_uninterrupted_one() {
-    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --second-lr 0.01 \
+    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --auxiliary-lr 0.01 \
                    --no-input-covariance --repeats 3 --random-erase 1";
     let (root, whole) = (folder(), temporary());
     run(&format!("{options} --workers 3"), root.path(), whole.path()).expect("the run is short");

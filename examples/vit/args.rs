@@ -165,7 +165,7 @@ mod tests {
             ("--heads 5", "5 does not divide 48"),
             ("--data cifar", "[possible values: digits, mnist]"),
             ("--damping 0", "must be a number in (0, inf]"),
-            ("--second-lr -1", "must be a number in [0, 1]"),
+            ("--auxiliary-lr -1", "must be a number in [0, 1]"),
             ("--steps 0", "0 is not in 1.."),
             ("--image-size 8", "--folder"),
         ] {

@@ -1,9 +1,14 @@
 use crate::patterns::PathPatterns;
 use crate::{Mac, MacError, MacOptimizer, MacPreconditioner};
-use burn::config::Config;
+use burn::config::{Config, config_to_json};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Well within the range of `f32`, in which a preconditioner is made.
+const SMALLEST_DAMPING: f64 = 1e-30;
 
 /// How weight decay `λ` enters the update of a parameter.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -34,62 +39,184 @@ pub enum WeightDecayForm {
 /// # What is not covered
 ///
 /// The fields hold for all parameters, preconditioned or not, until the latter are handed to a
-/// [second optimizer](Mac::with_second_optimizer). Then momentum and weight decay are only those of
+/// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then momentum and weight decay are only those of
 /// recorded layers, while `gradient_clipping` and `guard_gradients` hold for all.
-#[derive(Config, Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MacConfig {
-    /// `ρ`, in (0, ∞]. At infinity MAC is momentum SGD. Default: 1.0
-    #[config(default = 1.0)]
+    /// `ρ`, in [1e-30, ∞]. At infinity MAC is momentum SGD. Default: 1.0
+    #[serde(with = "crate::number")]
     pub damping: f64,
     /// `β`, the decay of the moving averages of the mean activations, in [0, 1). Default: 0.95
-    #[config(default = 0.95)]
     pub stat_decay: f64,
     /// `μ`, in [0, 1). Default: 0.9
-    #[config(default = 0.9)]
     pub momentum: f64,
     /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`. Default: false
-    #[config(default = false)]
     pub nesterov: bool,
     /// `λ`, in [0, ∞). A parameter in half precision is decayed together with its step, in `f32`, and rounded once, see
     /// [`MacOptimizer`]: alone, less than about `η λ = 5e-4` (`f16`) or `4e-3` (`bf16`) may be lost. Default: 0.0
-    #[config(default = 0.0)]
     pub weight_decay: f64,
     /// How weight decay enters. Default: decoupled
-    #[config(default = "WeightDecayForm::Decoupled")]
     pub weight_decay_form: WeightDecayForm,
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
     /// Default: 5
-    #[config(default = 5)]
     pub tcov: usize,
     /// Every `tinv`-th step takes the moving averages into use, the first step included; at least 1.
     /// Default: 50
-    #[config(default = 50)]
     pub tinv: usize,
-    /// Burn's clipping of each parameter's gradient, before preconditioning. Default: none
+    /// Burn's clipping of each parameter's gradient by itself, before preconditioning. Default: none
     pub gradient_clipping: Option<GradientClippingConfig>,
+    /// The largest norm of all gradients together, those of an auxiliary optimizer included, above 0: before they are
+    /// preconditioned, all are multiplied by `min(1, max_grad_norm / (‖g‖ + 1e-6))`, as PyTorch's `clip_grad_norm_` does.
+    /// Not beside `gradient_clipping`. Default: none
+    pub max_grad_norm: Option<f64>,
+    /// The same for the norm of all gradients after those of recorded layers were preconditioned. Default: none
+    pub max_preconditioned_norm: Option<f64>,
     /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
     /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
-    /// names and everything below. They go to the [second
-    /// optimizer](Mac::with_second_optimizer) if there is one. Default: none
-    #[config(default = "Vec::new()")]
+    /// names and everything below. They go to the [auxiliary
+    /// optimizer](Mac::with_auxiliary_optimizer) if there is one. Default: none
     pub skip_layers: Vec<String>,
     /// Parameters without weight decay, as path patterns. Default: none
-    #[config(default = "Vec::new()")]
     pub no_decay: Vec<String>,
     /// Whether norms and biases, that is all parameters of rank 1, have no weight decay. Default:
     /// false
-    #[config(default = false)]
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step. Off
     /// by default, for what it costs: on flex it makes a step of a large weight about three times as
-    /// long, on wgpu it launches several times the kernels. A [second
-    /// optimizer](Mac::with_second_optimizer) takes such a gradient as one of zeros into its averages;
+    /// long, on wgpu it launches several times the kernels. A [auxiliary
+    /// optimizer](Mac::with_auxiliary_optimizer) takes such a gradient as one of zeros into its averages;
     /// the parameter keeps its value all the same. Default: false
-    #[config(default = false)]
     pub guard_gradients: bool,
 }
 
+// Written by hand where Burn derives it: JSON has no infinity, which damping may be.
+impl Config for MacConfig {}
+
+impl Default for MacConfig {
+    fn default() -> Self {
+        Self {
+            damping: 1.0,
+            stat_decay: 0.95,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+            weight_decay_form: WeightDecayForm::Decoupled,
+            tcov: 5,
+            tinv: 50,
+            gradient_clipping: None,
+            max_grad_norm: None,
+            max_preconditioned_norm: None,
+            skip_layers: Vec::new(),
+            no_decay: Vec::new(),
+            no_decay_norms_and_biases: false,
+            guard_gradients: false,
+        }
+    }
+}
+
+impl fmt::Display for MacConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&config_to_json(self))
+    }
+}
+
 impl MacConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`damping`](Self::damping).
+    pub fn with_damping(mut self, damping: f64) -> Self {
+        self.damping = damping;
+        self
+    }
+
+    /// Sets [`stat_decay`](Self::stat_decay).
+    pub fn with_stat_decay(mut self, stat_decay: f64) -> Self {
+        self.stat_decay = stat_decay;
+        self
+    }
+
+    /// Sets [`momentum`](Self::momentum).
+    pub fn with_momentum(mut self, momentum: f64) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// Sets [`nesterov`](Self::nesterov).
+    pub fn with_nesterov(mut self, nesterov: bool) -> Self {
+        self.nesterov = nesterov;
+        self
+    }
+
+    /// Sets [`weight_decay`](Self::weight_decay).
+    pub fn with_weight_decay(mut self, weight_decay: f64) -> Self {
+        self.weight_decay = weight_decay;
+        self
+    }
+
+    /// Sets [`weight_decay_form`](Self::weight_decay_form).
+    pub fn with_weight_decay_form(mut self, weight_decay_form: WeightDecayForm) -> Self {
+        self.weight_decay_form = weight_decay_form;
+        self
+    }
+
+    /// Sets [`tcov`](Self::tcov).
+    pub fn with_tcov(mut self, tcov: usize) -> Self {
+        self.tcov = tcov;
+        self
+    }
+
+    /// Sets [`tinv`](Self::tinv).
+    pub fn with_tinv(mut self, tinv: usize) -> Self {
+        self.tinv = tinv;
+        self
+    }
+
+    /// Sets [`gradient_clipping`](Self::gradient_clipping).
+    pub fn with_gradient_clipping(mut self, gradient_clipping: Option<GradientClippingConfig>) -> Self {
+        self.gradient_clipping = gradient_clipping;
+        self
+    }
+
+    /// Sets [`max_grad_norm`](Self::max_grad_norm).
+    pub fn with_max_grad_norm(mut self, max_grad_norm: Option<f64>) -> Self {
+        self.max_grad_norm = max_grad_norm;
+        self
+    }
+
+    /// Sets [`max_preconditioned_norm`](Self::max_preconditioned_norm).
+    pub fn with_max_preconditioned_norm(mut self, max_preconditioned_norm: Option<f64>) -> Self {
+        self.max_preconditioned_norm = max_preconditioned_norm;
+        self
+    }
+
+    /// Sets [`skip_layers`](Self::skip_layers).
+    pub fn with_skip_layers(mut self, skip_layers: Vec<String>) -> Self {
+        self.skip_layers = skip_layers;
+        self
+    }
+
+    /// Sets [`no_decay`](Self::no_decay).
+    pub fn with_no_decay(mut self, no_decay: Vec<String>) -> Self {
+        self.no_decay = no_decay;
+        self
+    }
+
+    /// Sets [`no_decay_norms_and_biases`](Self::no_decay_norms_and_biases).
+    pub fn with_no_decay_norms_and_biases(mut self, no_decay_norms_and_biases: bool) -> Self {
+        self.no_decay_norms_and_biases = no_decay_norms_and_biases;
+        self
+    }
+
+    /// Sets [`guard_gradients`](Self::guard_gradients).
+    pub fn with_guard_gradients(mut self, guard_gradients: bool) -> Self {
+        self.guard_gradients = guard_gradients;
+        self
+    }
+
     /// The authors' setting for ResNets on CIFAR, to be used with a learning rate of 0.1.
     pub fn resnet_cifar() -> Self {
         Self::new()
@@ -146,6 +273,19 @@ impl MacConfig {
         )?;
         check("tcov", self.tcov, "at least 1", |value| value >= 1)?;
         check("tinv", self.tinv, "at least 1", |value| value >= 1)?;
+        for (field, limit) in [
+            ("max_grad_norm", self.max_grad_norm),
+            ("max_preconditioned_norm", self.max_preconditioned_norm),
+        ] {
+            check(field, limit.unwrap_or(1.0), "above 0", |limit| limit > 0.0)?;
+        }
+        if self.max_grad_norm.is_some() && self.gradient_clipping.is_some() {
+            return Err(MacError::InvalidConfig {
+                field: "gradient_clipping",
+                value: format!("{:?}", self.gradient_clipping),
+                allowed: "none beside `max_grad_norm`, since one would undo the other",
+            });
+        }
         if let Some(GradientClippingConfig::Norm(limit) | GradientClippingConfig::Value(limit)) =
             self.gradient_clipping
         {
@@ -198,8 +338,7 @@ impl MacConfig {
     }
 
     /// The step after preconditioning, for gradients that are preconditioned elsewhere: momentum,
-    /// Nesterov and weight decay of one tensor. Its guard sees only gradients marked as
-    /// [`MacOptimizer`] says.
+    /// Nesterov and weight decay of one tensor.
     ///
     /// # Panics
     ///
@@ -214,8 +353,8 @@ pub(crate) fn check_damping(damping: f64) -> Result<(), MacError> {
     check(
         "damping",
         damping,
-        "above 0 (infinity is momentum SGD)",
-        |value| value > 0.0,
+        "at least 1e-30 (infinity is momentum SGD)",
+        |value| value >= SMALLEST_DAMPING,
     )
 }
 

@@ -14,8 +14,11 @@ pub enum MacError {
         /// The range or form that is allowed.
         allowed: &'static str,
     },
-    /// A record written by another version of this crate.
-    #[error("the optimizer record has version {found}, but this crate reads version {expected}")]
+    /// A record written by another version of this crate, in a form that it cannot read.
+    #[error(
+        "the optimizer record has version {found}, but this crate reads version {expected} \
+         (and version 1 from formats that name their fields, such as that of `NamedMpkFileRecorder`)"
+    )]
     RecordVersion {
         /// The version in the record.
         found: u32,
@@ -31,21 +34,32 @@ pub enum MacError {
         /// The first difference found.
         problem: String,
     },
-    /// A record written with a second optimizer, for an optimizer without one.
+    /// A record written with an auxiliary optimizer, for an optimizer without one.
     #[error(
-        "the optimizer record has the state of a second optimizer, but the optimizer that it is \
-         loaded into has none: give it one by `Mac::with_second_optimizer`"
+        "the optimizer record has the state of an auxiliary optimizer, but the optimizer that it is \
+         loaded into has none: give it one by `Mac::with_auxiliary_optimizer`"
     )]
-    RecordWithSecondOptimizer,
-    /// A record written without a second optimizer, for an optimizer with one.
+    RecordWithAuxiliaryOptimizer,
+    /// A record written without an auxiliary optimizer, for an optimizer with one.
     #[error(
-        "the optimizer record has no state of a second optimizer, but the optimizer that it is \
-         loaded into has one: call `Mac::with_second_optimizer` after loading"
+        "the optimizer record has no state of an auxiliary optimizer, but the optimizer that it is \
+         loaded into has one: call `Mac::with_auxiliary_optimizer` after loading"
     )]
-    RecordWithoutSecondOptimizer,
-    /// A setting of the second optimizer where there is none.
-    #[error("there is no second optimizer: give it one by `Mac::with_second_optimizer`")]
-    NoSecondOptimizer,
+    RecordWithoutAuxiliaryOptimizer,
+    /// A setting of the auxiliary optimizer where there is none.
+    #[error("there is no auxiliary optimizer: give it one by `Mac::with_auxiliary_optimizer`")]
+    NoAuxiliaryOptimizer,
+    /// One recorder that saw the inputs of two weights.
+    #[error(
+        "one recorder has seen the inputs of `{first}` and of `{second}`, whose sums would be mixed: \
+         give each weight a `Recorder` of its own"
+    )]
+    SharedRecorder {
+        /// The layer of the first pass.
+        first: String,
+        /// Another layer, of a later pass.
+        second: String,
+    },
     /// An input covariance that was never updated.
     #[error(
         "the input covariance of `{layer}` has seen no batch: call `update` with training inputs first"

@@ -52,42 +52,39 @@
 //! made by the same methods.
 //!
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
-//! [`MacPreconditioner`] keeps what is believed of it and applies it to the gradients;
+//! [`MacPreconditioner`] keeps each layer's curvature and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
 //! network's first layer takes an [`InputCovariance`]. What no recorder covers, such as norms and
-//! embeddings, takes the step of momentum SGD or [that of a second
-//! optimizer](Mac::with_second_optimizer).
+//! embeddings, takes the step of momentum SGD or [that of an auxiliary
+//! optimizer](Mac::with_auxiliary_optimizer).
 
 mod config;
 mod curvature;
-mod dense;
 mod error;
-mod fusion;
-mod gradients;
-mod input_covariance;
-mod mac;
+mod inventory;
+mod layer;
+mod layers;
+mod number;
 mod optimizer;
 mod patterns;
+mod precision;
 mod preconditioner;
-mod preconditioner_record;
-mod rank_one;
-mod record;
 mod report;
-mod second_optimizer_report;
-mod survey;
+mod statistics;
 
 pub use config::{MacConfig, WeightDecayForm};
+pub use curvature::{FirstLayer, InputCovariance};
 pub use error::MacError;
-pub use input_covariance::{FirstLayer, InputCovariance};
-pub use mac::{Mac, MacRecord, NoSecondOptimizer, NoSecondOptimizerState, SecondOptimizerRecord};
-pub use optimizer::{MacOptimizer, MacOptimizerState};
-pub use preconditioner::MacPreconditioner;
-pub use preconditioner_record::MacPreconditionerRecord;
-pub use record::{
+pub use layers::{
     AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
     MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
-    MacTransformerEncoderLayer, Recorded, RecordedLayer, Recorder, SelfAttention,
-    SelfAttentionConfig, unrecorded,
+    MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention, SelfAttentionConfig,
+    unrecorded, with_fresh_recorders,
 };
+pub use optimizer::{
+    AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,
+    NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState, ParameterState,
+};
+pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
 pub use report::{Coverage, LayerReport, Report};
-pub use second_optimizer_report::SecondOptimizerReport;
+pub use statistics::{AttendedValues, Recorder, without_recording};

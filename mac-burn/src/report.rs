@@ -1,11 +1,11 @@
-use crate::curvature::Curvature;
-use crate::record::layer::LayerParameters;
-use crate::survey::{Parameter, Survey};
-use crate::{MacPreconditioner, SecondOptimizerReport};
+use crate::curvature::CurvatureReport;
+use crate::inventory::{Inventory, Parameter};
+use crate::layer::Layer;
+use crate::{AuxiliaryOptimizerReport, MacPreconditioner};
 use burn::module::ParamId;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// What an optimizer covers of a module, what it has seen, and what it keeps.
@@ -25,9 +25,9 @@ pub struct Report {
     /// Bytes of the statistics that the optimizer keeps and of what it derived from them. What
     /// recorders hold is not among them.
     pub statistics_bytes: usize,
-    /// What goes to a second optimizer, if there is one. Its state is not among the bytes above, since
+    /// What goes to an auxiliary optimizer, if there is one. Its state is not among the bytes above, since
     /// Burn does not tell its size.
-    pub second_optimizer: Option<SecondOptimizerReport>,
+    pub auxiliary_optimizer: Option<AuxiliaryOptimizerReport>,
 }
 
 /// One layer of a [`Report`].
@@ -85,42 +85,45 @@ impl fmt::Display for Coverage {
 
 impl Report {
     pub(crate) fn new<B: AutodiffBackend>(
-        survey: &Survey<B>,
+        inventory: &Inventory<B>,
         preconditioner: &MacPreconditioner<B>,
     ) -> Self {
+        let curvatures = preconditioner.curvatures().iter();
+        let measured = preconditioner.curvatures().values();
+        let layers = measured.map(|curvature| curvature.layer());
         let reporter = Reporter {
-            survey,
+            inventory,
             preconditioner,
+            layers: layers
+                .chain(inventory.layers())
+                .map(|layer| (layer.weight, layer))
+                .collect(),
+            curvatures: curvatures
+                .map(|(weight, curvature)| (*weight, curvature.report()))
+                .collect(),
         };
-        let biases = reporter.recorded_biases();
-        let weights = survey.parameters.iter().filter(|parameter| {
-            let recorded = reporter.recorded(parameter.id).is_some();
+        let biases: HashSet<ParamId> = reporter
+            .layers
+            .values()
+            .filter_map(|layer| layer.bias)
+            .collect();
+        let weights = inventory.parameters.iter().filter(|parameter| {
+            let recorded = reporter.layers.contains_key(&parameter.id);
             (recorded || parameter.shape.len() > 1) && !biases.contains(&parameter.id)
         });
-        let trained = survey
+        let trained = inventory
             .parameters
             .iter()
             .filter(|parameter| parameter.trained);
-        let statistics = preconditioner.layers().values().map(Curvature::bytes);
-        let dense = preconditioner.dense().values().map(|dense| dense.bytes());
+        let bytes = reporter.curvatures.values().map(|report| report.bytes);
         Self {
             layers: weights.map(|weight| reporter.layer(weight)).collect(),
             covered_parameters: reporter.covered_parameters(),
             parameters: trained.map(Parameter::num_elements).sum(),
             momentum_bytes: 0,
-            statistics_bytes: statistics.sum::<usize>() + dense.sum::<usize>(),
-            second_optimizer: None,
+            statistics_bytes: bytes.sum(),
+            auxiliary_optimizer: None,
         }
-    }
-
-    pub(crate) fn with_momentum(mut self, bytes: usize) -> Self {
-        self.momentum_bytes = bytes;
-        self
-    }
-
-    pub(crate) fn with_second_optimizer(mut self, second: SecondOptimizerReport) -> Self {
-        self.second_optimizer = Some(second);
-        self
     }
 
     /// The share of parameters whose gradients are preconditioned, in [0, 1].
@@ -130,35 +133,20 @@ impl Report {
 }
 
 struct Reporter<'a, B: AutodiffBackend> {
-    survey: &'a Survey<B>,
+    inventory: &'a Inventory<B>,
     preconditioner: &'a MacPreconditioner<B>,
+    /// The layers that can be preconditioned, by weight.
+    layers: BTreeMap<ParamId, Layer>,
+    curvatures: BTreeMap<ParamId, CurvatureReport>,
 }
 
 impl<B: AutodiffBackend> Reporter<'_, B> {
-    fn recorded(&self, weight: ParamId) -> Option<LayerParameters> {
-        let mut recorded = self
-            .survey
-            .recorders
-            .iter()
-            .filter_map(|found| found.parameters);
-        recorded.find(|parameters| parameters.weight == weight)
-    }
-
-    fn recorded_biases(&self) -> HashSet<ParamId> {
-        let recorded = self
-            .survey
-            .recorders
-            .iter()
-            .filter_map(|found| found.parameters);
-        recorded.filter_map(|parameters| parameters.bias).collect()
-    }
-
     fn layer(&self, weight: &Parameter<B>) -> LayerReport {
-        let kind = self.recorded(weight.id).map(|parameters| parameters.kind);
-        let curvature = self.preconditioner.layers().get(&weight.id);
+        let kind = self.layers.get(&weight.id).map(|layer| layer.kind);
+        let curvature = self.curvatures.get(&weight.id);
         let coverage = self.coverage(weight);
         let mean_norm_squared = match coverage {
-            Coverage::MeanActivation => curvature.and_then(mean_norm_squared),
+            Coverage::MeanActivation => curvature.and_then(|report| report.mean_norm_squared),
             _ => None,
         };
         let damping = self.preconditioner.damping();
@@ -171,8 +159,8 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             ),
             size_input: kind.map(|kind| kind.means_and_size(&weight.shape).1),
             size_output: kind.map(|kind| kind.size_output(&weight.shape)),
-            updates: curvature.map_or(0, Curvature::updates),
-            rejected: curvature.map_or(0, Curvature::rejected),
+            updates: curvature.map_or(0, |report| report.updates),
+            rejected: curvature.map_or(0, |report| report.rejected),
             mean_norm_squared,
             gain: mean_norm_squared.map(|norm| match damping.is_infinite() {
                 true => 1.0,
@@ -182,21 +170,19 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
     }
 
     fn coverage(&self, weight: &Parameter<B>) -> Coverage {
-        if self.recorded(weight.id).is_none() {
+        if !self.layers.contains_key(&weight.id) {
             Coverage::NoRecorder
         } else if self.preconditioner.skips(weight.layer_path()) {
             Coverage::Skipped
-        } else if self.preconditioner.dense().contains_key(&weight.id) {
-            Coverage::InputCovariance
-        } else if self.preconditioner.layers().contains_key(&weight.id) {
-            Coverage::MeanActivation
+        } else if let Some(report) = self.curvatures.get(&weight.id) {
+            report.coverage
         } else {
             Coverage::NothingRecorded
         }
     }
 
     fn covered_parameters(&self) -> usize {
-        let covered = self.survey.parameters.iter().filter(|parameter| {
+        let covered = self.inventory.parameters.iter().filter(|parameter| {
             parameter.trained
                 && matches!(
                     self.coverage(parameter),
@@ -205,22 +191,13 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
         });
         covered
             .map(|weight| {
-                let bias = self
-                    .recorded(weight.id)
-                    .and_then(|parameters| parameters.bias);
-                let bias = bias.and_then(|bias| self.survey.parameter(bias));
+                let bias = self.layers.get(&weight.id).and_then(|layer| layer.bias);
+                let bias = bias.and_then(|bias| self.inventory.parameter(bias));
                 let bias = bias.filter(|bias| bias.trained);
                 weight.num_elements() + bias.map_or(0, Parameter::num_elements)
             })
             .sum()
     }
-}
-
-fn mean_norm_squared<B: Backend>(curvature: &Curvature<B>) -> Option<f64> {
-    let mean = curvature.mean()?.clone();
-    let [means, width] = mean.dims();
-    let squares = mean.narrow(1, 0, width - 1).square().sum();
-    Some(squares.into_data().iter::<f64>().sum::<f64>() / means as f64)
 }
 
 impl fmt::Display for Report {
@@ -266,9 +243,9 @@ impl fmt::Display for Report {
             self.parameters,
             100.0 * self.coverage()
         )?;
-        if let Some(second) = &self.second_optimizer {
-            let share = 100.0 * second.parameters as f64 / self.parameters.max(1) as f64;
-            writeln!(f, "{second} ({share:.1} %)")?;
+        if let Some(auxiliary) = &self.auxiliary_optimizer {
+            let share = 100.0 * auxiliary.parameters as f64 / self.parameters.max(1) as f64;
+            writeln!(f, "{auxiliary} ({share:.1} %)")?;
         }
         write!(
             f,

@@ -76,13 +76,13 @@ fn a_step_takes_its_own_devices_sums_and_a_multi_step_all() {
     }
 }
 
-/// Breaks when statistics or the state of the second optimizer stay behind while a model moves.
+/// Breaks when statistics or the state of the auxiliary optimizer stay behind while a model moves.
 fn check_moves<B: AutodiffBackend<Device = Numbered>>() {
     let _alone = alone();
     let run = |moves: bool| {
         let mut network = Network::<B>::new(1);
         let mut optim = optimizer(&network, true)
-            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
         for index in 0..6 {
             let device = Numbered(if moves && index >= 3 { 1 } else { 0 });
@@ -144,13 +144,13 @@ fn good_on_each(network: &Network<B>, order: [u16; 2]) -> MultiGradientsParams {
 /// device of its gradient. In one of the two orders each parameter moves; which one depends on its id, so both
 /// orders have the same ids.
 #[test]
-fn what_is_broken_on_any_device_is_kept_from_a_second_optimizer() {
+fn what_is_broken_on_any_device_is_kept_from_a_auxiliary_optimizer() {
     let _alone = alone();
     let (made, mut moved) = (Network::<B>::new(1), 0);
     for order in [[0, 1], [1, 0]] {
         let network = made.clone();
         let mut optim = optimizer(&network, true)
-            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
         let before = values(&network);
         let grads = broken_on_each(&network, order);

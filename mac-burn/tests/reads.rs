@@ -129,12 +129,12 @@ fn steps_where_the_backend_fuses_read_nothing() {
 }
 
 #[test]
-fn steps_with_a_second_optimizer_read_nothing() {
+fn steps_with_a_auxiliary_optimizer_read_nothing() {
     let _alone = alone();
     for guard in [false, true] {
         let network = AllLayers::<Autodiff<Counting>>::new();
         let optim = optimizer(&network, guard)
-            .with_second_optimizer(AdamWConfig::new().init(), 0.5)
+            .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
         let (reads, operations) = counted(network, optim);
         assert!(operations > STEPS * 500, "{operations}");

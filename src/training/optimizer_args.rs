@@ -53,14 +53,14 @@ pub struct OptimizerArgs {
     /// the authors' code for images
     #[arg(long, allow_hyphen_values = true, default_value_t = 3e-2, help_heading = MAC_HEADING,
           value_parser = number_in(0.0..=1.0))]
-    pub second_lr: f64,
+    pub auxiliary_lr: f64,
 
     /// Treat the first layer like the others, instead of by its covariance, measured before training
     #[arg(long, help_heading = MAC_HEADING)]
     pub no_input_covariance: bool,
 
     /// Leave the layers whose path matches, such as "blocks.*.attention.**", to AdamW as well, or to MAC's own step where
-    /// --second-lr is 0; may be repeated
+    /// --auxiliary-lr is 0; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = MAC_HEADING)]
     pub skip_layers: Vec<String>,
 }
@@ -98,7 +98,7 @@ impl OptimizerArgs {
             stat_decay,
             tcov,
             tinv,
-            second_lr,
+            auxiliary_lr,
             no_input_covariance,
             skip_layers,
         } = self;
@@ -109,7 +109,7 @@ impl OptimizerArgs {
         match optimizer {
             OptimizerChoice::Mac => format!(
                 "{common}\n--damping {damping}\n--stat-decay {stat_decay}\n--tcov {tcov}\n--tinv {tinv}\n\
-                 --second-lr {second_lr}\n--no-input-covariance {no_input_covariance}\n\
+                 --auxiliary-lr {auxiliary_lr}\n--no-input-covariance {no_input_covariance}\n\
                  --skip-layers {skip_layers:?}"
             ),
             _ => common,
@@ -128,7 +128,7 @@ impl OptimizerArgs {
         OptimizerPlan::new(self.optimizer, lr, self.mac())
             .with_momentum(self.momentum)
             .with_weight_decay(self.weight_decay())
-            .with_second_lr(self.second_lr)
+            .with_auxiliary_lr(self.auxiliary_lr)
             .with_input_covariance(!self.no_input_covariance)
     }
 

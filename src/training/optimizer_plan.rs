@@ -21,7 +21,7 @@ pub struct OptimizerPlan {
     pub lr: f64,
     /// MAC's settings, momentum and weight decay among them.
     pub mac: MacConfig,
-    /// Momentum of SGD, and the first of AdamW's two, in [0, 1); the latter also as the second optimizer.
+    /// Momentum of SGD, and the first of AdamW's two, in [0, 1); the latter also as the auxiliary optimizer.
     #[config(default = 0.9)]
     pub momentum: f64,
     /// Whether SGD looks ahead along its momentum.
@@ -32,7 +32,7 @@ pub struct OptimizerPlan {
     pub weight_decay: f64,
     /// Learning rate of AdamW for what MAC does not cover; at 0 that takes MAC's own step.
     #[config(default = 0.0)]
-    pub second_lr: f64,
+    pub auxiliary_lr: f64,
     /// Whether MAC preconditions the first layer by the covariance of its inputs.
     #[config(default = true)]
     pub input_covariance: bool,
@@ -64,13 +64,13 @@ impl OptimizerPlan {
                 if let Some(covariance) = covariance.filter(|_| self.input_covariance) {
                     mac = mac.with_input_covariance(&covariance)?;
                 }
-                if self.second_lr == 0.0 {
+                if self.auxiliary_lr == 0.0 {
                     let (model, mac) = run.run(mac)?;
                     let report = mac.report(&model);
                     return Ok((model, Some(report)));
                 }
                 let adamw = self.adamw(0.0).init();
-                let mac = mac.with_second_optimizer(adamw, self.second_lr / self.lr)?;
+                let mac = mac.with_auxiliary_optimizer(adamw, self.auxiliary_lr / self.lr)?;
                 let (model, mac) = run.run(mac)?;
                 let report = mac.report(&model);
                 Ok((model, Some(report)))

@@ -190,7 +190,7 @@ pub(super) mod tests {
             .with_skip_layers(skip);
         let mac = mac
             .init()
-            .with_second_optimizer(AdamWConfig::new().init(), 0.1);
+            .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.1);
         Session {
             task,
             model: MlpConfig::new(vec![3, 4, 2]).init(&Default::default()),

@@ -1,6 +1,6 @@
 //! A run in burn-train's `Learner` that is resumed ends with the parameters of one that was never interrupted.
 
-mod second_optimizer;
+mod auxiliary_optimizer;
 mod silent_renderer;
 
 use std::fs;

@@ -51,7 +51,7 @@ fn the_defaults_are_the_authors() {
         assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 5, 1e-4));
         assert_eq!((vit.course.lr, vit.recipe.mixup), (0.5, 0.8));
         assert_eq!((vit.recipe.train_size, vit.ema_decay), (224, None));
-        assert_eq!(vit.optimizer.second_lr, 0.0);
+        assert_eq!(vit.optimizer.auxiliary_lr, 0.0);
         let recipe = &vit.recipe;
         assert_eq!(recipe.automatic, Some(AutomaticAugmentation::RandAugment));
         assert_eq!(recipe.erasing, RandomErasing::timm_pixel(0.25));
@@ -162,7 +162,7 @@ fn the_folder_has_two_names_and_one_is_given() {
 #[test]
 fn options_replace_the_settings_of_the_paper() {
     let config = config(
-        "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --second-lr 0.1 --steps 6 --ema-decay 0.5",
+        "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --auxiliary-lr 0.1 --steps 6 --ema-decay 0.5",
     );
     let config = config.expect("the options are right");
     assert_eq!(
@@ -170,7 +170,7 @@ fn options_replace_the_settings_of_the_paper() {
         (32, 32)
     );
     assert_eq!(
-        (config.optimizer.mac.damping, config.optimizer.second_lr),
+        (config.optimizer.mac.damping, config.optimizer.auxiliary_lr),
         (0.5, 0.1)
     );
     assert_eq!((config.recipe.mixup, config.recipe.cutmix), (0.0, 1.0));

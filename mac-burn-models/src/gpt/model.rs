@@ -11,7 +11,7 @@ use crate::transformer::by_rows;
 ///
 /// The layers of the blocks are recorded. The tied head is not: its weight is one parameter with the embedding's, whose
 /// gradient is the sum of both uses, and the mean of the head's inputs describes only one of them. The optimizer takes
-/// its plain step there, or the second optimizer's.
+/// its plain step there, or the auxiliary optimizer's.
 ///
 /// Should be created with [`GptConfig`](super::GptConfig).
 #[derive(Module, Debug)]

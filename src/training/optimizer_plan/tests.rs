@@ -111,7 +111,7 @@ fn all_optimizers_decay_the_same_parameters() {
     let ends = ["patch_embedding.projection", "head"];
     let device = Default::default();
 
-    for optimizer in ["mac", "mac --second-lr 0", "sgd", "adamw"] {
+    for optimizer in ["mac", "mac --auxiliary-lr 0", "sgd", "adamw"] {
         let deit: Deit<B> = DeitConfig::new(8, 2)
             .with_image_size([8, 8])
             .with_patch_size(4)

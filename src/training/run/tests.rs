@@ -21,7 +21,7 @@ use crate::training::session::tests::Small;
 /// Records in the first and the fourth step, and takes the means into use then: a run that is interrupted after the second is
 /// between two of both.
 const OPTIONS: &str =
-    "--steps 4 --every 2 --batch-size 4 --warmup 1 --tcov 3 --tinv 3 --second-lr 0.01";
+    "--steps 4 --every 2 --batch-size 4 --warmup 1 --tcov 3 --tinv 3 --auxiliary-lr 0.01";
 
 const RATES: LearningRates = LearningRates {
     mac: 0.1,

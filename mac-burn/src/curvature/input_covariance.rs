@@ -1,0 +1,426 @@
+use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use crate::MacError;
+use crate::layer::{Layer, LayerKind, LayerRecord};
+use crate::layers::Recorded;
+use crate::precision::{at_least_f32, bytes};
+use crate::report::Coverage;
+use crate::statistics::patches::Conv2dGeometry;
+use crate::statistics::{ActivationSums, untracked};
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::module::unfold4d;
+use burn::tensor::ops::UnfoldOptions;
+use burn::tensor::{Tensor, TensorData};
+use nalgebra::DMatrix;
+use serde::{Deserialize, Serialize};
+
+/// Patches are made for as many images at a time as keep below this many elements.
+const PATCH_ELEMENTS: usize = 1 << 24;
+
+/// The dense curvature `C = E[a aᵀ]` of a network's first layer, `a = [x ; 1]`.
+///
+/// Data are standardised, so the mean of a network's input says little; but its distribution never
+/// changes. So the second moment of the first layer's inputs is measured once, over the training
+/// set before training, and the layer is preconditioned by `(C + ρ I)⁻¹` for the whole run, in
+/// place of the rank-one form (ICDM 2025 paper, implementation details; authors' code,
+/// `_configure`). `C` is the mean of the batches' means, each batch weighing the same.
+///
+/// The inverse carries the factor `1/ρ` that the rank-one form leaves out: with a damping far from
+/// 1, the first layer moves on another scale than the rest.
+///
+/// ```
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::{Distribution, Tensor};
+/// use mac_burn::{InputCovariance, MacConfig, MacConv2d};
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type Model = MacConv2d<B>;
+/// # let device = Default::default();
+/// # let batches = (0..3).map(|_| Tensor::<B, 4>::random([4, 1, 6, 6], Distribution::Default, &device));
+///
+/// let first: MacConv2d<B> = Conv2dConfig::new([1, 8], [3, 3]).init(&device).into();
+///
+/// let mut covariance = InputCovariance::of(&first);
+/// for images in batches {
+///     covariance.update(images);
+/// }
+/// let optim = MacConfig::new()
+///     .init::<B, Model>()
+///     .with_input_covariance(&covariance)?;
+/// # Ok::<(), mac_burn::MacError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct InputCovariance<B: Backend> {
+    rows: Rows,
+    layer: Layer,
+    /// What the layer takes: the size of a token, or the channels of an image.
+    size_input: usize,
+    /// Sum of the batches' means, `[groups, size + 1, size + 1]`.
+    sum: Option<Tensor<B, 3>>,
+    batches: usize,
+}
+
+/// How a layer's input becomes rows.
+#[derive(Debug, Clone)]
+enum Rows {
+    Tokens,
+    Patches(Conv2dGeometry),
+}
+
+/// A layer whose input covariance can be measured: a `Linear` or a `Conv2d` of Burn's, recorded or within a layer of
+/// your own. For other layers see [`InputCovariance::of_linear`].
+pub trait FirstLayer<B: Backend> {
+    #[doc(hidden)]
+    fn input_covariance(&self) -> InputCovariance<B>;
+}
+
+impl<B: Backend> FirstLayer<B> for Linear<B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        InputCovariance::of_linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+impl<B: Backend> FirstLayer<B> for Conv2d<B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        let rows = Rows::Patches(Conv2dGeometry::from(self));
+        let [_, channels, ..] = self.weight.dims();
+        InputCovariance::new(Layer::conv2d(self), rows, channels * self.groups)
+    }
+}
+
+impl<B: Backend> FirstLayer<B> for Recorded<Linear<B>, B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        (**self).input_covariance()
+    }
+}
+
+impl<B: Backend> FirstLayer<B> for Recorded<Conv2d<B>, B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        (**self).input_covariance()
+    }
+}
+
+impl<B: Backend> InputCovariance<B> {
+    /// The covariance of the inputs of `layer`, with no batch seen yet.
+    pub fn of(layer: &impl FirstLayer<B>) -> Self {
+        layer.input_covariance()
+    }
+
+    /// The covariance of the inputs of a linear map `input · weight (+ bias)`, as in a layer of your own, with no batch
+    /// seen yet. Such a layer needs no [`Recorder`](crate::Recorder) to be preconditioned by it.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    pub fn of_linear(weight: &Param<Tensor<B, 2>>, bias: Option<&Param<Tensor<B, 1>>>) -> Self {
+        let [size_input, _] = weight.dims();
+        let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        Self::new(layer, Rows::Tokens, size_input)
+    }
+
+    fn new(layer: Layer, rows: Rows, size_input: usize) -> Self {
+        Self {
+            rows,
+            layer,
+            size_input,
+            sum: None,
+            batches: 0,
+        }
+    }
+
+    /// Adds a batch of the layer's inputs. Nothing is read back to the host.
+    ///
+    /// # Shapes
+    ///
+    /// - input: what the layer's forward pass takes, `[.., size]` or
+    ///   `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// If the input is not one that the layer takes: of another size, or for a `Conv2d` not of rank 4.
+    pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
+        self.check(&input.dims());
+        let input = at_least_f32(untracked(&input));
+        let mean = match &self.rows {
+            Rows::Tokens => {
+                let size = input.dims()[D - 1];
+                let rows = input.shape().num_elements() / size.max(1);
+                second_moment(input.reshape([1, rows, size])).div_scalar(rows as f64)
+            }
+            Rows::Patches(geometry) => {
+                let dims = input.dims();
+                let shape: [usize; 4] = std::array::from_fn(|dim| dims[dim]);
+                patch_second_moment(input.reshape(shape), geometry)
+            }
+        };
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + mean,
+            None => mean,
+        });
+        self.batches += 1;
+    }
+
+    fn check(&self, shape: &[usize]) {
+        let (dim, form) = match self.rows {
+            Rows::Tokens => (shape.len() - 1, "[.., size]"),
+            Rows::Patches(_) => (1, "[batch, channels, height, width]"),
+        };
+        let fits_rank = matches!(self.rows, Rows::Tokens) || shape.len() == 4;
+        assert!(
+            fits_rank && shape[dim] == self.size_input,
+            "the layer takes inputs of shape {form} with {} in dimension {dim}, but this one has shape {shape:?}",
+            self.size_input
+        );
+    }
+
+    /// `(C + ρ I)⁻¹` in `f64`, by Cholesky on the host, `[groups, n, n]` where `n` is `size + 1` for
+    /// a layer with a bias and `size` for one without. Reads the sums from the device.
+    ///
+    /// # Errors
+    ///
+    /// If no batch was seen, or the matrix is not positive definite.
+    pub fn inverse(&self, damping: f64) -> Result<TensorData, MacError> {
+        self.measured()?.inverse(damping)
+    }
+
+    /// The curvature of the layer, read from the device and inverted on the host.
+    pub(crate) fn curvature(
+        &self,
+        damping: f64,
+    ) -> Result<InputCovarianceCurvature<B::InnerBackend>, MacError>
+    where
+        B: AutodiffBackend,
+    {
+        InputCovarianceCurvature::new(self.layer, self.measured()?, damping)
+    }
+
+    /// Reads the mean of the batches from the device.
+    fn measured(&self) -> Result<SecondMoment, MacError> {
+        let layer = self.layer.kind.name();
+        let sum = self
+            .sum
+            .as_ref()
+            .ok_or(MacError::EmptyCovariance { layer })?;
+        let [groups, width, _] = sum.dims();
+        let used = width - usize::from(self.layer.bias.is_none());
+        let sum = sum.clone().narrow(1, 0, used).narrow(2, 0, used);
+        let batches = self.batches as f64;
+        Ok(SecondMoment {
+            layer,
+            groups,
+            size: used,
+            elements: sum
+                .into_data()
+                .iter::<f64>()
+                .map(|value| value / batches)
+                .collect(),
+        })
+    }
+}
+
+/// The curvature `A = C` of a layer whose input covariance was measured. Its preconditioner `(C + ρ I)⁻¹` is dense, on
+/// the input side.
+#[derive(Debug, Clone)]
+pub(crate) struct InputCovarianceCurvature<B: Backend> {
+    layer: Layer,
+    moment: SecondMoment,
+    damping: f64,
+    /// `[groups, size, size]`, in `f64`.
+    inverse: TensorData,
+    /// The same on the device, in the type of the gradients but at least `f32`; made at the first use.
+    on_device: Option<Tensor<B, 3>>,
+}
+
+/// An [`InputCovarianceCurvature`] in a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InputCovarianceRecord {
+    pub(crate) layer: LayerRecord,
+    groups: usize,
+    size: usize,
+    moment: Vec<f64>,
+}
+
+impl<B: Backend> InputCovarianceCurvature<B> {
+    fn new(layer: Layer, moment: SecondMoment, damping: f64) -> Result<Self, MacError> {
+        Ok(Self {
+            layer,
+            inverse: moment.inverse(damping)?,
+            moment,
+            damping,
+            on_device: None,
+        })
+    }
+
+    pub(crate) fn from_record(
+        record: InputCovarianceRecord,
+        layer: Layer,
+        damping: f64,
+    ) -> Result<Self, MacError> {
+        let moment = SecondMoment {
+            layer: layer.kind.name(),
+            groups: record.groups,
+            size: record.size,
+            elements: record.moment,
+        };
+        Self::new(layer, moment, damping)
+    }
+
+    fn inverse_like(&mut self, rows: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let (device, dtype) = (rows.device(), rows.dtype());
+        self.on_device
+            .take_if(|found| found.device() != device || found.dtype() != dtype);
+        self.on_device
+            .get_or_insert_with(|| Tensor::from_data(self.inverse.clone(), (&device, dtype)))
+            .clone()
+    }
+}
+
+impl InputCovarianceRecord {
+    /// Whether this is the covariance of a layer with so many groups, of inputs of that size.
+    pub(crate) fn fits(&self, groups: usize, size: usize) -> bool {
+        (self.groups, self.size) == (groups, size) && self.moment.len() == groups * size * size
+    }
+}
+
+impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
+    fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    fn wants_activations(&self) -> bool {
+        false
+    }
+
+    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) {}
+
+    fn refresh(&mut self) {}
+
+    /// Inverts again on the host, `O(size³)`.
+    fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
+        if damping != self.damping {
+            self.inverse = self.moment.inverse(damping)?;
+            self.on_device = None;
+            self.damping = damping;
+        }
+        Ok(())
+    }
+
+    fn precondition(&mut self, gradient: LayerGradient<B>, _guard: bool) -> LayerGradient<B> {
+        let augmented = self.layer.bias.is_some();
+        let rows = gradient.to_rows(self.moment.groups, augmented);
+        // Symmetric, so this is the inverse on the input side.
+        let inverse = self.inverse_like(&rows);
+        gradient.with_rows(rows.matmul(inverse), augmented)
+    }
+
+    fn to_record(&self) -> CurvatureRecord {
+        CurvatureRecord::InputCovariance(InputCovarianceRecord {
+            layer: self.layer.to_record(),
+            groups: self.moment.groups,
+            size: self.moment.size,
+            moment: self.moment.elements.clone(),
+        })
+    }
+
+    fn report(&self) -> CurvatureReport {
+        CurvatureReport {
+            coverage: Coverage::InputCovariance,
+            updates: 0,
+            rejected: 0,
+            mean_norm_squared: None,
+            bytes: self.on_device.as_ref().map_or(0, bytes),
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Curvature<B>> {
+        Box::new(self.clone())
+    }
+}
+
+/// A measured `C`, on the host.
+#[derive(Debug, Clone)]
+struct SecondMoment {
+    layer: &'static str,
+    groups: usize,
+    size: usize,
+    /// `[groups, size, size]`.
+    elements: Vec<f64>,
+}
+
+impl SecondMoment {
+    /// `(C + ρ I)⁻¹`. At infinite damping it is 0, and not used.
+    fn inverse(&self, damping: f64) -> Result<TensorData, MacError> {
+        let size = self.size;
+        let shape = [self.groups, size, size];
+        if damping.is_infinite() {
+            return Ok(TensorData::zeros::<f64, _>(shape));
+        }
+        let mut inverse = Vec::with_capacity(self.elements.len());
+        for group in self.elements.chunks_exact(size * size) {
+            let mut matrix = DMatrix::from_row_slice(size, size, group);
+            (0..size).for_each(|i| matrix[(i, i)] += damping);
+            let factor = matrix.cholesky().ok_or(MacError::SingularCovariance {
+                layer: self.layer,
+                damping,
+            })?;
+            // Symmetric, so column-major order is row-major order.
+            inverse.extend_from_slice(factor.inverse().as_slice());
+        }
+        Ok(TensorData::new(inverse, shape))
+    }
+}
+
+/// `Σ a aᵀ` over rows, `[groups, rows, size]` to `[groups, size + 1, size + 1]`.
+fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [groups, count, _] = rows.dims();
+    let ones = Tensor::ones([groups, count, 1], (&rows.device(), rows.dtype()));
+    let rows = Tensor::cat(vec![rows, ones], 2);
+    rows.clone().swap_dims(1, 2).matmul(rows)
+}
+
+/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
+/// that, and its `pad` makes them in the float type of the device, not of the image.
+fn zero_padded<B: Backend>(
+    images: Tensor<B, 4>,
+    (top, bottom): (usize, usize),
+    (left, right): (usize, usize),
+) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = images.dims();
+    let shape = [batch, channels, top + height + bottom, left + width + right];
+    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
+    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
+    padded.slice_assign(inside, images)
+}
+
+/// The mean of `a aᵀ` over the patches of a batch, a few images at a time.
+fn patch_second_moment<B: Backend>(
+    images: Tensor<B, 4>,
+    geometry: &Conv2dGeometry,
+) -> Tensor<B, 3> {
+    let [batch, channels, height, width] = images.dims();
+    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
+    let positions = rows.positions() * columns.positions();
+    let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    let images_at_once = PATCH_ELEMENTS / (geometry.groups * size * positions).max(1);
+
+    let images = zero_padded(images, rows.padding, columns.padding);
+    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
+    let mut sum: Option<Tensor<B, 3>> = None;
+    for chunk in images.split(images_at_once.max(1), 0) {
+        let count = chunk.dims()[0];
+        let patches = unfold4d(chunk, geometry.kernel_size, options.clone())
+            .reshape([count, geometry.groups, size, positions])
+            .permute([1, 0, 3, 2])
+            .reshape([geometry.groups, count * positions, size]);
+        let moment = second_moment(patches);
+        sum = Some(match sum {
+            Some(sum) => sum + moment,
+            None => moment,
+        });
+    }
+    let sum = sum.unwrap_or_else(|| {
+        Tensor::zeros([geometry.groups, size + 1, size + 1], &Default::default())
+    });
+    sum.div_scalar((batch * positions).max(1) as f64)
+}

@@ -1,0 +1,288 @@
+use super::rank_one::RankOne;
+use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use crate::MacError;
+use crate::layer::{Layer, LayerRecord};
+use crate::precision::bytes;
+use crate::report::Coverage;
+use crate::statistics::{ActivationSums, Rows};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+/// A power of two by which means are multiplied before they are summed to see whether they are finite: a sum of
+/// finite numbers may be infinite.
+const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
+
+/// MAC's curvature `A ≈ ā āᵀ`, with `ā = [x̄ ; 1]` the bias-corrected moving average of a layer's mean activation
+/// (ICDM 2025, section on the approximated curvature).
+///
+/// `[1]` and the count of the homogeneous form are averaged with `x̄`, from 0: the average of the count is
+/// `1 − βⁿ`, so dividing by it is the bias correction. A layer without a finite statistic has a mean of 0, which
+/// preconditions nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct MeanActivation<B: Backend> {
+    layer: Layer,
+    damping: f64,
+    average: Augmented<B>,
+    /// The moving average of 1, `[means, 1]`: `1 − βⁿ`.
+    correction: Tensor<B, 2>,
+    /// The bias-corrected mean that gradients are preconditioned with.
+    mean: Option<Augmented<B>>,
+    /// Steps whose sums were taken.
+    updates: u64,
+    /// The number of them whose sums were not finite, counted on the device, `[means, 1]`.
+    rejected: Tensor<B, 2>,
+    /// The preconditioner made of `mean`, with or without a bias.
+    preconditioner: Option<(bool, RankOne<B>)>,
+}
+
+/// Vectors `[x̄ ; 1]`, one for each mean of a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Augmented<B: Backend> {
+    /// `x̄`, `[means, size]`.
+    pub(super) inputs: Tensor<B, 2>,
+    /// The augmentation, what a bias sees, `[means, 1]`: 1, or 0 where no statistic has arrived yet.
+    pub(super) one: Tensor<B, 2>,
+}
+
+/// A [`MeanActivation`] in a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MeanActivationRecord {
+    pub(crate) layer: LayerRecord,
+    /// `[x̄ ; 1 ; 1 − βⁿ]` of the moving averages, `[means, size + 2]`.
+    ema: TensorData,
+    /// `[x̄ ; 1]` in use, `[means, size + 1]`.
+    mean: Option<TensorData>,
+    updates: u64,
+    /// `[means]`, or `[1]` in records of version 1.
+    rejected: TensorData,
+}
+
+impl<B: Backend> MeanActivation<B> {
+    /// A curvature that has seen nothing, shaped like the first sums.
+    pub(crate) fn new(layer: Layer, damping: f64, sums: &ActivationSums<B>) -> Self {
+        let [means, _] = sums.inputs.dims();
+        let options = (&sums.inputs.device(), sums.inputs.dtype());
+        let zeros = || Tensor::zeros([means, 1], options.clone());
+        Self {
+            layer,
+            damping,
+            average: Augmented {
+                inputs: sums.inputs.zeros_like(),
+                one: zeros(),
+            },
+            correction: zeros(),
+            mean: None,
+            updates: 0,
+            rejected: zeros(),
+            preconditioner: None,
+        }
+    }
+
+    /// The moving average of `ā`, `[means, size + 1]`.
+    pub(crate) fn ema(&self) -> Tensor<B, 2> {
+        self.average.joined()
+    }
+
+    /// The mean `ā` in use, `[means, size + 1]`.
+    pub(crate) fn mean(&self) -> Option<Tensor<B, 2>> {
+        self.mean.as_ref().map(Augmented::joined)
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.mean.is_some()
+    }
+
+    fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<RankOne<B>> {
+        let bias = gradient.bias.is_some();
+        let fresh = matches!(&self.preconditioner, Some((with, _)) if *with == bias);
+        if !fresh {
+            let (mean, kind) = (self.mean.as_ref()?, self.layer.kind);
+            let size_output = gradient.size_output();
+            let made = RankOne::new(mean, self.damping, bias, kind, size_output);
+            self.preconditioner = Some((bias, made));
+        }
+        let (_, rank_one) = self.preconditioner.as_ref()?;
+        Some(rank_one.clone())
+    }
+
+    pub(crate) fn from_record(
+        record: MeanActivationRecord,
+        layer: Layer,
+        damping: f64,
+        device: &B::Device,
+    ) -> Self {
+        let load = |data: TensorData| -> Tensor<B, 2> {
+            let dtype = data.dtype;
+            Tensor::from_data(data, (device, dtype))
+        };
+        let ema = load(record.ema);
+        let [means, width] = ema.dims();
+        let rejected = record.rejected;
+        let rows = rejected.num_elements();
+        let dtype = rejected.dtype;
+        let rejected: Tensor<B, 1> = Tensor::from_data(rejected, (device, dtype));
+        Self {
+            layer,
+            damping,
+            average: Augmented::split(ema.clone().narrow(1, 0, width - 1)),
+            correction: owned(ema.narrow(1, width - 1, 1)),
+            mean: record.mean.map(|mean| Augmented::split(load(mean))),
+            updates: record.updates,
+            rejected: owned(rejected.reshape([rows, 1]).expand([means, 1])),
+            preconditioner: None,
+        }
+    }
+}
+
+impl<B: Backend> Augmented<B> {
+    /// `[x̄ ; 1]`, `[means, size + 1]`.
+    fn joined(&self) -> Tensor<B, 2> {
+        Tensor::cat(vec![self.inputs.clone(), self.one.clone()], 1)
+    }
+
+    fn split(joined: Tensor<B, 2>) -> Self {
+        let [_, width] = joined.dims();
+        Self {
+            inputs: owned(joined.clone().narrow(1, 0, width - 1)),
+            one: owned(joined.narrow(1, width - 1, 1)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        bytes(&self.inputs) + bytes(&self.one)
+    }
+}
+
+/// A tensor of its own in place of a view, which would keep what it is a view of and be copied by every use.
+fn owned<B: Backend>(tensor: Tensor<B, 2>) -> Tensor<B, 2> {
+    tensor.mul_scalar(1.0)
+}
+
+impl<B: Backend> Curvature<B> for MeanActivation<B> {
+    fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    fn wants_activations(&self) -> bool {
+        true
+    }
+
+    /// `m ← β m + (1 − β) r / count`.
+    ///
+    /// Sums with a NaN or infinity leave the average as it is and are rejected. Those of padding alone, whose count is
+    /// 0, leave the average as it is too, but nothing is wrong with them. The decision is taken on the device.
+    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) {
+        let sums = sums.to_device(&self.average.inputs.device());
+        let arriving = 1.0 - decay;
+        // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
+        let (mean, one, count) = match sums.rows {
+            Rows::Counted(rows) => {
+                let mean = sums.inputs.mul_scalar(1.0 / rows as f64);
+                (mean, self.correction.ones_like(), None)
+            }
+            Rows::Weighed { ones, count } => {
+                (sums.inputs / count.clone(), ones / count.clone(), Some(count))
+            }
+        };
+        let total = mean.clone().mul_scalar(BELOW_OVERFLOW).sum_dim(1);
+        let left_out = total.is_finite().bool_not();
+
+        let moved = |before: &Tensor<B, 2>, mean: Tensor<B, 2>| {
+            let after = before.clone().mul_scalar(decay) + mean.mul_scalar(arriving);
+            after.mask_where(left_out.clone().expand(before.shape()), before.clone())
+        };
+        self.average.inputs = moved(&self.average.inputs, mean);
+        self.average.one = moved(&self.average.one, one);
+        self.correction = moved(&self.correction, self.correction.ones_like());
+        let rejected = left_out.float().cast(self.rejected.dtype());
+        // Of padding alone the count is 0, otherwise at least 1.
+        let rejected = match count {
+            Some(count) => rejected * count.clamp_max(1.0),
+            None => rejected,
+        };
+        self.rejected = self.rejected.clone() + rejected;
+        self.updates += 1;
+    }
+
+    fn refresh(&mut self) {
+        // Without a finite batch so far the average is 0 / 0.
+        let unseen = self.correction.clone().equal_elem(0.0);
+        let correction = self.correction.clone().mask_fill(unseen, 1.0);
+        self.mean = Some(Augmented {
+            one: self.average.one.clone() / correction.clone(),
+            inputs: self.average.inputs.clone() / correction,
+        });
+        self.preconditioner = None;
+    }
+
+    fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
+        if damping != self.damping {
+            self.damping = damping;
+            self.preconditioner = None;
+        }
+        Ok(())
+    }
+
+    fn precondition(&mut self, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B> {
+        match self.rank_one(&gradient) {
+            Some(rank_one) => rank_one.apply(gradient, guard),
+            None => gradient,
+        }
+    }
+
+    fn to_record(&self) -> CurvatureRecord {
+        let ema = Tensor::cat(vec![self.ema(), self.correction.clone()], 1);
+        let [means, _] = self.rejected.dims();
+        CurvatureRecord::MeanActivation(MeanActivationRecord {
+            layer: self.layer.to_record(),
+            ema: ema.into_data(),
+            mean: self.mean().map(Tensor::into_data),
+            updates: self.updates,
+            rejected: self.rejected.clone().reshape([means]).into_data(),
+        })
+    }
+
+    fn report(&self) -> CurvatureReport {
+        let rejected = self.rejected.clone().max().into_data();
+        let mean_norm_squared = self.mean.as_ref().map(|mean| {
+            let [means, _] = mean.inputs.dims();
+            let values = mean.inputs.to_data();
+            let squares = values.iter::<f64>().map(|value| value * value);
+            squares.sum::<f64>() / means as f64
+        });
+        let vectors = self.average.bytes() + self.mean.as_ref().map_or(0, Augmented::bytes);
+        let preconditioner = self.preconditioner.as_ref();
+        let preconditioner = preconditioner.map_or(0, |(_, rank_one)| rank_one.bytes());
+        CurvatureReport {
+            coverage: Coverage::MeanActivation,
+            updates: self.updates,
+            rejected: rejected.iter::<f64>().sum::<f64>() as u64,
+            mean_norm_squared,
+            bytes: vectors + bytes(&self.correction) + bytes(&self.rejected) + preconditioner,
+        }
+    }
+
+    fn mean_activation(&self) -> Option<&MeanActivation<B>> {
+        Some(self)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Curvature<B>> {
+        Box::new(self.clone())
+    }
+}
+
+impl MeanActivationRecord {
+    /// Whether these are statistics of a layer with so many means of that size.
+    pub(crate) fn fits(&self, means: usize, size: usize) -> bool {
+        let is = |data: &TensorData, shape: &[usize]| {
+            data.shape[..] == *shape && matches!(data.dtype, DType::F32 | DType::F64)
+        };
+        is(&self.ema, &[means, size + 2])
+            && self
+                .mean
+                .as_ref()
+                .is_none_or(|mean| is(mean, &[means, size + 1]))
+            && (is(&self.rejected, &[means]) || is(&self.rejected, &[1]))
+    }
+}

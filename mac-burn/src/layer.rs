@@ -1,0 +1,156 @@
+//! The parameters of a layer, and how its weight is laid out.
+
+use burn::module::{Param, ParamId};
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+/// Layout of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LayerKind {
+    /// Weight `[size_input, size_output]`.
+    Linear,
+    /// Weight `[size_input, 3 · size]` of a projection to queries, keys and values, in this order. It has two
+    /// means: that of the tokens, and the attention-weighted one for the values.
+    FusedAttention,
+    /// The same with fewer key and value heads than query heads: the last columns are those of the values.
+    GroupedQueryAttention {
+        /// Columns of the values.
+        value_columns: usize,
+    },
+    /// Weight `[channels_out, channels_in / groups, kernel_height, kernel_width]`.
+    Conv2d {
+        /// Groups of channels, each with a mean of its own.
+        groups: usize,
+    },
+}
+
+impl LayerKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "Linear",
+            Self::FusedAttention | Self::GroupedQueryAttention { .. } => "Linear (qkv)",
+            Self::Conv2d { .. } => "Conv2d",
+        }
+    }
+
+    /// The number of means that a layer keeps.
+    pub(crate) fn means(self) -> usize {
+        match self {
+            Self::Linear => 1,
+            Self::FusedAttention | Self::GroupedQueryAttention { .. } => 2,
+            Self::Conv2d { groups } => groups,
+        }
+    }
+
+    /// The number of means of a layer with a weight of this shape, and the elements of each.
+    pub(crate) fn means_and_size(self, weight: &[usize]) -> (usize, usize) {
+        let size = match self {
+            Self::Conv2d { .. } => weight[1..].iter().product(),
+            _ => weight[0],
+        };
+        (self.means(), size)
+    }
+
+    /// Whether a weight of this shape has this layout.
+    pub(crate) fn fits(self, weight: &[usize]) -> bool {
+        match self {
+            Self::Linear => weight.len() == 2,
+            Self::FusedAttention => weight.len() == 2 && weight[1].is_multiple_of(3),
+            Self::GroupedQueryAttention { value_columns } => {
+                weight.len() == 2 && value_columns <= weight[1]
+            }
+            Self::Conv2d { groups } => weight.len() == 4 && groups > 0,
+        }
+    }
+
+    /// The number of outputs of a layer with a weight of this shape.
+    pub(crate) fn size_output(self, weight: &[usize]) -> usize {
+        match self {
+            Self::Conv2d { .. } => weight[0],
+            _ => weight[1],
+        }
+    }
+
+    /// The columns of a fused projection that project to values, of so many in all.
+    pub(crate) fn value_columns(self, size_output: usize) -> Option<usize> {
+        match self {
+            Self::FusedAttention => Some(size_output / 3),
+            Self::GroupedQueryAttention { value_columns } => Some(value_columns),
+            Self::Linear | Self::Conv2d { .. } => None,
+        }
+    }
+}
+
+/// The parameters that a layer's statistics precondition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) kind: LayerKind,
+    pub(crate) weight: ParamId,
+    pub(crate) bias: Option<ParamId>,
+}
+
+/// A [`Layer`] in a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    kind: LayerKind,
+    weight: String,
+    bias: Option<String>,
+}
+
+impl LayerRecord {
+    /// The layer; none if an id is damaged.
+    pub(crate) fn layer(&self) -> Option<Layer> {
+        Some(Layer {
+            kind: self.kind,
+            weight: ParamId::try_deserialize(&self.weight)?,
+            bias: match &self.bias {
+                Some(bias) => Some(ParamId::try_deserialize(bias)?),
+                None => None,
+            },
+        })
+    }
+}
+
+impl Layer {
+    pub(crate) fn to_record(self) -> LayerRecord {
+        LayerRecord {
+            kind: self.kind,
+            weight: self.weight.serialize(),
+            bias: self.bias.map(|bias| bias.serialize()),
+        }
+    }
+
+    pub(crate) fn linear<B: Backend>(layer: &Linear<B>) -> Self {
+        Self::matrix(LayerKind::Linear, &layer.weight, layer.bias.as_ref())
+    }
+
+    /// A layer with a weight `[size_input, size_output]`.
+    pub(crate) fn matrix<B: Backend>(
+        kind: LayerKind,
+        weight: &Param<Tensor<B, 2>>,
+        bias: Option<&Param<Tensor<B, 1>>>,
+    ) -> Self {
+        Self {
+            kind,
+            weight: weight.id,
+            bias: bias.map(|bias| bias.id),
+        }
+    }
+
+    pub(crate) fn conv2d<B: Backend>(layer: &Conv2d<B>) -> Self {
+        Self {
+            kind: LayerKind::Conv2d {
+                groups: layer.groups,
+            },
+            weight: layer.weight.id,
+            bias: layer.bias.as_ref().map(|bias| bias.id),
+        }
+    }
+
+    /// The ids of the parameters.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = ParamId> {
+        [Some(self.weight), self.bias].into_iter().flatten()
+    }
+}

@@ -1,0 +1,15 @@
+//! Recorded layers: fields of a user's network.
+
+mod attention;
+mod recorded;
+mod self_attention;
+mod transformer_decoder;
+mod transformer_encoder;
+
+pub use attention::{AttentionInput, MacMultiHeadAttention};
+pub use recorded::{
+    MacConv2d, MacLinear, Recorded, RecordedLayer, unrecorded, with_fresh_recorders,
+};
+pub use self_attention::{MacSelfAttention, SelfAttention, SelfAttentionConfig};
+pub use transformer_decoder::{DecoderInput, MacTransformerDecoder, MacTransformerDecoderLayer};
+pub use transformer_encoder::{EncoderInput, MacTransformerEncoder, MacTransformerEncoderLayer};

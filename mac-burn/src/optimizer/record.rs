@@ -1,0 +1,197 @@
+use super::auxiliary::NoAuxiliaryOptimizer;
+use super::mac_optimizer::MacOptimizer;
+use super::parameter_steps::{ParameterState, ParameterStates};
+use crate::MacPreconditionerRecord;
+use burn::module::ParamId;
+use burn::optim::SimpleOptimizer;
+use burn::optim::record::{AdaptorRecord, AdaptorRecordItem};
+use burn::record::{PrecisionSettings, Record};
+use burn::tensor::backend::AutodiffBackend;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The state of a [`Mac`](crate::Mac): that of the preconditioner, the momentum of each parameter, and the state of the
+/// auxiliary optimizer if there is one.
+pub struct MacRecord<B, O = NoAuxiliaryOptimizer>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    /// The state of the preconditioner.
+    pub preconditioner: MacPreconditionerRecord,
+    /// The states of parameters.
+    pub(super) states: ParameterStates<B, O>,
+    /// The learning-rate factor of the auxiliary optimizer.
+    pub(super) auxiliary_lr_factor: Option<f64>,
+}
+
+impl<B, O> Clone for MacRecord<B, O>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    fn clone(&self) -> Self {
+        Self {
+            preconditioner: self.preconditioner.clone(),
+            states: self.states.clone(),
+            auxiliary_lr_factor: self.auxiliary_lr_factor,
+        }
+    }
+}
+
+type MomentumItem<B, S> =
+    AdaptorRecordItem<MacOptimizer<<B as AutodiffBackend>::InnerBackend>, B, S>;
+
+/// A [`MacRecord`] as it is written.
+///
+/// Version 1 was a sequence of four: the preconditioner, the momentum of parameters with weight decay, that of parameters
+/// without, and factor and states of the auxiliary optimizer. It is read from formats that describe themselves.
+#[derive(Clone)]
+pub struct MacRecordItem<B, O, S>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+    S: PrecisionSettings,
+{
+    preconditioner: MacPreconditionerRecord,
+    /// By parameter id.
+    momentum: BTreeMap<String, MomentumItem<B, S>>,
+    auxiliary: Option<AuxiliaryItem<B, O, S>>,
+}
+
+/// The learning-rate factor and the states by parameter id.
+type AuxiliaryItem<B, O, S> = (f64, BTreeMap<String, AdaptorRecordItem<O, B, S>>);
+
+impl<B, O> Record<B> for MacRecord<B, O>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    type Item<S: PrecisionSettings> = MacRecordItem<B, O, S>;
+
+    fn into_item<S: PrecisionSettings>(self) -> Self::Item<S> {
+        let mut momentum = BTreeMap::new();
+        let mut auxiliary = BTreeMap::new();
+        for (id, state) in self.states {
+            match state {
+                ParameterState::Mac(state) => {
+                    momentum.insert(id.serialize(), state.into_item());
+                }
+                ParameterState::Auxiliary(state) => {
+                    auxiliary.insert(id.serialize(), state.into_item());
+                }
+            }
+        }
+        MacRecordItem {
+            preconditioner: self.preconditioner,
+            momentum,
+            auxiliary: self.auxiliary_lr_factor.map(|factor| (factor, auxiliary)),
+        }
+    }
+
+    fn from_item<S: PrecisionSettings>(item: Self::Item<S>, device: &B::Device) -> Self {
+        let mut states = ParameterStates::<B, O>::new();
+        for (id, state) in item.momentum {
+            let state = AdaptorRecord::from_item::<S>(state, device);
+            states.insert(ParamId::deserialize(&id), ParameterState::Mac(state));
+        }
+        let auxiliary_lr_factor = item.auxiliary.map(|(factor, auxiliary)| {
+            for (id, state) in auxiliary {
+                let state = AdaptorRecord::from_item::<S>(state, device);
+                states.insert(ParamId::deserialize(&id), ParameterState::Auxiliary(state));
+            }
+            factor
+        });
+        Self {
+            preconditioner: item.preconditioner,
+            states,
+            auxiliary_lr_factor,
+        }
+    }
+}
+
+const NAME: &str = "MacRecord";
+const FIELDS: &[&str] = &["preconditioner", "momentum", "auxiliary"];
+
+impl<B, O, S> Serialize for MacRecordItem<B, O, S>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+    S: PrecisionSettings,
+{
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        let mut fields = serializer.serialize_struct(NAME, FIELDS.len())?;
+        fields.serialize_field(FIELDS[0], &self.preconditioner)?;
+        fields.serialize_field(FIELDS[1], &self.momentum)?;
+        fields.serialize_field(FIELDS[2], &self.auxiliary)?;
+        fields.end()
+    }
+}
+
+impl<'de, B, O, S> Deserialize<'de> for MacRecordItem<B, O, S>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+    S: PrecisionSettings,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct(NAME, FIELDS, ItemVisitor(PhantomData))
+    }
+}
+
+struct ItemVisitor<B, O, S>(PhantomData<(B, O, S)>);
+
+impl<'de, B, O, S> Visitor<'de> for ItemVisitor<B, O, S>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+    S: PrecisionSettings,
+{
+    type Value = MacRecordItem<B, O, S>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the record of a Mac optimizer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut preconditioner, mut momentum, mut auxiliary) = (None, None, None);
+        while let Some(field) = map.next_key::<String>()? {
+            match field.as_str() {
+                "preconditioner" => preconditioner = Some(map.next_value()?),
+                "momentum" => momentum = Some(map.next_value()?),
+                "auxiliary" => auxiliary = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(MacRecordItem {
+            preconditioner: preconditioner.ok_or_else(|| Error::missing_field(FIELDS[0]))?,
+            momentum: momentum.ok_or_else(|| Error::missing_field(FIELDS[1]))?,
+            auxiliary,
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let missing = |index| Error::invalid_length(index, &FIELDS.len().to_string().as_str());
+        let preconditioner: MacPreconditionerRecord =
+            sequence.next_element()?.ok_or_else(|| missing(0))?;
+        let mut momentum: BTreeMap<String, MomentumItem<B, S>> =
+            sequence.next_element()?.ok_or_else(|| missing(1))?;
+        if preconditioner.is_of_version_1() {
+            let without_decay: BTreeMap<String, MomentumItem<B, S>> =
+                sequence.next_element()?.ok_or_else(|| missing(2))?;
+            momentum.extend(without_decay);
+        }
+        let auxiliary = sequence.next_element()?.ok_or_else(|| missing(2))?;
+        Ok(MacRecordItem {
+            preconditioner,
+            momentum,
+            auxiliary,
+        })
+    }
+}

@@ -1,0 +1,499 @@
+mod record;
+
+pub use record::MacPreconditionerRecord;
+
+use self::record::{Curvatures, Setting};
+use crate::config::{check_damping, check_stat_decay};
+use crate::curvature::{Curvature, LayerGradient, MeanActivation};
+use crate::inventory::{Inventory, Parameter};
+use crate::layer::Layer;
+use crate::optimizer::gradients::{Preparation, Prepared};
+use crate::patterns::PathPatterns;
+use crate::report::Report;
+use crate::statistics::{
+    ActivationSums, Recorder, Schedule, Wants, enable_backward_hook,
+};
+use crate::{InputCovariance, MacConfig, MacError};
+use burn::module::{AutodiffModule, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Turns the gradients of a module with recorded layers into preconditioned gradients.
+///
+/// For each layer with augmented mean input `ā = [x̄ ; 1]` (no 1 without a bias) and gradient `G`,
+/// output index first:
+///
+/// ```text
+/// G ← G (I − ā āᵀ / (ρ + ‖ā‖²))
+/// ```
+///
+/// which is `ρ (ρ I + ā āᵀ)⁻¹` on the input side of `G` (paper, section on the preconditioner). `x̄`
+/// is a bias-corrected moving average of the means that the layer's recorder saw, refreshed every
+/// `tinv` steps. A layer given an [`InputCovariance`] takes `(C + ρ I)⁻¹` instead. All other
+/// gradients pass unchanged, and recorders of layers without a gradient keep what they saw: so several optimizers may
+/// share a module, each with the gradients of its own layers
+/// ([`GradientsParams::from_params`]).
+///
+/// It keeps `O(size of the input)` numbers a layer and reads nothing back to the host.
+///
+/// [`Mac`](crate::Mac) is this in front of [`MacOptimizer`](crate::MacOptimizer); it goes in front
+/// of any other [`Optimizer`](burn::optim::Optimizer) as well:
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+/// use mac_burn::{MacConfig, MacLinear};
+/// # use burn::tensor::Tensor;
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let inputs = Tensor::<B, 2>::ones([2, 8], &device);
+///
+/// let mut model: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+/// let mut preconditioner = MacConfig::new().init_preconditioner::<B>();
+/// let mut adamw = AdamWConfig::new().init();
+///
+/// let loss = model.forward(inputs).sum();
+/// let grads = GradientsParams::from_grads(loss.backward(), &model);
+/// let grads = preconditioner.precondition(&model, grads);
+/// model = adamw.step(1e-3, model, grads);
+/// ```
+#[derive(Debug, Clone)]
+pub struct MacPreconditioner<B: AutodiffBackend> {
+    damping: Setting,
+    stat_decay: Setting,
+    tcov: u64,
+    tinv: u64,
+    skip_layers: PathPatterns,
+    /// Calls so far.
+    step: u64,
+    schedule: Schedule,
+    curvatures: Curvatures<B>,
+    /// A record that waits for the module it belongs to.
+    loaded: Option<MacPreconditionerRecord>,
+    warned: HashSet<Warning>,
+}
+
+/// What is not an error, but hardly meant; each is logged once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Warning {
+    NoRecorder,
+    UnusedPatterns,
+    NothingRecorded(ParamId),
+    CovarianceOfNoLayer(ParamId),
+}
+
+/// A layer that takes part in a step: it has a gradient and is not skipped.
+struct Participant<B: AutodiffBackend> {
+    layer: Layer,
+    recorders: Vec<Recorder<B>>,
+    sums: Option<ActivationSums<B::InnerBackend>>,
+}
+
+impl<B: AutodiffBackend> MacPreconditioner<B> {
+    pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
+        config.validate()?;
+        enable_backward_hook::<B>();
+        Ok(Self {
+            damping: Setting::new(config.damping),
+            stat_decay: Setting::new(config.stat_decay),
+            tcov: config.tcov as u64,
+            tinv: config.tinv as u64,
+            skip_layers: PathPatterns::new("skip_layers", &config.skip_layers)?,
+            step: 0,
+            schedule: Schedule::new(),
+            curvatures: Curvatures::<B>::new(),
+            loaded: None,
+            warned: HashSet::new(),
+        })
+    }
+
+    /// Preconditions a layer by its measured input covariance, in place of its mean activation.
+    ///
+    /// # Errors
+    ///
+    /// If the covariance has seen no batch, or cannot be inverted with the present damping.
+    pub fn with_input_covariance(
+        mut self,
+        covariance: &InputCovariance<B>,
+    ) -> Result<Self, MacError> {
+        let curvature = covariance.curvature(self.damping.current)?;
+        self.curvatures
+            .insert(curvature.layer().weight, Box::new(curvature));
+        Ok(self)
+    }
+
+    /// Preconditions the gradients of one step, and takes what the recorders of their layers saw since the last.
+    ///
+    /// Call it once an optimizer step, with the module that made the gradients.
+    ///
+    /// # Panics
+    ///
+    /// With the text of [`try_precondition`](Self::try_precondition)'s error.
+    pub fn precondition<M: AutodiffModule<B>>(
+        &mut self,
+        module: &M,
+        grads: GradientsParams,
+    ) -> GradientsParams {
+        self.try_precondition(module, grads)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Preconditions the gradients of one step, as [`precondition`](Self::precondition) does.
+    ///
+    /// # Errors
+    ///
+    /// If a loaded record belongs to another model, or one recorder saw the inputs of two weights. The preconditioner and
+    /// the recorders are as before then.
+    pub fn try_precondition<M: AutodiffModule<B>>(
+        &mut self,
+        module: &M,
+        mut grads: GradientsParams,
+    ) -> Result<GradientsParams, MacError> {
+        let inventory = Inventory::with_gradients(module, &grads);
+        self.run(&inventory, &mut grads, &Preparation::none())?;
+        Ok(grads)
+    }
+
+    /// Prepares and preconditions the gradients of a step, in place and those of layers with a curvature only.
+    pub(crate) fn run(
+        &mut self,
+        inventory: &Inventory<B>,
+        grads: &mut GradientsParams,
+        preparation: &Preparation<B>,
+    ) -> Result<Prepared<B>, MacError> {
+        let participants = self.participants(inventory)?;
+        self.use_loaded_record(inventory)?;
+        self.warn_of_what_has_no_effect(inventory);
+        for participant in participants.values() {
+            self.observe(participant, inventory);
+            self.end_recording(participant);
+        }
+        self.unsubscribe_from_skipped_layers(inventory);
+        let mut prepared = Prepared::<B> {
+            parameters: HashSet::new(),
+            broken: HashMap::new(),
+        };
+        for (weight, curvature) in &mut self.curvatures {
+            let skips = |weight: &Parameter<B>| self.skip_layers.cover(weight.layer_path());
+            if inventory.parameter(*weight).is_none_or(skips) {
+                continue;
+            }
+            let layer = curvature.layer();
+            let Some(mut gradient) = LayerGradient::take(layer, grads) else {
+                continue;
+            };
+            preparation.apply_to_layer(&mut gradient);
+            // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too.
+            if self.damping.current.is_finite() {
+                gradient = curvature.precondition(gradient, preparation.guard);
+            }
+            preparation.look_for_broken(&mut gradient);
+            for id in layer.parameters() {
+                prepared.parameters.insert(id);
+                if let Some(broken) = &gradient.broken {
+                    prepared.broken.insert(id, broken.clone());
+                }
+            }
+            gradient.put(layer, grads);
+        }
+        self.step += 1;
+        self.schedule.set_due(self.step.is_multiple_of(self.tcov));
+        Ok(prepared)
+    }
+
+    /// The layers with a recorder that take part in a step, by their weights, with the sums of all devices.
+    fn participants(
+        &self,
+        inventory: &Inventory<B>,
+    ) -> Result<BTreeMap<ParamId, Participant<B>>, MacError> {
+        let mut participants = BTreeMap::<ParamId, Participant<B>>::new();
+        for found in &inventory.recorders {
+            let Some(layer) = found.layer else { continue };
+            let Some(weight) = inventory.parameter(layer.weight) else {
+                continue;
+            };
+            if !weight.has_gradient || self.skip_layers.cover(weight.layer_path()) {
+                continue;
+            }
+            let participant = participants.entry(layer.weight).or_insert(Participant {
+                layer,
+                recorders: Vec::new(),
+                sums: None,
+            });
+            participant.recorders.push(found.recorder.shared());
+            for (recorded, sums) in found.recorder.sums() {
+                if recorded.weight != layer.weight {
+                    return Err(MacError::SharedRecorder {
+                        first: inventory.path_of(recorded),
+                        second: inventory.path_of(layer),
+                    });
+                }
+                let sums = sums.inner().to_device(&weight.device);
+                participant.sums = Some(match participant.sums.take() {
+                    Some(earlier) => earlier.add(sums),
+                    None => sums,
+                });
+            }
+        }
+        Ok(participants)
+    }
+
+    /// Takes the sums of a layer into its curvature.
+    fn observe(&mut self, participant: &Participant<B>, inventory: &Inventory<B>) {
+        let layer = participant.layer;
+        let due = self.step.is_multiple_of(self.tcov);
+        let (damping, decay) = (self.damping.current, self.stat_decay.current);
+        // A layer that first takes part between two due steps waits for neither of them.
+        let first = !self.curvatures.contains_key(&layer.weight);
+        if let Some(sums) = &participant.sums
+            && (due || first)
+        {
+            let curvature = self
+                .curvatures
+                .entry(layer.weight)
+                .or_insert_with(|| Box::new(MeanActivation::new(layer, damping, sums)));
+            if curvature.wants_activations() {
+                curvature.observe(sums.clone(), decay);
+            }
+        }
+        match self.curvatures.get_mut(&layer.weight) {
+            Some(curvature) if first || self.step.is_multiple_of(self.tinv) => curvature.refresh(),
+            Some(_) => {}
+            None => self.warn(Warning::NothingRecorded(layer.weight), || {
+                format!(
+                    "`{}` has a gradient, but no forward pass of it was recorded: \
+                     its gradient is not preconditioned",
+                    inventory.path_of(layer)
+                )
+            }),
+        }
+    }
+
+    /// Lets the recorders of a layer begin anew, and tells them which passes are wanted.
+    fn end_recording(&self, participant: &Participant<B>) {
+        let wants = match self.curvatures.get(&participant.layer.weight) {
+            None => Wants::Everything,
+            Some(curvature) if curvature.wants_activations() => Wants::WhatIsDue,
+            Some(_) => Wants::Nothing,
+        };
+        for recorder in &participant.recorders {
+            recorder.end_step();
+            recorder.subscribe(&self.schedule, wants);
+        }
+    }
+
+    fn unsubscribe_from_skipped_layers(&self, inventory: &Inventory<B>) {
+        for found in &inventory.recorders {
+            let weight = found.layer.map(|layer| inventory.parameter(layer.weight));
+            if let Some(Some(weight)) = weight
+                && self.skip_layers.cover(weight.layer_path())
+            {
+                found.recorder.subscribe(&self.schedule, Wants::Nothing);
+            }
+        }
+    }
+}
+
+/// Records.
+impl<B: AutodiffBackend> MacPreconditioner<B> {
+    /// Everything that the next call depends on.
+    pub fn to_record(&self) -> MacPreconditionerRecord {
+        let own = self.curvatures.values().map(|curvature| curvature.to_record());
+        let settings = (self.damping, self.stat_decay);
+        match &self.loaded {
+            Some(waiting) => waiting.clone().updated(settings, own),
+            None => MacPreconditionerRecord::new(self.step, settings, own.collect()),
+        }
+    }
+
+    /// Continues from a record.
+    ///
+    /// Settings are those of the configuration, as with Burn's optimizers. Damping and stat_decay may be
+    /// [changed](Self::set_damping) during training, so they are a part of the state as well: the record's values hold, unless
+    /// the configuration has another value than that which the record was written under. So a run continues as it was, and
+    /// a run that is configured with another damping has it. Input covariances are the record's; one that is
+    /// [measured](Self::with_input_covariance) after this replaces that of its layer.
+    ///
+    /// Whether the record belongs to the model is found out at the next call of
+    /// [`precondition`](Self::precondition); [`try_load_record`](Self::try_load_record) tells at
+    /// once.
+    ///
+    /// # Panics
+    ///
+    /// If the record has another version.
+    pub fn load_record(self, record: MacPreconditionerRecord) -> Self {
+        self.load(record).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Continues from a record of `module`'s preconditioner.
+    ///
+    /// # Errors
+    ///
+    /// If the record has another version or belongs to another model.
+    pub fn try_load_record<M: AutodiffModule<B>>(
+        self,
+        record: MacPreconditionerRecord,
+        module: &M,
+    ) -> Result<Self, MacError> {
+        let mut loaded = self.load(record)?;
+        loaded.use_loaded_record(&Inventory::of(module))?;
+        Ok(loaded)
+    }
+
+    pub(crate) fn load(mut self, record: MacPreconditionerRecord) -> Result<Self, MacError> {
+        record.check()?;
+        let (damping, stat_decay) = record.settings();
+        self.damping = self.damping.resumed(damping, "damping");
+        self.stat_decay = self.stat_decay.resumed(stat_decay, "stat_decay");
+        self.step = record.step();
+        // The next step may be one of another model.
+        self.schedule = Schedule::new();
+        self.curvatures.clear();
+        self.loaded = Some(record);
+        Ok(self)
+    }
+
+    /// Takes a loaded record into use, now that its module is known.
+    pub(crate) fn use_loaded_record(&mut self, inventory: &Inventory<B>) -> Result<(), MacError> {
+        let Some(record) = self.loaded.take() else {
+            return Ok(());
+        };
+        match record.clone().restore(inventory, self.damping.current) {
+            Ok(mut curvatures) => {
+                // What was measured since the record was loaded replaces it.
+                curvatures.append(&mut self.curvatures);
+                self.curvatures = curvatures;
+                Ok(())
+            }
+            Err(error) => {
+                self.loaded = Some(record);
+                Err(error)
+            }
+        }
+    }
+
+    /// This preconditioner with a waiting record in use. None if no record waits, or if it belongs to another model, which
+    /// the next step tells.
+    pub(crate) fn with_record_in_use(&self, inventory: &Inventory<B>) -> Option<Self> {
+        self.loaded.as_ref()?;
+        let mut resumed = self.clone();
+        resumed.use_loaded_record(inventory).ok()?;
+        Some(resumed)
+    }
+}
+
+/// Settings and readings.
+impl<B: AutodiffBackend> MacPreconditioner<B> {
+    /// Changes the damping `ρ` from the next step on.
+    ///
+    /// A layer with an [`InputCovariance`](crate::InputCovariance) is inverted again on the host, `O(size³)`.
+    ///
+    /// # Errors
+    ///
+    /// If it is outside its range, or an input covariance cannot be inverted with it; nothing is
+    /// changed then.
+    pub fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
+        check_damping(damping)?;
+        let mut curvatures = self.curvatures.clone();
+        curvatures
+            .values_mut()
+            .try_for_each(|curvature| curvature.set_damping(damping))?;
+        self.curvatures = curvatures;
+        self.damping.current = damping;
+        Ok(())
+    }
+
+    /// Changes the decay `β` of the moving averages from the next step on.
+    ///
+    /// # Errors
+    ///
+    /// If it is outside [0, 1); nothing is changed then.
+    pub fn set_stat_decay(&mut self, stat_decay: f64) -> Result<(), MacError> {
+        check_stat_decay(stat_decay)?;
+        self.stat_decay.current = stat_decay;
+        Ok(())
+    }
+
+    /// The damping `ρ` in use.
+    pub fn damping(&self) -> f64 {
+        self.damping.current
+    }
+
+    /// The decay `β` of the moving averages in use.
+    pub fn stat_decay(&self) -> f64 {
+        self.stat_decay.current
+    }
+
+    /// The moving average of `[x̄ ; 1]` of the layer with this weight, not bias-corrected.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[means, size + 1]`: one mean for a `Linear`, one a group for a `Conv2d`, two (of the
+    ///   tokens, and through attention) for the fused projection of a `SelfAttention`
+    pub fn activation_ema(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
+        Some(self.curvatures.get(&weight)?.mean_activation()?.ema())
+    }
+
+    /// The mean activation `[x̄ ; 1]` that the layer with this weight is preconditioned by.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[means, size + 1]`
+    pub fn mean_activation(&self, weight: ParamId) -> Option<Tensor<B::InnerBackend, 2>> {
+        self.curvatures.get(&weight)?.mean_activation()?.mean()
+    }
+
+    /// What is covered and what was seen. Reads from the device: not for every step.
+    pub fn report<M: AutodiffModule<B>>(&self, module: &M) -> Report {
+        let inventory = Inventory::of(module);
+        let resumed = self.with_record_in_use(&inventory);
+        Report::new(&inventory, resumed.as_ref().unwrap_or(self))
+    }
+
+    pub(crate) fn curvatures(&self) -> &Curvatures<B> {
+        &self.curvatures
+    }
+
+    pub(crate) fn skips(&self, layer_path: &str) -> bool {
+        self.skip_layers.cover(layer_path)
+    }
+}
+
+/// Warnings.
+impl<B: AutodiffBackend> MacPreconditioner<B> {
+    fn warn_of_what_has_no_effect(&mut self, inventory: &Inventory<B>) {
+        if inventory.recorders.is_empty() && self.curvatures.is_empty() {
+            self.warn(Warning::NoRecorder, || {
+                "no recorded layer in the module: MAC preconditions nothing; \
+                 use MacLinear, MacConv2d, MacMultiHeadAttention, MacSelfAttention, \
+                 MacTransformerEncoder or MacTransformerDecoder in place of plain layers"
+                    .into()
+            });
+        }
+        if self.warned.insert(Warning::UnusedPatterns) {
+            let layers = inventory.parameters.iter().map(Parameter::layer_path);
+            for pattern in self.skip_layers.unused(layers) {
+                log::warn!("`skip_layers` has \"{pattern}\", which names no layer of the module");
+            }
+        }
+        let unknown = self.curvatures.iter().filter(|(weight, curvature)| {
+            !curvature.wants_activations() && inventory.parameter(**weight).is_none()
+        });
+        let unknown: Vec<ParamId> = unknown.map(|(weight, _)| *weight).collect();
+        for weight in unknown {
+            self.warn(Warning::CovarianceOfNoLayer(weight), || {
+                "an input covariance belongs to no layer of the module and is not used: \
+                 measure it after loading the model's record, which changes parameter ids"
+                    .into()
+            });
+        }
+    }
+
+    fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
+        if self.warned.insert(warning) {
+            log::warn!("{}", text());
+        }
+    }
+}

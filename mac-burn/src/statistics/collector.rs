@@ -1,0 +1,119 @@
+//! This crate's passes over the recorders of a module.
+//!
+//! Burn's `Module::visit` and `map` hand tensors and names to a visitor or mapper, nothing else. So a recorder
+//! that is visited reports itself to a collector, and one that is mapped asks for its replacement; both are
+//! thread-locals that are set only while this crate visits or maps. To everybody else a recorder is invisible.
+
+use super::recorder::Recorder;
+use crate::layer::Layer;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Int, Tensor};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+
+/// A recorder found in a module, with the layer that it stands for.
+///
+/// The layer is unknown while a recorder in a user's own layer has recorded nothing.
+pub(crate) struct FoundRecorder<B: Backend> {
+    pub(crate) recorder: Recorder<B>,
+    pub(crate) layer: Option<Layer>,
+}
+
+thread_local! {
+    static COLLECTED: RefCell<Option<Vec<Box<dyn Any>>>> = const { RefCell::new(None) };
+    static REPLACEMENT: Cell<Option<Replacement>> = const { Cell::new(None) };
+}
+
+/// Visits `module` with `visitor` and returns the recorders that reported themselves meanwhile.
+pub(crate) fn collect<B, M, V>(module: &M, visitor: &mut V) -> Vec<FoundRecorder<B>>
+where
+    B: Backend,
+    M: Module<B>,
+    V: ModuleVisitor<B>,
+{
+    /// Puts back what was open before, also after a panic in a visitor.
+    struct Collection(Option<Vec<Box<dyn Any>>>);
+    impl Drop for Collection {
+        fn drop(&mut self) {
+            COLLECTED.set(self.0.take());
+        }
+    }
+    let _collection = Collection(COLLECTED.replace(Some(Vec::new())));
+    module.visit(visitor);
+    COLLECTED
+        .take()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|found| found.downcast().ok().map(|found| *found))
+        .collect()
+}
+
+/// Reports a recorder to the open collector; without one, or by a recorder that is off, nothing happens.
+pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>) {
+    if recorder.is_off() {
+        return;
+    }
+    COLLECTED.with_borrow_mut(|open| {
+        if let Some(found) = open {
+            let recorder = recorder.shared();
+            found.push(Box::new(FoundRecorder { recorder, layer }));
+        }
+    });
+}
+
+/// What becomes of the recorders of a module that is mapped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Replacement {
+    /// They are switched off for good.
+    Off,
+    /// Each becomes a recorder that has seen nothing.
+    Fresh,
+}
+
+impl Replacement {
+    /// Replaces the recorders of a module and leaves its parameters as they are.
+    pub(crate) fn apply<B: Backend, M: Module<B>>(self, module: M) -> M {
+        /// Puts back what was set before, also after a panic in a module's `map`.
+        struct Set(Option<Replacement>);
+        impl Drop for Set {
+            fn drop(&mut self) {
+                REPLACEMENT.set(self.0);
+            }
+        }
+        let _set = Set(REPLACEMENT.replace(Some(self)));
+        module.map(&mut Untouched)
+    }
+
+    /// The replacement of a recorder that is mapped: itself, if this crate does not map.
+    pub(crate) fn of<B: Backend>(recorder: Recorder<B>) -> Recorder<B> {
+        match REPLACEMENT.get() {
+            None => recorder,
+            Some(Self::Off) => Recorder::off(),
+            Some(Self::Fresh) => recorder.fresh(),
+        }
+    }
+}
+
+/// A mapper that returns parameters as they are, not even initialized.
+struct Untouched;
+
+impl<B: Backend> ModuleMapper<B> for Untouched {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param
+    }
+
+    fn map_int<const D: usize>(
+        &mut self,
+        param: Param<Tensor<B, D, Int>>,
+    ) -> Param<Tensor<B, D, Int>> {
+        param
+    }
+
+    fn map_bool<const D: usize>(
+        &mut self,
+        param: Param<Tensor<B, D, Bool>>,
+    ) -> Param<Tensor<B, D, Bool>> {
+        param
+    }
+}

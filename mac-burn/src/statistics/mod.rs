@@ -1,0 +1,16 @@
+//! Statistics of what layers saw: recorders, their sums, and when they record.
+
+mod activation_sums;
+mod attention_sums;
+mod backward_hook;
+pub(crate) mod collector;
+pub(crate) mod patches;
+mod recorder;
+mod schedule;
+
+pub(crate) use activation_sums::{ActivationSums, Rows};
+pub(crate) use backward_hook::enable as enable_backward_hook;
+pub use recorder::{AttendedValues, Recorder};
+pub(crate) use recorder::{Wants, untracked};
+pub(crate) use schedule::Schedule;
+pub use schedule::without_recording;

@@ -1,0 +1,597 @@
+use super::activation_sums::ActivationSums;
+use super::attention_sums::{attended_sums, valid_token_sums};
+use super::backward_hook::on_backward;
+use super::collector::{self, Replacement};
+use super::patches::{Conv2dGeometry, Incidence, patch_sums};
+use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
+use crate::layer::{Layer, LayerKind};
+use burn::module::{
+    AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
+    ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
+};
+use burn::nn::conv::Conv2d;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::ops::Device;
+use burn::tensor::{Bool, Tensor};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// A recorder of the inputs that a layer saw since an optimizer step last took them.
+///
+/// It keeps the sums of the layer's augmented inputs `[x ; 1]`, one vector for each mean of the layer: one for a
+/// `Linear`, one a group for a `Conv2d`, two for the fused projection of attention. Micro-batches, repeated calls
+/// and devices add up to the mean of the whole batch: exactly, but for the value projection of attention, see
+/// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). Sums are in the input's float type, but at least in
+/// `f32`; they hold no graph.
+///
+/// # Which passes count
+///
+/// A forward pass is recorded when the backend differentiates, the weight is trained and the optimizer's schedule
+/// ([`tcov`](crate::MacConfig::tcov)) is due, and it counts when gradients flow back through it. A layer without a
+/// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step. Before
+/// the process has made an optimizer for the backend, a pass counts at once.
+/// [`without_recording`](crate::without_recording) excludes passes whose gradients are for others.
+///
+/// # Who owns the sums
+///
+/// A step takes the sums. A clone starts with the passes that its original has counted, and its own count for the
+/// original too, until either is stepped: so a model that is cloned or forked for one step, by threads or by Burn's
+/// multi-device training, has the sums of all parts, and models that were made from one clone do not see each other. [`with_fresh_recorders`](crate::with_fresh_recorders)
+/// separates a copy from its original at once.
+///
+/// Burn 0.21 may deadlock when one thread runs a forward pass while another runs a backward pass through tensors
+/// of the same graph, with plain layers too. Threads that share parameters must take turns, or each work on a
+/// `fork`.
+///
+/// # A layer of your own
+///
+/// [`MacLinear`](crate::MacLinear) and [`MacConv2d`](crate::MacConv2d) hold a recorder already. A layer of your own
+/// holds one for each weight as a field, and passes its output through it:
+///
+/// ```
+/// use burn::module::{Initializer, Module, Param};
+/// use burn::tensor::{Tensor, backend::Backend};
+/// use mac_burn::Recorder;
+///
+/// /// A linear layer whose output is scaled.
+/// #[derive(Module, Debug)]
+/// struct ScaledLinear<B: Backend> {
+///     weight: Param<Tensor<B, 2>>,
+///     scale: f64,
+///     recorder: Recorder<B>,
+/// }
+///
+/// impl<B: Backend> ScaledLinear<B> {
+///     fn new(size: usize, device: &B::Device) -> Self {
+///         let weight = Initializer::Normal { mean: 0.0, std: 0.1 };
+///         Self {
+///             weight: weight.init([size, size], device),
+///             scale: 0.5,
+///             recorder: Recorder::new(),
+///         }
+///     }
+///
+///     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+///         let output = input.clone().matmul(self.weight.val()).mul_scalar(self.scale);
+///         self.recorder.record_linear(&self.weight, None, &input, output)
+///     }
+/// }
+/// # use burn::backend::Autodiff;
+/// # use burn::optim::{GradientsParams, Optimizer};
+/// # type B = Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let layer = ScaledLinear::<B>::new(3, &device);
+/// # let mut optim = mac_burn::MacConfig::new().init::<B, ScaledLinear<B>>();
+/// # let grads = layer.forward(Tensor::ones([2, 3], &device)).sum().backward();
+/// # let grads = GradientsParams::from_grads(grads, &layer);
+/// # let layer = optim.step(0.1, layer, grads);
+/// # let report = optim.report(&layer);
+/// # assert_eq!((report.layers[0].path.as_str(), report.layers[0].updates), ("weight", 1));
+/// ```
+///
+/// A step panics with [`MacError::SharedRecorder`](crate::MacError::SharedRecorder) if one recorder was used for two
+/// weights.
+pub struct Recorder<B: Backend> {
+    /// None in a recorder that is [off](crate::unrecorded).
+    shared: Option<Shared<B>>,
+}
+
+struct Shared<B: Backend> {
+    state: Arc<Mutex<State<B>>>,
+    /// Matrices that a convolution's sums are made with, kept from pass to pass.
+    incidence: Arc<Mutex<Option<Incidence<B>>>>,
+}
+
+#[derive(Clone)]
+struct State<B: Backend> {
+    /// The layer of the latest pass, counted or not.
+    layer: Option<Layer>,
+    /// The sums of each pass that counted or of several, in their order.
+    sums: Vec<(Layer, ActivationSums<B>)>,
+    subscriptions: Vec<Subscription>,
+    /// Those that this recorder was cloned from, and for which its passes count too.
+    originals: Vec<Original<B>>,
+    /// The number of steps that took the sums: clones made before the latest no longer count here.
+    steps: u64,
+}
+
+/// A recorder that another was cloned from.
+#[derive(Clone)]
+struct Original<B: Backend> {
+    state: Weak<Mutex<State<B>>>,
+    /// Its steps when it was cloned.
+    steps: u64,
+}
+
+/// The passes that an optimizer wants of a recorder.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    pub(crate) optimizer: ScheduleObserver,
+    pub(crate) wants: Wants,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// All, since it has no statistic of the layer yet.
+    Everything,
+    /// Those that its schedule is due for.
+    WhatIsDue,
+    /// None: it does not precondition the layer by what it saw.
+    Nothing,
+}
+
+/// What the value projection of attention sees: `A X`, the attention probabilities times the values.
+#[derive(Debug, Clone, Copy)]
+pub struct AttendedValues<'a, B: Backend> {
+    /// `A`, those of the forward pass with its masks, `[batch, heads, queries, keys]`. The heads are those of the
+    /// queries, also where several share a head of keys and values.
+    pub probabilities: &'a Tensor<B, 4>,
+    /// `X`, the input of the value projection, `[batch, keys, size_input]`.
+    pub values: &'a Tensor<B, 3>,
+    /// True at queries that are padding, `[batch, queries]`: they count in no mean.
+    pub queries_padded: Option<&'a Tensor<B, 2, Bool>>,
+    /// True at keys that are padding, `[batch, keys]`: they count in no mean.
+    pub keys_padded: Option<&'a Tensor<B, 2, Bool>>,
+}
+
+/// A linear map `input · weight (+ bias)`, as its parameters.
+type Weight<'a, B> = &'a Param<Tensor<B, 2>>;
+type Bias<'a, B> = Option<&'a Param<Tensor<B, 1>>>;
+
+impl<B: Backend> Default for Recorder<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Recording. Each function returns `output`, or any other tensor that it is given: the pass counts when gradients
+/// flow back through what is returned.
+impl<B: Backend> Recorder<B> {
+    /// A recorder that has seen nothing.
+    pub fn new() -> Self {
+        Self::with_state(State {
+            layer: None,
+            sums: Vec::new(),
+            subscriptions: Vec::new(),
+            originals: Vec::new(),
+            steps: 0,
+        })
+    }
+
+    fn with_state(state: State<B>) -> Self {
+        Self {
+            shared: Some(Shared {
+                state: Arc::new(Mutex::new(state)),
+                incidence: Arc::new(Mutex::new(None)),
+            }),
+        }
+    }
+
+    /// Records the input of a linear map `input · weight (+ bias)`.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    /// - input: `[.., size_input]`; the mean is over all leading dimensions
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_linear<const D: usize, const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        self.record(layer, weight, output, || {
+            ActivationSums::of_rows(untracked(input))
+        })
+    }
+
+    /// Records the tokens that a linear map sees, but those that are padding.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    /// - input: `[batch, tokens, size_input]`
+    /// - padded: `[batch, tokens]`, true at padded tokens
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_tokens<const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        input: &Tensor<B, 3>,
+        padded: Option<&Tensor<B, 2, Bool>>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        self.record(layer, weight, output, || {
+            valid_token_sums(untracked(input), padded)
+        })
+    }
+
+    /// Records what the value projection of attention sees, see
+    /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) for the mean that this makes.
+    ///
+    /// The output may be that of the projection or any tensor made of it alone, such as the attended values.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_attended<const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        attended: AttendedValues<'_, B>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        self.record(layer, weight, output, || attended_values_sums(attended))
+    }
+
+    /// Records what one projection to queries, keys and values sees: its tokens, `attended.values`, for the columns of
+    /// the queries and keys, and the attended ones for the last `value_columns` columns. Tokens that are padded as keys
+    /// count in neither.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    ///
+    /// # Panics
+    ///
+    /// If the weight has fewer columns than `value_columns`.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_fused_attention<const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        value_columns: usize,
+        attended: AttendedValues<'_, B>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let [_, columns] = weight.dims();
+        assert!(
+            value_columns <= columns,
+            "`value_columns` is {value_columns}, but the weight has {columns} columns"
+        );
+        let kind = match 3 * value_columns == columns {
+            true => LayerKind::FusedAttention,
+            false => LayerKind::GroupedQueryAttention { value_columns },
+        };
+        self.record(Layer::matrix(kind, weight, bias), weight, output, || {
+            let tokens = valid_token_sums(untracked(attended.values), attended.keys_padded);
+            tokens.beside(attended_values_sums(attended))
+        })
+    }
+
+    /// Records the input of a two-dimensional convolution with the parameters of `layer`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, channels_in, height, width]`; the mean is over the batch and the output positions of the
+    ///   patches that the kernel sees
+    ///
+    /// # Panics
+    ///
+    /// If the input has another number of channels than the layer takes.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_conv2d<const O: usize>(
+        &self,
+        layer: &Conv2d<B>,
+        input: &Tensor<B, 4>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        self.record(Layer::conv2d(layer), &layer.weight, output, || {
+            let geometry = Conv2dGeometry::from(layer);
+            // Taken out, so that threads do not wait for each other's sums.
+            let mut incidence = self.incidence().and_then(|mut kept| kept.take());
+            let sums = patch_sums(untracked(input), &geometry, &mut incidence);
+            if let Some(mut kept) = self.incidence() {
+                *kept = incidence;
+            }
+            sums
+        })
+    }
+
+    fn record<const D: usize, const O: usize>(
+        &self,
+        layer: Layer,
+        weight: &Param<Tensor<B, D>>,
+        output: Tensor<B, O>,
+        sums: impl FnOnce() -> ActivationSums<B>,
+    ) -> Tensor<B, O> {
+        let Some(shared) = &self.shared else {
+            return output;
+        };
+        let differentiates = B::ad_enabled(&output.device()) && weight.is_require_grad();
+        if !differentiates || recording_is_paused() || !lock(&shared.state).is_subscribed() {
+            return output;
+        }
+        let sums = sums();
+        shared.add_up();
+        let (own, originals) = {
+            let mut state = lock(&shared.state);
+            state.layer = Some(layer);
+            (Arc::downgrade(&shared.state), state.originals.clone())
+        };
+        if sums.is_empty() {
+            return output;
+        }
+        on_backward(output, move || {
+            let add = |state: &mut State<B>| state.sums.push((layer, sums.clone()));
+            if let Some(state) = own.upgrade() {
+                add(&mut lock(&state));
+            }
+            originals.iter().for_each(|original| original.with(add));
+        })
+    }
+
+    fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
+        Some(lock(&self.shared.as_ref()?.incidence))
+    }
+}
+
+fn attended_values_sums<B: Backend>(attended: AttendedValues<'_, B>) -> ActivationSums<B> {
+    attended_sums(
+        untracked(attended.probabilities),
+        untracked(attended.values),
+        attended.queries_padded,
+        attended.keys_padded,
+    )
+}
+
+/// The values of a tensor without its graph. `detach` alone would leave one that requires a gradient
+/// itself, as an input may, requiring it.
+pub(crate) fn untracked<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B, D> {
+    tensor.clone().detach().set_require_grad(false)
+}
+
+/// A panic while a lock is held leaves values that are whole: each is replaced in one move.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: Backend> State<B> {
+    /// Whether any optimizer wants the next pass. No optimizer may have stepped the layer yet, or all of those that
+    /// have may be gone: the next to come wants its first pass.
+    fn is_subscribed(&self) -> bool {
+        if Schedule::any_awaits_first_step() {
+            return true;
+        }
+        let mut present = self
+            .subscriptions
+            .iter()
+            .filter_map(|subscription| Some((subscription.wants, subscription.optimizer.is_due()?)))
+            .peekable();
+        present.peek().is_none()
+            || present.any(|(wants, due)| match wants {
+                Wants::Everything => true,
+                Wants::WhatIsDue => due,
+                Wants::Nothing => false,
+            })
+    }
+}
+
+impl<B: Backend> Original<B> {
+    /// Does something to its state, unless it is gone or a step has separated it.
+    fn with(&self, function: impl FnOnce(&mut State<B>)) {
+        if let Some(state) = self.state.upgrade() {
+            let mut state = lock(&state);
+            if state.steps == self.steps {
+                function(&mut state);
+            }
+        }
+    }
+}
+
+impl<B: Backend> Shared<B> {
+    /// Makes one sum of several passes, so that a recorder that no optimizer asks does not grow. No lock is held while
+    /// tensors are added: a backward pass waits for this one and holds those of the graph.
+    fn add_up(&self) {
+        if lock(&self.state).sums.len() < 2 {
+            return;
+        }
+        let several = std::mem::take(&mut lock(&self.state).sums);
+        let mut added: Vec<(Layer, ActivationSums<B>)> = Vec::new();
+        for (layer, sums) in several {
+            match added.last_mut() {
+                Some((last, earlier))
+                    if *last == layer && earlier.inputs.device() == sums.inputs.device() =>
+                {
+                    *earlier = earlier.clone().add(sums);
+                }
+                _ => added.push((layer, sums)),
+            }
+        }
+        let mut state = lock(&self.state);
+        added.append(&mut state.sums);
+        state.sums = added;
+    }
+}
+
+/// What the optimizer and this crate's passes over modules do with a recorder.
+impl<B: Backend> Recorder<B> {
+    /// A recorder that never records and reports itself to nobody.
+    pub(crate) fn off() -> Self {
+        Self { shared: None }
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.shared.is_none()
+    }
+
+    /// A recorder without passes, subscriptions and originals.
+    pub(crate) fn fresh(&self) -> Self {
+        match self.is_off() {
+            true => Self::off(),
+            false => Self::new(),
+        }
+    }
+
+    /// The same recorder, not a clone with passes of its own.
+    pub(crate) fn shared(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                state: shared.state.clone(),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+
+    /// The layer of the latest pass.
+    pub(crate) fn layer(&self) -> Option<Layer> {
+        lock(&self.shared.as_ref()?.state).layer
+    }
+
+    /// The sums of the passes that have counted, with the layer of each.
+    pub(crate) fn sums(&self) -> Vec<(Layer, ActivationSums<B>)> {
+        let shared = self.shared.as_ref();
+        shared.map_or_else(Vec::new, |shared| lock(&shared.state).sums.clone())
+    }
+
+    /// Forgets the passes that a step has taken, and separates the recorder from its clones and originals.
+    pub(crate) fn end_step(&self) {
+        if let Some(shared) = &self.shared {
+            let mut state = lock(&shared.state);
+            state.sums.clear();
+            state.originals.clear();
+            state.steps += 1;
+        }
+    }
+
+    /// Enters what an optimizer wants, in place of what it wanted before and of those that are gone.
+    pub(crate) fn subscribe(&self, schedule: &Schedule, wants: Wants) {
+        if let Some(shared) = &self.shared {
+            let subscriptions = &mut lock(&shared.state).subscriptions;
+            subscriptions.retain(|known| {
+                known.optimizer.is_due().is_some() && !known.optimizer.is_of(schedule)
+            });
+            subscriptions.push(Subscription {
+                optimizer: schedule.observer(),
+                wants,
+            });
+        }
+    }
+}
+
+/// A clone starts with the passes of its original, and its own passes count for the original too.
+impl<B: Backend> Clone for Recorder<B> {
+    fn clone(&self) -> Self {
+        let Some(shared) = &self.shared else {
+            return Self::off();
+        };
+        let mut state = lock(&shared.state).clone();
+        state
+            .originals
+            .retain(|original| original.state.strong_count() > 0);
+        state.originals.push(Original {
+            state: Arc::downgrade(&shared.state),
+            steps: state.steps,
+        });
+        let mut clone = Self::with_state(state);
+        if let Some(new) = &mut clone.shared {
+            new.incidence = shared.incidence.clone();
+        }
+        clone
+    }
+}
+
+impl<B: Backend> fmt::Debug for Recorder<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(shared) = &self.shared else {
+            return f.write_str("Recorder(off)");
+        };
+        let state = lock(&shared.state);
+        f.debug_struct("Recorder")
+            .field("layer", &state.layer)
+            .field("sums", &state.sums.len())
+            .finish()
+    }
+}
+
+/// As a part of a module it has no parameters and no record, and is visible to this crate's passes only.
+impl<B: Backend> Module<B> for Recorder<B> {
+    type Record = EmptyRecord;
+
+    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
+        devices
+    }
+
+    fn fork(self, _device: &Device<B>) -> Self {
+        self
+    }
+
+    fn to_device(self, _device: &Device<B>) -> Self {
+        self
+    }
+
+    fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
+        collector::report(self, self.layer());
+    }
+
+    fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
+        Replacement::of(self)
+    }
+
+    /// A new recorder: the layer's parameters may have other ids now.
+    fn load_record(self, _record: Self::Record) -> Self {
+        match self.is_off() {
+            true => self,
+            false => Self::new(),
+        }
+    }
+
+    fn into_record(self) -> Self::Record {
+        EmptyRecord
+    }
+}
+
+impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
+    type InnerModule = Recorder<B::InnerBackend>;
+
+    fn valid(&self) -> Self::InnerModule {
+        match self.is_off() {
+            true => Recorder::off(),
+            false => Recorder::new(),
+        }
+    }
+
+    fn from_inner(module: Self::InnerModule) -> Self {
+        match module.is_off() {
+            true => Self::off(),
+            false => Self::new(),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> HasAutodiffModule<B> for Recorder<B::InnerBackend> {
+    type TrainModule = Recorder<B>;
+}
+
+impl<B: Backend> ModuleDisplayDefault for Recorder<B> {
+    fn content(&self, content: Content) -> Option<Content> {
+        content.add_single(&"Recorder".to_string()).optional()
+    }
+}
+
+impl<B: Backend> ModuleDisplay for Recorder<B> {}
