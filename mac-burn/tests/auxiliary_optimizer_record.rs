@@ -47,11 +47,11 @@ where
         .expect("it is a record of MAC")
 }
 
-type RecordWith = MacRecord<Network<B>, B, AdamW>;
-type RecordWithout = MacRecord<Network<B>, B>;
+type RecordWith = MacRecord<B, AdamW>;
+type RecordWithout = MacRecord<B>;
 
 #[test]
-fn a_record_with_a_auxiliary_optimizer_is_refused_by_a_mac_without() {
+fn a_record_with_an_auxiliary_optimizer_is_refused_by_a_mac_without() {
     for steps in [0, 2] {
         let mut optim = both(config(), 0.5);
         let network = train(Network::<B>::new(7), &mut optim, 0..steps);
@@ -62,7 +62,7 @@ fn a_record_with_a_auxiliary_optimizer_is_refused_by_a_mac_without() {
 }
 
 #[test]
-fn a_record_without_a_auxiliary_optimizer_is_refused_by_a_mac_with_one() {
+fn a_record_without_an_auxiliary_optimizer_is_refused_by_a_mac_with_one() {
     let mut optim = config().init();
     let network = train(Network::<B>::new(7), &mut optim, 0..2);
     let record: RecordWith = reread::<RecordWithout, _>(optim.to_record());
@@ -72,7 +72,7 @@ fn a_record_without_a_auxiliary_optimizer_is_refused_by_a_mac_with_one() {
 
 /// Breaks when what was loaded is lost where an auxiliary optimizer is added.
 #[test]
-fn a_auxiliary_optimizer_may_be_added_to_a_loaded_run() {
+fn an_auxiliary_optimizer_may_be_added_to_a_loaded_run() {
     let start = Network::<B>::new(7);
     let still = start.clone();
     let mut mac = config().init();
@@ -93,14 +93,14 @@ fn a_auxiliary_optimizer_may_be_added_to_a_loaded_run() {
 
 #[test]
 #[should_panic(expected = "the optimizer record has the state of an auxiliary optimizer")]
-fn loading_a_record_with_a_auxiliary_optimizer_without_one_panics() {
+fn loading_a_record_with_an_auxiliary_optimizer_without_one_panics() {
     let record = reread::<RecordWith, RecordWithout>(both(config(), 0.5).to_record());
     config().init::<B, Network<B>>().load_record(record);
 }
 
 #[test]
 #[should_panic(expected = "the optimizer record has no state of an auxiliary optimizer")]
-fn loading_a_record_without_a_auxiliary_optimizer_into_one_panics() {
+fn loading_a_record_without_an_auxiliary_optimizer_into_one_panics() {
     let record = reread::<RecordWithout, RecordWith>(config().init::<B, Network<B>>().to_record());
     both(config(), 0.5).load_record(record);
 }

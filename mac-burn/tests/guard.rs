@@ -9,7 +9,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
-use mac_burn::{Mac, MacConfig};
+use mac_burn::{Mac, MacConfig, with_fresh_recorders};
 use support::{B, Network, gradients, images, train, values};
 
 /// The place of the hidden layer's weight in the values of the network.
@@ -37,14 +37,20 @@ fn break_gradient<const D: usize>(
 }
 
 fn momentum(optim: &Mac<Network<B>, B>, id: burn::module::ParamId) -> Vec<f32> {
-    let record = optim
-        .to_record()
-        .1
-        .get(&id)
-        .expect("it has momentum")
-        .clone();
-    let velocity = record.into_state::<2>().velocity;
+    let velocity = optim.momentum::<2>(id).expect("it has momentum");
     velocity.into_data().iter().collect()
+}
+
+/// A step whose statistics are those of these images, and whose gradients are finite.
+fn step_that_saw(
+    optim: &mut Mac<Network<B>, B>,
+    network: Network<B>,
+    images: Tensor<B, 4>,
+) -> Network<B> {
+    let apart = with_fresh_recorders(network.clone());
+    let grads = gradients(&apart, support::images(9, 5));
+    drop(gradients(&network, images));
+    optim.step(0.1, network, grads)
 }
 
 #[test]
@@ -61,8 +67,7 @@ fn a_batch_with_a_nan_enters_no_average_and_is_counted() {
             ema.into_data()
         };
         let before = mean(&optim);
-        network.forward(images(2, 3) * broken);
-        let network = optim.step(0.1, network, GradientsParams::new());
+        let network = step_that_saw(&mut optim, network, images(2, 3) * broken);
         mean(&optim).assert_eq(&before, true);
         let report = optim.report(&network);
         assert_eq!(
@@ -81,8 +86,7 @@ fn a_batch_with_a_nan_enters_no_average_and_is_counted() {
 fn a_first_batch_that_is_not_finite_preconditions_nothing() {
     let mut optim = optimizer(false);
     let network = Network::<B>::new(1);
-    network.forward(images(0, 3) * f32::NAN);
-    let network = optim.step(0.1, network, GradientsParams::new());
+    let network = step_that_saw(&mut optim, network, images(0, 3) * f32::NAN);
     let id = network.conv.weight.id;
     let mean = optim
         .preconditioner()

@@ -129,7 +129,7 @@ fn steps_where_the_backend_fuses_read_nothing() {
 }
 
 #[test]
-fn steps_with_a_auxiliary_optimizer_read_nothing() {
+fn steps_with_an_auxiliary_optimizer_read_nothing() {
     let _alone = alone();
     for guard in [false, true] {
         let network = AllLayers::<Autodiff<Counting>>::new();

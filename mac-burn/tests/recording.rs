@@ -5,7 +5,7 @@ mod support;
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::conv::Conv2dConfig;
-use burn::nn::{LinearConfig, PaddingConfig2d};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder as _};
 use burn::tensor::backend::Backend;
@@ -300,17 +300,19 @@ fn statistics_of_half_precision_are_kept_in_f32() {
     for dtype in [DType::F16, DType::BF16] {
         let device = Default::default();
         let input = Tensor::<Half, 2>::full([4096, 2], 1.5, (&device, dtype));
-        let layer: MacLinear<Half> = LinearConfig::new(2, 2).init(&device).into();
-        layer.forward(input.clone().cast(DType::F32));
-        let layer = layer.valid().train::<Half>();
-        let recorder = mac_burn::Recorder::<Half>::new();
-        recorder.record_linear(&layer.weight, None, &input);
-        // 4096 · 1.5 is a sum that f16 and bf16 cannot count to in steps of 1.5.
-        let own = Own { layer, recorder };
+        let own = Own {
+            layer: LinearConfig::new(2, 2).init(&device),
+            recorder: mac_burn::Recorder::<Half>::new(),
+        };
         let mut preconditioner = MacConfig::new()
             .with_stat_decay(0.0)
             .init_preconditioner::<Half>();
-        preconditioner.precondition(&own, GradientsParams::new());
+        let output = own.layer.forward(input.clone().cast(DType::F32));
+        // 4096 · 1.5 is a sum that f16 and bf16 cannot count to in steps of 1.5.
+        let weight = &own.layer.weight;
+        let output = own.recorder.record_linear(weight, None, &input, output);
+        let grads = GradientsParams::from_grads(output.sum().backward(), &own);
+        preconditioner.precondition(&own, grads);
         let ema = preconditioner
             .activation_ema(own.layer.weight.id)
             .expect("it recorded");
@@ -325,6 +327,6 @@ fn statistics_of_half_precision_are_kept_in_f32() {
 /// A layer of a user's own, with a recorder as a field.
 #[derive(Module, Debug)]
 struct Own<B: Backend> {
-    layer: MacLinear<B>,
+    layer: Linear<B>,
     recorder: mac_burn::Recorder<B>,
 }

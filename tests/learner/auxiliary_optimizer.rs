@@ -35,7 +35,7 @@ fn launch(artifacts: &Path, resume: Option<usize>) {
 }
 
 #[test]
-fn a_resumed_run_with_a_auxiliary_optimizer_ends_with_the_parameters_of_an_uninterrupted_one() {
+fn a_resumed_run_with_an_auxiliary_optimizer_ends_with_the_parameters_of_an_uninterrupted_one() {
     let whole = tempfile::tempdir().expect("a temporary directory can be made");
     launch(whole.path(), None);
     let resumed = interrupted(&whole);

@@ -38,12 +38,12 @@ impl<B: Backend> OneMeanAttention<B> {
             QkvMeans::Attended => attended(averaged(probabilities.clone()), input.clone()),
             _ => input.clone(),
         };
-        record(&self.qkv, &layer.qkv, &seen);
+        let value = record(&self.qkv, &layer.qkv, &seen, value);
 
         let context = probabilities.matmul(value).swap_dims(1, 2);
         let context = context.reshape(input.shape());
-        record(&self.output, &layer.output, &context);
-        layer.output.forward(context)
+        let output = layer.output.forward(context.clone());
+        record(&self.output, &layer.output, &context, output)
     }
 }
 
@@ -62,8 +62,13 @@ pub(crate) fn averaged_attention<B: Backend>(
     averaged(probabilities(query, key))
 }
 
-fn record<B: Backend>(recorder: &Recorder<B>, layer: &Linear<B>, input: &Tensor<B, 3>) {
-    recorder.record_linear(&layer.weight, layer.bias.as_ref(), input);
+fn record<B: Backend, const D: usize>(
+    recorder: &Recorder<B>,
+    layer: &Linear<B>,
+    input: &Tensor<B, 3>,
+    output: Tensor<B, D>,
+) -> Tensor<B, D> {
+    recorder.record_linear(&layer.weight, layer.bias.as_ref(), input, output)
 }
 
 /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.

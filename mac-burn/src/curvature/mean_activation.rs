@@ -89,10 +89,6 @@ impl<B: Backend> MeanActivation<B> {
         self.mean.as_ref().map(Augmented::joined)
     }
 
-    pub(crate) fn is_in_use(&self) -> bool {
-        self.mean.is_some()
-    }
-
     fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<RankOne<B>> {
         let bias = gradient.bias.is_some();
         let fresh = matches!(&self.preconditioner, Some((with, _)) if *with == bias);
@@ -154,9 +150,16 @@ impl<B: Backend> Augmented<B> {
     }
 }
 
-/// A tensor of its own in place of a view, which would keep what it is a view of and be copied by every use.
+/// A tensor of its own in place of a view, which would keep what it is a view of.
 fn owned<B: Backend>(tensor: Tensor<B, 2>) -> Tensor<B, 2> {
-    tensor.mul_scalar(1.0)
+    row_major(tensor.mul_scalar(1.0))
+}
+
+/// The tensor with the strides of a new one. With one row, strides are a matter of the operations that made it, and
+/// `NdArray` adds up in an order that depends on them: what is loaded from a record would differ by rounding.
+fn row_major<B: Backend>(tensor: Tensor<B, 2>) -> Tensor<B, 2> {
+    let [rows, columns] = tensor.dims();
+    tensor.reshape([rows * columns]).reshape([rows, columns])
 }
 
 impl<B: Backend> Curvature<B> for MeanActivation<B> {
@@ -210,8 +213,8 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let unseen = self.correction.clone().equal_elem(0.0);
         let correction = self.correction.clone().mask_fill(unseen, 1.0);
         self.mean = Some(Augmented {
-            one: self.average.one.clone() / correction.clone(),
-            inputs: self.average.inputs.clone() / correction,
+            inputs: row_major(self.average.inputs.clone() / correction.clone()),
+            one: self.average.one.clone() / correction,
         });
         self.preconditioner = None;
     }

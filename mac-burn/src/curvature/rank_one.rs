@@ -121,9 +121,9 @@ enum Form {
     Fused,
     /// A product and a difference.
     Whole,
-    /// The same block by block, in the memory of `G`: on a processor, a new tensor of the gradient's size costs more
-    /// than the update.
-    Blocks,
+    /// The same in blocks of so many elements, in the memory of `G`: on a processor, a new tensor of the gradient's size
+    /// costs more than the update.
+    Blocks(usize),
 }
 
 impl Form {
@@ -133,7 +133,7 @@ impl Form {
         if name.contains("Fusion<") {
             Self::Fused
         } else if name.contains("burn_flex::") || name.contains("burn_ndarray::") {
-            Self::Blocks
+            Self::Blocks(BLOCK_ELEMENTS)
         } else {
             Self::Whole
         }
@@ -242,9 +242,9 @@ impl<B: Backend> Steps<B> {
                 matrix - whole(left, [rows, 1]) * whole(right, [1, columns])
             }),
             Form::Whole => matrix - left.matmul(right),
-            Form::Blocks => {
+            Form::Blocks(elements) => {
                 let left = left.neg();
-                let block = (BLOCK_ELEMENTS / columns.max(1)).max(1);
+                let block = (elements / columns.max(1)).max(1);
                 if rows <= block {
                     return left.matmul(right) + matrix;
                 }
@@ -290,5 +290,4 @@ fn whole<B: Backend, const D: usize, const D2: usize>(
 }
 
 #[cfg(test)]
-#[path = "rank_one_tests.rs"]
 mod tests;

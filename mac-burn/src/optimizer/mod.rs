@@ -388,9 +388,14 @@ where
         if !self.unverified {
             return Ok(());
         }
-        if self.states.keys().any(|id| inventory.parameter(*id).is_none()) {
+        let mut states = self.states.iter();
+        if let Some((_, state)) = states.find(|(id, _)| inventory.parameter(**id).is_none()) {
+            let state = match state {
+                ParameterState::Mac(_) => "momentum",
+                ParameterState::Auxiliary(_) => "auxiliary optimizer's state",
+            };
             return Err(MacError::RecordOfAnotherModel {
-                problem: "it has the state of a parameter that the module does not have".into(),
+                problem: format!("it has the {state} of a parameter that the module does not have"),
             });
         }
         self.preconditioner.use_loaded_record(inventory)?;
@@ -441,6 +446,25 @@ where
     /// The preconditioner, with its statistics.
     pub fn preconditioner(&self) -> &MacPreconditioner<B> {
         &self.preconditioner
+    }
+
+    /// The momentum buffer of a parameter of rank `D`; none before its first step, without momentum, or if the auxiliary
+    /// optimizer steps it.
+    ///
+    /// # Panics
+    ///
+    /// If the parameter has another rank.
+    pub fn momentum<const D: usize>(
+        &self,
+        parameter: ParamId,
+    ) -> Option<Tensor<B::InnerBackend, D>> {
+        match self.states.get(&parameter)? {
+            ParameterState::Mac(state) => {
+                let state: MacOptimizerState<B::InnerBackend, D> = state.clone().into_state();
+                Some(state.velocity)
+            }
+            ParameterState::Auxiliary(_) => None,
+        }
     }
 
     /// What is covered, what was seen and what is kept. Reads from the device: not for every step.

@@ -25,8 +25,8 @@ where
     pub preconditioner: MacPreconditionerRecord,
     /// The states of parameters.
     pub(super) states: ParameterStates<B, O>,
-    /// The learning-rate factor of the auxiliary optimizer.
-    pub(super) auxiliary_lr_factor: Option<f64>,
+    /// The learning-rate factor of the auxiliary optimizer, if there is one.
+    pub auxiliary_lr_factor: Option<f64>,
 }
 
 impl<B, O> Clone for MacRecord<B, O>
