@@ -176,7 +176,10 @@ impl MacConfig {
     }
 
     /// Sets [`gradient_clipping`](Self::gradient_clipping).
-    pub fn with_gradient_clipping(mut self, gradient_clipping: Option<GradientClippingConfig>) -> Self {
+    pub fn with_gradient_clipping(
+        mut self,
+        gradient_clipping: Option<GradientClippingConfig>,
+    ) -> Self {
         self.gradient_clipping = gradient_clipping;
         self
     }

@@ -146,24 +146,29 @@ fn heads_may_have_a_size_of_their_own() {
     assert_eq!(layer.qkv.weight.dims(), [SIZE, 3 * 15]);
     assert_eq!(layer.output.weight.dims(), [15, SIZE]);
     assert_eq!(output.dims(), [BATCH, KEYS, SIZE]);
+    backward(output);
     let preconditioner = observed(&layer);
     assert_eq!(means(&preconditioner, &layer.output.weight).len(), 16);
 }
 
-/// Breaks when decoding is recorded, or is another's than Burn's.
+/// Breaks when decoding is recorded, also if gradients flow back through it, or is another's than Burn's.
 #[test]
 fn decoding_is_the_plain_layers_and_records_nothing() {
     let plain = plain(false, 1);
     let recorded: MacMultiHeadAttention<B> = plain.clone().into();
     let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 3);
     let mut caches = [MhaCache::autoregressive(), MhaCache::autoregressive()];
+    let mut decoded = Vec::new();
     for length in 1..=KEYS {
         let input = MhaInput::self_attn(tokens.clone().narrow(1, 0, length));
         let expected = plain.forward_cache(input.clone(), &mut caches[0]);
         let found = recorded.forward_cache(input, &mut caches[1]);
         let (expected, found) = (expected.context, found.context);
         expected.to_data().assert_eq(&found.to_data(), true);
+        decoded.push(found);
     }
+    // Once for all, since they share a graph by the cache.
+    backward(Tensor::cat(decoded, 1));
     let preconditioner = observed(&recorded);
     for linear in [
         &recorded.query,
@@ -270,9 +275,11 @@ fn a_padding_mask_may_be_one_for_all_samples() {
     let masked = ours.clone().mask_pad(shared(KEYS));
     let found = recorded.forward(masked.mask_pad_query(shared(QUERIES)));
     found.context.to_data().assert_eq(&expected.to_data(), true);
+    backward(found.context);
     let means_of_shared = means_of(&recorded);
     let masked = ours.mask_pad(repeated(KEYS));
-    recorded.forward(masked.mask_pad_query(repeated(QUERIES)));
+    let output = recorded.forward(masked.mask_pad_query(repeated(QUERIES)));
+    backward(output.context);
     assert_eq!(means_of_shared, means_of(&recorded));
 
     let tokens: Tensor<B, 3> = random([BATCH, KEYS, SIZE], 2);
@@ -287,6 +294,7 @@ fn a_padding_mask_may_be_one_for_all_samples() {
     let pass = |mask: Tensor<B, 2, Bool>| {
         let masked = recorded.forward(tokens.clone(), Some(mask.clone()));
         let biased = recorded.forward_biased(tokens.clone(), score_bias(1, CAUSAL), Some(mask));
+        backward(masked.clone() + biased.clone());
         let preconditioner = observed(&recorded);
         let linear = [&recorded.qkv, &recorded.output];
         let means = linear.map(|linear| means(&preconditioner, &linear.weight));

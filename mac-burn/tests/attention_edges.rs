@@ -8,7 +8,6 @@ mod support;
 use attention::*;
 use burn::module::{Module, Param};
 use burn::nn::attention::MultiHeadAttentionConfig;
-use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, s};
 use mac_burn::{
     AttentionInput, MacConfig, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
@@ -40,7 +39,8 @@ fn the_probabilities_are_those_that_dropout_left() {
     let config = MultiHeadAttentionConfig::new(SIZE, 1).with_dropout(0.4);
     let layer = filled(config.init(&Default::default()), 3);
     let layer: MacMultiHeadAttention<F64> = layer.into();
-    layer.forward(AttentionInput::self_attn(tokens.clone()));
+    let output = layer.forward(AttentionInput::self_attn(tokens.clone()));
+    backward(output.context);
     let [_, _, attended, output] = means_of(&layer);
     let (weight, bias) = (&layer.value.weight, layer.value.bias.as_ref());
     let bias = bias.expect("it has a bias").val();
@@ -53,7 +53,7 @@ fn the_probabilities_are_those_that_dropout_left() {
 
     let config = SelfAttentionConfig::new(SIZE, 1).with_dropout(0.4);
     let layer: MacSelfAttention<F64> = filled(config.init(&Default::default()), 4).into();
-    layer.forward(tokens, None);
+    backward(layer.forward(tokens, None));
     let preconditioner = observed(&layer);
     let attended = means(&preconditioner, &layer.qkv.weight).split_off(SIZE + 1);
     // Scaled by 1 / 0.6 what is left of five probabilities does not add up to 1.
@@ -84,6 +84,7 @@ fn all_padding_is_no_statistic() {
             }
             let output = layer.forward(input);
             assert!(output.context.to_data().iter::<f64>().all(f64::is_finite));
+            backward(output.context);
         };
     let layer = multi_head(false);
     run(&layer, tokens.clone(), Some(one_sample));
@@ -117,8 +118,8 @@ fn a_batch_of_padding_is_left_out_and_not_broken() {
     let mut preconditioner = config.init_preconditioner();
     let tokens = random::<F64, 3>([BATCH, KEYS, SIZE], 11);
     let mut step = |tokens: Tensor<F64, 3>, padded: Padded| {
-        layer.forward(tokens, Some(mask_pad([BATCH, KEYS], padded)));
-        preconditioner.precondition(&layer, GradientsParams::new());
+        backward(layer.forward(tokens, Some(mask_pad([BATCH, KEYS], padded))));
+        preconditioner.precondition(&layer, ones(&layer));
         let report = preconditioner.report(&layer);
         let counts = report.layers.iter().map(|row| (row.updates, row.rejected));
         let averages = [&layer.qkv, &layer.output].map(|linear| {
@@ -151,7 +152,7 @@ fn a_sample_without_memory_counts_in_no_mean_of_values() {
             };
             let [query, key, value] = inputs(12);
             let input = AttentionInput::new(query.clone(), key.clone(), value.clone());
-            layer.forward(masks.applied(input, QUERIES));
+            backward(layer.forward(masks.applied(input, QUERIES)).context);
             let found = means_of(&layer);
             let case = format!("quiet: {quiet}, {queries:?}");
 
@@ -172,7 +173,7 @@ fn a_sample_without_memory_counts_in_no_mean_of_values() {
             if let Some(padded) = queries {
                 input = input.mask_pad_query(mask(padded, QUERIES));
             }
-            layer.forward(input);
+            backward(layer.forward(input).context);
             assert_close(&found[2], &means_of(&layer)[2], ROUNDING, &case);
         }
     }
@@ -188,7 +189,7 @@ fn a_batch_without_memory_adds_nothing_to_the_mean_of_values() {
         if let Some(padded) = padded {
             input = input.mask_pad(mask_pad([BATCH, KEYS], padded));
         }
-        layer.forward(input);
+        backward(layer.forward(input).context);
     };
     run(None);
     let expected = means_of(&layer);
@@ -206,6 +207,7 @@ fn padding_at_the_left_of_a_causal_sequence_is_no_statistic() {
     let layer = fused(true);
     let output = layer.forward(tokens.clone(), Some(mask_pad([BATCH, KEYS], left)));
     assert!(output.to_data().iter::<f64>().all(f64::is_finite));
+    backward(output);
     let preconditioner = observed(&layer);
     let found = means(&preconditioner, &layer.qkv.weight);
     let expected = Host::of(&tokens).token_mean(Some(left));
@@ -214,14 +216,19 @@ fn padding_at_the_left_of_a_causal_sequence_is_no_statistic() {
     assert_close(kept, &[1.0], ROUNDING, "all attention of valid tokens");
 }
 
-/// Breaks when a frozen projection records, or keeps the others from it.
+/// Breaks when a frozen projection records, or keeps the others from it. Gradients flow back through it to its input, and
+/// the step has one of its weight, so that what it recorded would be seen.
 #[test]
 fn a_frozen_projection_records_nothing() {
     let mut frozen = multi_head(false).into_inner();
     frozen.value = frozen.value.no_grad();
     let frozen: MacMultiHeadAttention<F64> = frozen.into();
-    frozen.forward(AttentionInput::self_attn(random([BATCH, KEYS, SIZE], 8)));
-    let preconditioner = observed(&frozen);
+    let tokens = random::<F64, 3>([BATCH, KEYS, SIZE], 8).require_grad();
+    backward(frozen.forward(AttentionInput::self_attn(tokens)).context);
+    let mut preconditioner = MacConfig::new().init_preconditioner();
+    let (mut grads, weight) = (ones(&frozen), &frozen.value.weight);
+    grads.register(weight.id, weight.val().inner().ones_like());
+    preconditioner.precondition(&frozen, grads);
     let recorded =
         |weight: &Param<Tensor<F64, 2>>| preconditioner.activation_ema(weight.id).is_some();
     assert!(!recorded(&frozen.value.weight));

@@ -6,7 +6,7 @@ mod attention;
 mod support;
 
 use attention::{Host, Masked, Masks, Padded, assert_close, attended_mean, mask_attn, mask_pad};
-use attention::{means, observed};
+use attention::{backward, means, observed};
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
@@ -119,6 +119,7 @@ fn masked_attention_is_recorded_in_f32() {
             let case = format!("{dtype:?}, {masks:?}");
             let context = context(&output.weights, layer.value.forward(tokens.clone()));
             let (probabilities, tokens) = (Host::of(&output.weights), Host::of(&tokens));
+            backward(output.context);
             let preconditioner = observed(&layer);
             let mean = tokens.token_mean(masks.keys);
             check(&preconditioner, &layer.query, &mean, &case);
@@ -164,6 +165,7 @@ fn fused_attention_is_recorded_in_f32() {
             let probabilities = probabilities(query, key, masks);
             let context = context(&probabilities, values);
             let (probabilities, tokens) = (Host::of(&probabilities), Host::of(&tokens));
+            backward(output);
             let preconditioner = observed(&layer);
             let mut both = tokens.token_mean(masks.keys);
             both.extend(attended_mean(&probabilities, &tokens, masks));
@@ -181,7 +183,7 @@ fn many_equal_tokens_have_their_value_as_the_mean() {
     for dtype in [DType::F16, DType::BF16] {
         let layer = multi_head(dtype);
         let tokens = Tensor::full([64, 64, SIZE], 1.5, (&Default::default(), dtype));
-        layer.forward(AttentionInput::self_attn(tokens));
+        backward(layer.forward(AttentionInput::self_attn(tokens)).context);
         let preconditioner = observed(&layer);
         let mut expected = vec![1.5; SIZE];
         expected.push(1.0);

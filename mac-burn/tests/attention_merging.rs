@@ -38,11 +38,8 @@ fn uniform() -> MultiHeadAttention<F64> {
 fn merged(layer: &MultiHeadAttention<F64>, inputs: &[[Tensor<F64, 3>; 3]]) -> [Vec<f64>; 4] {
     let layer: MacMultiHeadAttention<F64> = layer.clone().into();
     for [query, key, value] in inputs {
-        layer.forward(AttentionInput::new(
-            query.clone(),
-            key.clone(),
-            value.clone(),
-        ));
+        let input = AttentionInput::new(query.clone(), key.clone(), value.clone());
+        backward(layer.forward(input).context);
     }
     let preconditioner = observed(&layer);
     [&layer.query, &layer.key, &layer.value, &layer.output]
@@ -118,7 +115,8 @@ fn parts_merge_by_their_valid_queries() {
     let record = |samples: std::ops::Range<usize>, padded: Padded| {
         let tokens = tokens.clone().slice(s![samples]);
         let mask = mask_pad([tokens.dims()[0], KEYS], padded);
-        layer.forward(AttentionInput::self_attn(tokens).mask_pad(mask));
+        let input = AttentionInput::self_attn(tokens).mask_pad(mask);
+        backward(layer.forward(input).context);
     };
     let taken = || means(&observed(&layer), &layer.value.weight);
     // One sample with 2 of 5 tokens, and two with 5.

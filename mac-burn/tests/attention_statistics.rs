@@ -3,17 +3,31 @@
 #[path = "support/attention.rs"]
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
 mod attention;
+#[path = "support/rank_one.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod rank_one;
 mod support;
 
 use attention::*;
-use burn::nn::LinearConfig;
-use burn::tensor::{Tensor, s};
-use mac_burn::{AttentionInput, MacLinear, MacMultiHeadAttention, MacSelfAttention};
+use burn::module::{Module, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor, s};
+use mac_burn::{
+    AttendedValues, AttentionInput, MacConfig, MacLinear, MacMultiHeadAttention, MacSelfAttention,
+    Recorder,
+};
+use rank_one::{Gradients, expected};
 use support::random;
 
 /// Sums in f64 in another order differ by rounding. One probability, token or count more or less, or a
 /// mean over the wrong positions, shows at 1e-3.
 const ROUNDING: f64 = 1e-12;
+
+/// What the other mean of a projection does differently to gradients of 0.1 to 0.5: 8e-3 at least.
+const EFFECT: f64 = 1e-3;
 
 /// Breaks when a projection records another mean than its input's, or counts a padded position.
 fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quiet: bool) {
@@ -30,6 +44,7 @@ fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quie
         ROUNDING,
         &format!("weights, {case}"),
     );
+    backward(output.context);
     let expected = [
         ("query", query.token_mean(masks.queries)),
         ("key", key.token_mean(masks.keys)),
@@ -67,18 +82,15 @@ fn self_attention_records_the_definition() {
                 check_multi_head([0, 1, 2].map(|_| tokens.clone()), masks, quiet);
             }
             let layer = multi_head(false);
-            layer.forward(
-                Masks {
-                    queries: None,
-                    ..masks
-                }
-                .applied(AttentionInput::self_attn(tokens.clone()), KEYS),
-            );
+            let of_keys = Masks {
+                queries: None,
+                ..masks
+            };
+            let input = of_keys.applied(AttentionInput::self_attn(tokens.clone()), KEYS);
+            backward(layer.forward(input).context);
             let found = means_of(&layer);
-            layer.forward(masks.applied(
-                AttentionInput::new(tokens.clone(), tokens.clone(), tokens),
-                KEYS,
-            ));
+            let apart = AttentionInput::new(tokens.clone(), tokens.clone(), tokens);
+            backward(layer.forward(masks.applied(apart, KEYS)).context);
             assert_eq!(found, means_of(&layer));
         }
     }
@@ -91,7 +103,8 @@ fn self_attention_counts_what_neither_mask_pads() {
     let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 5);
     let masked = |input: AttentionInput<F64>, queries: Padded| {
         let input = input.mask_pad(mask_pad([BATCH, KEYS], HOLE));
-        layer.forward(input.mask_pad_query(mask_pad([BATCH, KEYS], queries)));
+        let input = input.mask_pad_query(mask_pad([BATCH, KEYS], queries));
+        backward(layer.forward(input).context);
         means_of(&layer)
     };
     let found = masked(AttentionInput::self_attn(tokens.clone()), LENGTHS);
@@ -108,10 +121,8 @@ fn fused_attention_records_the_definition() {
         for padded in [None, Some(LENGTHS), Some(HOLE)] {
             let layer = fused(causal);
             let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 4);
-            layer.forward(
-                tokens.clone(),
-                padded.map(|padded| mask_pad([BATCH, KEYS], padded)),
-            );
+            let mask = padded.map(|padded| mask_pad([BATCH, KEYS], padded));
+            backward(layer.forward(tokens.clone(), mask));
             let masks = Masks {
                 keys: padded,
                 queries: padded,
@@ -131,11 +142,11 @@ fn biased_attention_records_the_definition() {
         for uncounted in [None, Some(LENGTHS), Some(HOLE)] {
             let layer = fused(false);
             let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 7);
-            layer.forward_biased(
-                tokens.clone(),
+            let (bias, mask) = (
                 score_bias(biases, attention),
                 uncounted.map(|uncounted| mask_pad([BATCH, KEYS], uncounted)),
             );
+            backward(layer.forward_biased(tokens.clone(), bias, mask));
             let masks = Masks {
                 keys: uncounted,
                 queries: uncounted,
@@ -206,7 +217,8 @@ fn what_padded_tokens_hold_changes_nothing() {
 
         let found = [&tokens, &others].map(|tokens| {
             let layer = multi_head(false);
-            layer.forward(AttentionInput::self_attn(tokens.clone()).mask_pad(mask()));
+            let input = AttentionInput::self_attn(tokens.clone()).mask_pad(mask());
+            backward(layer.forward(input).context);
             means_of(&layer)
         });
         assert_eq!(found[0], found[1]);
@@ -214,7 +226,7 @@ fn what_padded_tokens_hold_changes_nothing() {
 
         let found = [&tokens, &others].map(|tokens| {
             let layer = fused(true);
-            layer.forward(tokens.clone(), Some(mask()));
+            backward(layer.forward(tokens.clone(), Some(mask())));
             let preconditioner = observed(&layer);
             [&layer.qkv, &layer.output].map(|linear| means(&preconditioner, &linear.weight))
         });
@@ -232,9 +244,136 @@ fn uniform_attention_is_the_mean_of_the_tokens() {
         .init(&Default::default())
         .into();
     let [query, key, value] = inputs(6);
-    layer.forward(AttentionInput::new(query, key, value.clone()));
-    linear.forward(value);
+    let input = AttentionInput::new(query, key, value.clone());
+    backward(layer.forward(input).context);
+    backward(linear.forward(value));
     let expected = means(&observed(&linear), &linear.weight);
     let found = means(&observed(&layer), &layer.value.weight);
     assert_close(&found, &expected, ROUNDING, "uniform");
+}
+
+/// The size of a head of [`GroupedQueries`].
+const D_HEAD: usize = 2;
+
+/// Heads of queries, and of keys and values: each of these is shared by two of queries.
+const QUERY_HEADS: usize = 4;
+const SHARED_HEADS: usize = 2;
+
+/// Grouped-query attention of a user's own, with one projection `[SIZE, 4 d + 2 d + 2 d]`.
+#[derive(Module, Debug)]
+struct GroupedQueries<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+    recorder: Recorder<B>,
+}
+
+impl<B: Backend> GroupedQueries<B> {
+    fn new(seed: u64) -> Self {
+        let columns = (QUERY_HEADS + 2 * SHARED_HEADS) * D_HEAD;
+        Self {
+            weight: Param::from_tensor(random([SIZE, columns], seed)),
+            recorder: Recorder::new(),
+        }
+    }
+
+    /// The attended values, `[batch, heads, tokens, d]`, and the probabilities.
+    fn forward(
+        &self,
+        tokens: &Tensor<B, 3>,
+        padded: Option<&Tensor<B, 2, Bool>>,
+    ) -> [Tensor<B, 4>; 2] {
+        let projected = tokens.clone().matmul(self.weight.val().unsqueeze());
+        let heads = |first: usize, heads: usize| {
+            let columns = projected.clone().narrow(2, first * D_HEAD, heads * D_HEAD);
+            let columns = columns.reshape([BATCH, KEYS, heads, D_HEAD]);
+            columns.swap_dims(1, 2)
+        };
+        let query = heads(0, QUERY_HEADS);
+        let key = heads(QUERY_HEADS, SHARED_HEADS);
+        let value = heads(QUERY_HEADS + SHARED_HEADS, SHARED_HEADS);
+
+        let mut scores = query.matmul(for_queries(key).transpose());
+        if let Some(padded) = padded {
+            let mask = padded.clone().reshape([BATCH, 1, 1, KEYS]);
+            scores = scores.mask_fill(mask, -1e4);
+        }
+        let probabilities = softmax(scores, 3);
+        let attended = AttendedValues {
+            probabilities: &probabilities,
+            values: tokens,
+            queries_padded: padded,
+            keys_padded: padded,
+        };
+        let value_columns = SHARED_HEADS * D_HEAD;
+        let value = self.recorder.record_fused_attention(
+            &self.weight,
+            None,
+            value_columns,
+            attended,
+            value,
+        );
+        [
+            probabilities.clone().matmul(for_queries(value)),
+            probabilities,
+        ]
+    }
+}
+
+/// Shared heads, each next to itself once for each head of queries that it is shared by.
+fn for_queries<B: Backend>(shared: Tensor<B, 4>) -> Tensor<B, 4> {
+    let apart = shared.reshape([BATCH, SHARED_HEADS, 1, KEYS * D_HEAD]);
+    let repeated = apart.repeat_dim(2, QUERY_HEADS / SHARED_HEADS);
+    repeated.reshape([BATCH, QUERY_HEADS, KEYS, D_HEAD])
+}
+
+/// Breaks when a mean of a projection with fewer heads of keys and values than of queries is not the definition's, or when
+/// it does not precondition its columns: all but the last `2 d` have that of the tokens, also those of the last third.
+#[test]
+fn shared_heads_of_keys_and_values_record_the_definition() {
+    for padded in [None, Some(LENGTHS), Some(HOLE)] {
+        let layer = GroupedQueries::<F64>::new(1);
+        let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 8);
+        let mask = padded.map(|padded| mask_pad([BATCH, KEYS], padded));
+        let [output, probabilities] = layer.forward(&tokens, mask.as_ref());
+        let weights = random(output.dims(), 9);
+        let grads = (output.square() * weights).mean().backward();
+        let grads = GradientsParams::from_grads(grads, &layer);
+        let linear = Linear {
+            weight: layer.weight.clone(),
+            bias: None,
+        };
+        let raw = Gradients::of(&grads, &linear);
+        let damping = 0.6;
+        let mut preconditioner = MacConfig::new()
+            .with_stat_decay(0.0)
+            .with_damping(damping)
+            .init_preconditioner();
+        let grads = preconditioner.precondition(&layer, grads);
+
+        let masks = Masks {
+            keys: padded,
+            queries: padded,
+            attention: None,
+        };
+        let case = format!("{padded:?}");
+        let (tokens, probabilities) = (Host::of(&tokens), Host::of(&probabilities));
+        let of_tokens = tokens.token_mean(padded);
+        let of_values = attended_mean(&probabilities, &tokens, masks);
+        let found = means(&preconditioner, &layer.weight);
+        let both = [of_tokens.clone(), of_values.clone()].concat();
+        assert_close(&found, &both, ROUNDING, &case);
+
+        let found = Gradients::of(&grads, &linear);
+        let others = (QUERY_HEADS + SHARED_HEADS) * D_HEAD;
+        let values = others..others + SHARED_HEADS * D_HEAD;
+        for (columns, mean, other) in [
+            (0..others, &of_tokens, &of_values),
+            (values, &of_values, &of_tokens),
+        ] {
+            let (found, raw) = (found.columns(columns.clone()), raw.columns(columns));
+            let difference = found.difference(&expected(&raw, mean, damping));
+            assert!(difference <= ROUNDING, "{case}: {difference:e}");
+            let difference = found.difference(&expected(&raw, other, damping));
+            assert!(difference > EFFECT, "{case}: {difference:e}");
+        }
+    }
 }

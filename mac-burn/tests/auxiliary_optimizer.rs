@@ -5,6 +5,7 @@
 mod auxiliary_optimizer;
 mod support;
 
+use auxiliary_optimizer::*;
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamId};
 use burn::nn::{LinearConfig, Relu};
@@ -12,7 +13,6 @@ use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, O
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn::tensor::{Tensor, TensorData};
 use mac_burn::{InputCovariance, MacConfig, MacError, MacLinear};
-use auxiliary_optimizer::*;
 use support::{B, Network, filled, gradients, images, train, values};
 
 type Inner = <B as AutodiffBackend>::InnerBackend;
@@ -336,7 +336,8 @@ fn the_report_says_what_the_auxiliary_optimizer_steps() {
     // conv 27 + 3 and output 12 + 2
     assert_eq!(report.momentum_bytes, 44 * 4);
     let text = report.to_string();
-    let line = "294 parameters stepped by the auxiliary optimizer, learning rate times 0.5 (87.0 %)";
+    let line =
+        "294 parameters stepped by the auxiliary optimizer, learning rate times 0.5 (87.0 %)";
     assert!(text.contains(line), "{text}");
 
     let mut mac = config().init();

@@ -5,10 +5,10 @@
 mod auxiliary_optimizer;
 mod support;
 
+use auxiliary_optimizer::*;
 use burn::optim::{AdamW, Optimizer};
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder as _};
 use mac_burn::{MacError, MacRecord};
-use auxiliary_optimizer::*;
 use support::{B, Network, gradients, images, through_files, train, values};
 
 type Files = NamedMpkFileRecorder<FullPrecisionSettings>;
@@ -67,7 +67,10 @@ fn a_record_without_an_auxiliary_optimizer_is_refused_by_a_mac_with_one() {
     let network = train(Network::<B>::new(7), &mut optim, 0..2);
     let record: RecordWith = reread::<RecordWithout, _>(optim.to_record());
     let refused = both(config(), 0.5).try_load_record(record, &network);
-    assert_eq!(refused.err(), Some(MacError::RecordWithoutAuxiliaryOptimizer));
+    assert_eq!(
+        refused.err(),
+        Some(MacError::RecordWithoutAuxiliaryOptimizer)
+    );
 }
 
 /// Breaks when what was loaded is lost where an auxiliary optimizer is added.

@@ -1,9 +1,9 @@
 //! Trainings of one process do not see each other: several models made of one, several optimizers over one model.
 
-mod support;
 #[path = "support/small.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
 mod small;
+mod support;
 
 use burn::module::{Module, Param, ParamId};
 use burn::optim::{GradientsParams, Optimizer};

@@ -142,6 +142,32 @@ fn steps_with_an_auxiliary_optimizer_read_nothing() {
     }
 }
 
+/// Breaks when the host asks for a norm.
+#[test]
+fn steps_with_limits_of_norms_read_nothing() {
+    fn check<B: AutodiffBackend>() {
+        let limits = || {
+            MacConfig::new()
+                .with_max_grad_norm(Some(0.1))
+                .with_max_preconditioned_norm(Some(0.05))
+        };
+        for guard in [false, true] {
+            let config = limits().with_guard_gradients(guard);
+            let network = AllLayers::<B>::new();
+            let (alone, _) = counted(network, config.init());
+            let both = config
+                .init()
+                .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5);
+            let both = both.expect("the factor is allowed");
+            let (with_auxiliary, _) = counted(AllLayers::<B>::new(), both);
+            assert_eq!((alone, with_auxiliary), (0, 0), "with guard {guard}");
+        }
+    }
+    let _alone = alone();
+    check::<Autodiff<Counting>>();
+    check::<Autodiff<CountingFusion>>();
+}
+
 /// MAC's step with a look at the gradient, as a careless optimizer would take one.
 #[derive(Clone)]
 struct Looking(MacOptimizer<Counting>);

@@ -66,15 +66,16 @@ fn it_has_a_row_a_layer_with_what_is_done() {
 }
 
 /// Bytes in `f32` of the statistics of a layer with so many means of that size, and of what gradients are preconditioned
-/// with: for each mean a direction, its part for a bias, and a scale for each of so many columns.
-fn statistics_of(means: usize, size: usize, bias: bool, columns: usize) -> usize {
-    let preconditioner = means * (size + usize::from(bias) + columns);
+/// with: for each mean a direction, its part for a bias, and a scale for each of so many columns; and reciprocals of the
+/// directions, for each part of the weight.
+fn statistics_of(means: usize, parts: usize, size: usize, bias: bool, columns: usize) -> usize {
+    let preconditioner = means * (size + usize::from(bias) + columns) + parts * size;
     averages_of(means, size) + preconditioner * 4
 }
 
 /// Bytes of the moving averages, their bias correction, the mean in use and the number of rejected batches.
 fn averages_of(means: usize, size: usize) -> usize {
-    means * ((size + 2) + (size + 1) + 1) * 4
+    means * ((size + 1) + (size + 1) + 1) * 4
 }
 
 /// The bytes of what one step keeps of a module.
@@ -97,7 +98,7 @@ fn state_is_one_buffer_a_parameter_and_vectors_of_the_input_size() {
     let report = optim.report(&network);
     assert_eq!(report.momentum_bytes, 338 * 4);
     let layers = [(9, true), (48, false), (6, true)];
-    let layers = layers.map(|(size, bias)| statistics_of(1, size, bias, 1));
+    let layers = layers.map(|(size, bias)| statistics_of(1, 1, size, bias, 1));
     assert_eq!(report.statistics_bytes, layers.iter().sum::<usize>());
 
     let device = Default::default();
@@ -105,19 +106,20 @@ fn state_is_one_buffer_a_parameter_and_vectors_of_the_input_size() {
     let linear: MacLinear<B> = LinearConfig::new(6, 2).init(&device).into();
     let output = linear.forward(random::<B, 2>([3, 6], 1));
     let bytes = statistics_after_a_step(&config, &linear, output);
-    assert_eq!(bytes, statistics_of(1, 6, true, 1));
+    assert_eq!(bytes, statistics_of(1, 1, 6, true, 1));
 
     let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2);
     let conv: MacConv2d<B> = conv.init(&device).into();
     let output = conv.forward(random([2, 4, 5, 5], 2));
     let bytes = statistics_after_a_step(&config, &conv, output);
-    assert_eq!(bytes, statistics_of(2, 2 * 9, true, 1));
+    assert_eq!(bytes, statistics_of(2, 2, 2 * 9, true, 1));
 
     let attention: MacSelfAttention<B> = SelfAttentionConfig::new(8, 2).init(&device).into();
     let output = attention.forward(random([2, 5, 8], 3), None);
     let bytes = statistics_after_a_step(&config, &attention, output);
-    let (qkv, output) = (statistics_of(2, 8, true, 24), statistics_of(1, 8, true, 1));
-    assert_eq!(bytes, qkv + output);
+    // A direction for each part as well, and what the values' bias saw, which dropout may change.
+    let qkv = statistics_of(2, 3, 8, true, 24) + (3 * 8 + 2) * 4;
+    assert_eq!(bytes, qkv + statistics_of(1, 1, 8, true, 1));
 }
 
 /// Breaks when vectors count that were never made: at infinite damping nothing is preconditioned.

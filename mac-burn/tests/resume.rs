@@ -25,9 +25,11 @@ impl Own<B> {
 
     fn gradients(&self) -> GradientsParams {
         let input = Tensor::<B, 2>::ones([3, 4], &self.weight.device()) * 0.5;
-        self.recorder.record_linear(&self.weight, None, &input);
-        let loss = input.matmul(self.weight.val()).square().sum();
-        GradientsParams::from_grads(loss.backward(), self)
+        let output = input.clone().matmul(self.weight.val());
+        let output = self
+            .recorder
+            .record_linear(&self.weight, None, &input, output);
+        GradientsParams::from_grads(output.square().sum().backward(), self)
     }
 }
 
@@ -177,11 +179,10 @@ fn the_record_of_another_model_panics_at_the_first_step() {
 fn refusal(change: impl Fn(&mut serde_json::Value)) -> MacError {
     let mut optim = config().init();
     let network = train(Network::<B>::new(7), &mut optim, 0..1);
-    let (preconditioner, decayed, exempt, second) = optim.to_record();
-    let mut json = serde_json::to_value(preconditioner).expect("it is plain data");
+    let mut record = optim.to_record();
+    let mut json = serde_json::to_value(&record.preconditioner).expect("it is plain data");
     change(&mut json);
-    let record = serde_json::from_value(json).expect("it is a record");
-    let record = (record, decayed, exempt, second);
+    record.preconditioner = serde_json::from_value(json).expect("it is a record");
     let refused = config().init().try_load_record(record, &network);
     refused.err().expect("it is refused")
 }
@@ -189,25 +190,27 @@ fn refusal(change: impl Fn(&mut serde_json::Value)) -> MacError {
 #[test]
 fn the_record_of_another_version_is_refused() {
     let error = refusal(|json| {
-        json["version"] = 2.into();
+        json["version"] = 3.into();
         // A version to come may have fields of other names.
         json.as_object_mut()
             .expect("it is an object")
-            .remove("layers");
+            .remove("curvatures");
     });
-    let (found, expected) = (2, 1);
+    let (found, expected) = (3, 2);
     assert_eq!(error, MacError::RecordVersion { found, expected });
 }
 
 #[test]
 fn a_damaged_record_is_refused() {
     for field in ["damping", "stat_decay"] {
-        let error = refusal(|json| json[field] = (-1.0).into());
+        let error = refusal(|json| json[field]["current"] = (-1.0).into());
         let named = matches!(error, MacError::InvalidConfig { field: found, .. } if found == field);
         assert!(named, "{error}");
     }
     for field in ["ema", "mean"] {
-        let error = refusal(|json| json["layers"][0][field]["shape"] = vec![1, 3].into());
+        let error = refusal(|json| {
+            json["curvatures"][0]["MeanActivation"][field]["shape"] = vec![1, 3].into();
+        });
         let named = matches!(&error, MacError::RecordOfAnotherModel { problem } if problem.contains("do not fit"));
         assert!(named, "{error}");
     }

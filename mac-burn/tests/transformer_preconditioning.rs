@@ -157,7 +157,7 @@ fn check_coverage<M: AutodiffModule<F64>>(
         inputs * outputs + outputs
     });
     assert_eq!(report.covered_parameters, covered.sum::<usize>());
-    // In f64 for a layer: the moving average, the mean in use, two vectors and two scalars made of it, and
+    // In f64 for a layer: the moving averages, the mean in use, two vectors and two scalars made of it, and
     // the number of batches that were not finite. No probabilities, no tokens.
     let bytes = linears.iter().map(|linear| {
         let inputs = linear.weight.dims()[0];
@@ -225,7 +225,7 @@ fn what_padded_tokens_hold_changes_no_statistic() {
     let tokens = random([BATCH, KEYS, SIZE], 7);
     let encoder = encoder();
     let found = [tokens.clone(), repadded(&tokens, LENGTHS)].map(|tokens| {
-        encode(&encoder, tokens);
+        backward(encode(&encoder, tokens));
         all_means(&encoder, &encoder_linears(&encoder))
     });
     assert_eq!(found[0], found[1]);
@@ -237,7 +237,7 @@ fn what_padded_tokens_hold_changes_no_statistic() {
         (repadded(&tokens, HOLE), repadded(&memory, LENGTHS)),
     ]
     .map(|(target, memory)| {
-        decode(&decoder, target, memory);
+        backward(decode(&decoder, target, memory));
         all_means(&decoder, &decoder_linears(&decoder))
     });
     assert_eq!(found[0], found[1]);
@@ -316,7 +316,7 @@ fn assert_distinct(means: &[Vec<f64>], paths: &[String]) {
 fn an_encoder_layer_records_what_each_projection_sees() {
     let encoder = encoder();
     let tokens: Tensor<F64, 3> = random([BATCH, KEYS, SIZE], 9);
-    encode(&encoder, tokens.clone());
+    backward(encode(&encoder, tokens.clone()));
     let found = all_means(&encoder, &encoder_linears(&encoder));
 
     let masks = Masks {
@@ -342,7 +342,7 @@ fn an_encoder_layer_records_what_each_projection_sees() {
 fn a_decoder_layer_records_what_each_projection_sees() {
     let decoder = decoder();
     let [target, memory] = [10, 11].map(|seed| random::<F64, 3>([BATCH, KEYS, SIZE], seed));
-    decode(&decoder, target.clone(), memory.clone());
+    backward(decode(&decoder, target.clone(), memory.clone()));
     let found = all_means(&decoder, &decoder_linears(&decoder));
 
     let own = Masks {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::optim::{AdamW, AdamWConfig};
-use mac_burn::{Mac, MacConfig, MacRecord, AuxiliaryOptimizerReport};
+use mac_burn::{AuxiliaryOptimizerReport, Mac, MacConfig, MacRecord};
 use mac_burn_examples::backend::Training;
 
 use super::silent_renderer::SilentRenderer;

@@ -5,6 +5,7 @@ fn every_bad_field_is_named_with_its_value() {
     let new = MacConfig::new;
     let bad = [
         (new().with_damping(0.0), "damping", "0"),
+        (new().with_damping(9e-31), "damping", "9"),
         (new().with_damping(f64::NAN), "damping", "NaN"),
         (new().with_stat_decay(1.0), "stat_decay", "1"),
         (new().with_momentum(-0.1), "momentum", "-0.1"),
@@ -19,6 +20,25 @@ fn every_bad_field_is_named_with_its_value() {
             new().with_gradient_clipping(Some(GradientClippingConfig::Norm(0.0))),
             "gradient_clipping",
             "0",
+        ),
+        (new().with_max_grad_norm(Some(0.0)), "max_grad_norm", "0"),
+        (
+            new().with_max_grad_norm(Some(f64::NAN)),
+            "max_grad_norm",
+            "NaN",
+        ),
+        (
+            new().with_max_preconditioned_norm(Some(-2.5)),
+            "max_preconditioned_norm",
+            "-2.5",
+        ),
+        // One would undo the other.
+        (
+            new()
+                .with_gradient_clipping(Some(GradientClippingConfig::Value(0.5)))
+                .with_max_grad_norm(Some(1.0)),
+            "gradient_clipping",
+            "Value(0.5)",
         ),
         (
             new().with_skip_layers(vec!["a[".into()]),
@@ -45,16 +65,64 @@ fn presets_and_the_edges_of_ranges_are_valid() {
             .with_damping(f64::INFINITY)
             .with_stat_decay(0.0)
             .with_momentum(0.0),
+        MacConfig::new().with_damping(1e-30),
+        MacConfig::new()
+            .with_max_grad_norm(Some(1e-9))
+            .with_max_preconditioned_norm(Some(1.0)),
+        // Each gradient by itself before preconditioning, and all together after.
+        MacConfig::new()
+            .with_gradient_clipping(Some(GradientClippingConfig::Norm(1.0)))
+            .with_max_preconditioned_norm(Some(1.0)),
     ] {
         config.validate().expect("the configuration is valid");
     }
 }
 
+fn read(json: &str) -> std::io::Result<MacConfig> {
+    MacConfig::load_binary(json.as_bytes()).map_err(std::io::Error::other)
+}
+
 #[test]
 fn a_configuration_survives_json() {
-    let config = MacConfig::vit_imagenet();
-    let text = config.to_string();
-    let read = MacConfig::load_binary(text.as_bytes()).expect("the text is a configuration");
-    assert_eq!(read.to_string(), text);
-    assert_eq!(read.damping, 3.0);
+    let all = MacConfig::vit_imagenet()
+        .with_nesterov(true)
+        .with_weight_decay_form(WeightDecayForm::Coupled)
+        .with_max_grad_norm(Some(1.5))
+        .with_max_preconditioned_norm(Some(0.25))
+        .with_skip_layers(vec!["head".into()])
+        .with_guard_gradients(true);
+    let clipping = Some(GradientClippingConfig::Norm(2.0));
+    for config in [
+        MacConfig::vit_imagenet().with_gradient_clipping(clipping),
+        all.clone(),
+    ] {
+        let text = config.to_string();
+        let read = read(&text).expect("the text is a configuration");
+        assert_eq!(read.to_string(), text);
+        assert_eq!(read.damping, 3.0);
+        assert_eq!(read.max_grad_norm, config.max_grad_norm);
+    }
+    let written: serde_json::Value =
+        serde_json::from_str(&all.to_string()).expect("it is written as JSON");
+    assert_eq!(written.as_object().expect("it has fields").len(), 16);
+}
+
+/// Breaks when a field must be there: configurations that were written before it was could no longer be read.
+#[test]
+fn a_field_that_is_not_there_has_its_default() {
+    let read = read(r#"{ "damping": 3.0 }"#).expect("the text is a configuration");
+    let expected = MacConfig::new().with_damping(3.0);
+    assert_eq!(read.to_string(), expected.to_string());
+}
+
+/// Breaks when infinity is written as JSON's `null`, or read from anything else than what it is written as.
+#[test]
+fn infinite_damping_survives_json_and_no_other_text_is_read_as_it() {
+    let config = MacConfig::new().with_damping(f64::INFINITY);
+    let read_again = read(&config.to_string()).expect("the text is a configuration");
+    assert_eq!(read_again.damping, f64::INFINITY);
+    for damping in [r#""infinite""#, "null", r#""1.0""#] {
+        let text = format!(r#"{{ "damping": {damping} }}"#);
+        assert!(read(&text).is_err(), "{text}");
+    }
 }

@@ -23,7 +23,10 @@ const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
 pub(crate) struct MeanActivation<B: Backend> {
     layer: Layer,
     damping: f64,
-    average: Augmented<B>,
+    /// The moving average of `x̄`, `[means, size]`.
+    inputs: Tensor<B, 2>,
+    /// The moving average of what a bias saw, `[means, 1]`; none while that was 1, as the correction has it.
+    one: Option<Tensor<B, 2>>,
     /// The moving average of 1, `[means, 1]`: `1 − βⁿ`.
     correction: Tensor<B, 2>,
     /// The bias-corrected mean that gradients are preconditioned with.
@@ -67,10 +70,8 @@ impl<B: Backend> MeanActivation<B> {
         Self {
             layer,
             damping,
-            average: Augmented {
-                inputs: sums.inputs.zeros_like(),
-                one: zeros(),
-            },
+            inputs: sums.inputs.zeros_like(),
+            one: None,
             correction: zeros(),
             mean: None,
             updates: 0,
@@ -81,7 +82,11 @@ impl<B: Backend> MeanActivation<B> {
 
     /// The moving average of `ā`, `[means, size + 1]`.
     pub(crate) fn ema(&self) -> Tensor<B, 2> {
-        self.average.joined()
+        Tensor::cat(vec![self.inputs.clone(), self.average_of_one()], 1)
+    }
+
+    fn average_of_one(&self) -> Tensor<B, 2> {
+        self.one.as_ref().unwrap_or(&self.correction).clone()
     }
 
     /// The mean `ā` in use, `[means, size + 1]`.
@@ -112,20 +117,24 @@ impl<B: Backend> MeanActivation<B> {
             let dtype = data.dtype;
             Tensor::from_data(data, (device, dtype))
         };
+        let values: Vec<f64> = record.ema.iter().collect();
         let ema = load(record.ema);
         let [means, width] = ema.dims();
+        let mut rows = values.chunks_exact(width);
+        let sees_ones = rows.all(|row| row[width - 2] == row[width - 1]);
         let rejected = record.rejected;
-        let rows = rejected.num_elements();
+        let counted = rejected.num_elements();
         let dtype = rejected.dtype;
         let rejected: Tensor<B, 1> = Tensor::from_data(rejected, (device, dtype));
         Self {
             layer,
             damping,
-            average: Augmented::split(ema.clone().narrow(1, 0, width - 1)),
+            inputs: owned(ema.clone().narrow(1, 0, width - 2)),
+            one: (!sees_ones).then(|| owned(ema.clone().narrow(1, width - 2, 1))),
             correction: owned(ema.narrow(1, width - 1, 1)),
             mean: record.mean.map(|mean| Augmented::split(load(mean))),
             updates: record.updates,
-            rejected: owned(rejected.reshape([rows, 1]).expand([means, 1])),
+            rejected: owned(rejected.reshape([counted, 1]).expand([means, 1])),
             preconditioner: None,
         }
     }
@@ -176,28 +185,32 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     /// Sums with a NaN or infinity leave the average as it is and are rejected. Those of padding alone, whose count is
     /// 0, leave the average as it is too, but nothing is wrong with them. The decision is taken on the device.
     fn observe(&mut self, sums: ActivationSums<B>, decay: f64) {
-        let sums = sums.to_device(&self.average.inputs.device());
-        let arriving = 1.0 - decay;
+        let sums = sums.to_device(&self.inputs.device());
         // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
         let (mean, one, count) = match sums.rows {
-            Rows::Counted(rows) => {
-                let mean = sums.inputs.mul_scalar(1.0 / rows as f64);
-                (mean, self.correction.ones_like(), None)
-            }
+            Rows::Counted(rows) => (sums.inputs.div_scalar(rows as f64), None, None),
             Rows::Weighed { ones, count } => {
-                (sums.inputs / count.clone(), ones / count.clone(), Some(count))
+                let mean = sums.inputs / count.clone();
+                (mean, Some(ones / count.clone()), Some(count))
             }
         };
+        // NaN is not below anything. Tensors of half precision are in `f32` here.
+        let largest = mean.dtype().finfo().map_or(f64::MAX, |info| info.max);
         let total = mean.clone().mul_scalar(BELOW_OVERFLOW).sum_dim(1);
-        let left_out = total.is_finite().bool_not();
+        let left_out = total.abs().lower_equal_elem(largest).bool_not();
 
-        let moved = |before: &Tensor<B, 2>, mean: Tensor<B, 2>| {
-            let after = before.clone().mul_scalar(decay) + mean.mul_scalar(arriving);
-            after.mask_where(left_out.clone().expand(before.shape()), before.clone())
+        let moved = |before: Tensor<B, 2>, mean: Tensor<B, 2>| {
+            let after = before.clone().mul_scalar(decay) + mean.mul_scalar(1.0 - decay);
+            after.mask_where(left_out.clone().expand(before.shape()), before)
         };
-        self.average.inputs = moved(&self.average.inputs, mean);
-        self.average.one = moved(&self.average.one, one);
-        self.correction = moved(&self.correction, self.correction.ones_like());
+        let one_was = self.average_of_one();
+        let ones = self.correction.ones_like();
+        self.one = match one {
+            Some(one) => Some(moved(one_was, one)),
+            None => self.one.is_some().then(|| moved(one_was, ones.clone())),
+        };
+        self.inputs = moved(self.inputs.clone(), mean);
+        self.correction = moved(self.correction.clone(), ones);
         let rejected = left_out.float().cast(self.rejected.dtype());
         // Of padding alone the count is 0, otherwise at least 1.
         let rejected = match count {
@@ -213,8 +226,8 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let unseen = self.correction.clone().equal_elem(0.0);
         let correction = self.correction.clone().mask_fill(unseen, 1.0);
         self.mean = Some(Augmented {
-            inputs: row_major(self.average.inputs.clone() / correction.clone()),
-            one: self.average.one.clone() / correction,
+            inputs: row_major(self.inputs.clone() / correction.clone()),
+            one: self.average_of_one() / correction,
         });
         self.preconditioner = None;
     }
@@ -254,7 +267,8 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             let squares = values.iter::<f64>().map(|value| value * value);
             squares.sum::<f64>() / means as f64
         });
-        let vectors = self.average.bytes() + self.mean.as_ref().map_or(0, Augmented::bytes);
+        let averages = bytes(&self.inputs) + self.one.as_ref().map_or(0, bytes);
+        let vectors = averages + self.mean.as_ref().map_or(0, Augmented::bytes);
         let preconditioner = self.preconditioner.as_ref();
         let preconditioner = preconditioner.map_or(0, |(_, rank_one)| rank_one.bytes());
         CurvatureReport {

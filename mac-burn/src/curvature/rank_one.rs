@@ -4,12 +4,13 @@ use super::mean_activation::Augmented;
 use super::{LayerGradient, WeightGradient};
 use crate::layer::LayerKind;
 use crate::precision::bytes;
+use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
 use std::any::type_name;
 
-/// Elements of a matrix that are updated at a time on a processor: a block stays in its cache.
-const BLOCK_ELEMENTS: usize = 1 << 16;
+/// The smallest magnitude that gradients are divided by. Their quotients overflow later than they do for any other reason.
+const SMALLEST_DIVISOR: f64 = 1.0 / (1u64 << 40) as f64;
 
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;
@@ -29,6 +30,102 @@ pub(crate) struct RankOne<B: Backend> {
     bias: Option<Tensor<B, 2>>,
     /// `s`, `[means, 1]`; of a fused projection `[means, columns]`, 0 in columns that have another mean.
     scale: Tensor<B, 2>,
+    in_place: Option<InPlace<B>>,
+}
+
+/// `â` in shapes that broadcast over a weight of three axes, for updates in the memory of the gradient.
+///
+/// `G − w ⊗ â` is computed as `(G / â − w) · â`. This is the same up to rounding, and works within the memory of `G` where
+/// the product would be one more tensor of its size; on a processor that costs more than the update. It is possible only if
+/// no element of `â` is 0, or so near to it that the quotient may overflow: the gradient of an input that is always 0 stays
+/// exactly as it is.
+#[derive(Debug, Clone)]
+struct InPlace<B: Backend> {
+    /// `1 / â`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups of
+    /// rows.
+    reciprocal: Tensor<B, 3>,
+    /// `â` in the same shape, where it takes more than a reshape: of a fused projection.
+    by_part: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> InPlace<B> {
+    /// None if an element is too near to 0, or for a layer whose parts with one mean are not of one size.
+    ///
+    /// Reads whether it is so from the device, which is the processor itself.
+    fn new(direction: &Tensor<B, 2>, kind: LayerKind, size_output: usize) -> Option<Self> {
+        let smallest: f64 = direction.clone().abs().min().into_scalar().elem();
+        if smallest < SMALLEST_DIVISOR {
+            return None;
+        }
+        let [means, size] = direction.dims();
+        let by_part = match kind.value_columns(size_output) {
+            None => None,
+            Some(values) if values > 0 && size_output.is_multiple_of(values) => {
+                let of_mean = |mean| direction.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
+                let mut parts = vec![of_mean(0); size_output / values - 1];
+                parts.push(of_mean(1));
+                Some(Tensor::cat(parts, 1))
+            }
+            Some(_) => return None,
+        };
+        let direction = by_part.clone().unwrap_or_else(|| match kind {
+            LayerKind::Conv2d { .. } => direction.clone().reshape([means, 1, size]),
+            _ => direction.clone().reshape([size, 1, 1]),
+        });
+        Some(Self {
+            // Divided, since `recip` of `NdArray<f32>` is an approximation.
+            reciprocal: direction.ones_like() / direction,
+            by_part,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        bytes(&self.reciprocal) + self.by_part.as_ref().map_or(0, bytes)
+    }
+
+    fn to_device(&self, device: &B::Device) -> Self {
+        Self {
+            reciprocal: self.reciprocal.clone().to_device(device),
+            by_part: self
+                .by_part
+                .clone()
+                .map(|by_part| by_part.to_device(device)),
+        }
+    }
+
+    /// `â` in the shape of the reciprocal.
+    fn direction(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
+        let shape = self.reciprocal.dims();
+        let reshaped = || direction.clone().reshape(shape);
+        self.by_part.clone().unwrap_or_else(reshaped)
+    }
+
+    /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in a row.
+    fn matrix(
+        &self,
+        weight: Tensor<B, 2>,
+        step: Tensor<B, 2>,
+        direction: &Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
+        let shape = weight.dims();
+        let [size, columns] = shape;
+        let [_, parts, _] = self.reciprocal.dims();
+        let by_part = [size, parts, columns / parts];
+        let quotient = weight.reshape(by_part) * self.reciprocal.clone();
+        // One row for all: what processors have a fast path for, with two axes.
+        let difference = quotient.reshape(shape) - step;
+        (difference.reshape(by_part) * self.direction(direction)).reshape(shape)
+    }
+
+    /// The same of a weight `[groups, rows, size]`, with `w` in columns.
+    fn rows(
+        &self,
+        weight: Tensor<B, 3>,
+        step: Tensor<B, 3>,
+        direction: &Tensor<B, 2>,
+    ) -> Tensor<B, 3> {
+        (weight * self.reciprocal.clone() - step) * self.direction(direction)
+    }
 }
 
 impl<B: Backend> RankOne<B> {
@@ -59,9 +156,14 @@ impl<B: Backend> RankOne<B> {
         // Divided twice: the square of `m` may be out of range. (And `recip` of `NdArray<f32>` is an approximation.)
         let norm = damping / largest.clone() / largest + norm;
         let scale = norm.ones_like() / norm;
+        let in_place = match Form::of::<B>() {
+            Form::InPlace => InPlace::new(&direction, kind, size_output),
+            Form::Fused | Form::Whole => None,
+        };
         Self {
             direction,
             bias,
+            in_place,
             scale: match kind.value_columns(size_output) {
                 Some(values) => columns_of_means(scale, size_output - values, values),
                 None => scale,
@@ -71,7 +173,8 @@ impl<B: Backend> RankOne<B> {
 
     pub(super) fn bytes(&self) -> usize {
         let bias = self.bias.as_ref().map_or(0, bytes);
-        bytes(&self.direction) + bias + bytes(&self.scale)
+        let in_place = self.in_place.as_ref().map_or(0, InPlace::bytes);
+        bytes(&self.direction) + bias + bytes(&self.scale) + in_place
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
@@ -79,6 +182,7 @@ impl<B: Backend> RankOne<B> {
             direction: self.direction.clone().to_device(device),
             bias: self.bias.clone().map(|bias| bias.to_device(device)),
             scale: self.scale.clone().to_device(device),
+            in_place: self.in_place.as_ref().map(|found| found.to_device(device)),
         }
     }
 
@@ -121,9 +225,8 @@ enum Form {
     Fused,
     /// A product and a difference.
     Whole,
-    /// The same in blocks of so many elements, in the memory of `G`: on a processor, a new tensor of the gradient's size
-    /// costs more than the update.
-    Blocks(usize),
+    /// In the memory of `G` if that is possible, see [`InPlace`].
+    InPlace,
 }
 
 impl Form {
@@ -132,8 +235,8 @@ impl Form {
         let name = type_name::<B>();
         if name.contains("Fusion<") {
             Self::Fused
-        } else if name.contains("burn_flex::") || name.contains("burn_ndarray::") {
-            Self::Blocks(BLOCK_ELEMENTS)
+        } else if name.starts_with("burn_flex::") || name.starts_with("burn_ndarray::") {
+            Self::InPlace
         } else {
             Self::Whole
         }
@@ -155,7 +258,6 @@ impl<B: Backend> Steps<B> {
     fn matrix(&mut self, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Gradients<B, 2> {
         let [_, columns] = weight.dims();
         let direction = self.rank_one.direction.clone();
-        let [means, _] = direction.dims();
         let bias = bias.map(|bias| bias.reshape([1, columns]));
         // `G â` of each mean, for the columns that have it.
         let product = direction.clone().matmul(weight.clone());
@@ -166,15 +268,17 @@ impl<B: Backend> Steps<B> {
         self.look_at(&product);
         let step = product * self.rank_one.scale.clone();
         let bias = match (bias, &self.rank_one.bias) {
-            (Some(bias), Some(one)) => {
-                let part = step.clone() * one.clone();
-                let part = if means > 1 { part.sum_dim(0) } else { part };
-                Some(bias - part)
-            }
+            (Some(bias), Some(one)) => Some(bias - in_one_row(step.clone() * one.clone())),
             (bias, _) => bias,
         };
         let bias = bias.map(|bias| bias.reshape([columns]));
-        (self.minus_product(weight, direction.transpose(), step), bias)
+        let weight = match (self.form, &self.rank_one.in_place) {
+            (Form::InPlace, Some(in_place)) => {
+                in_place.matrix(weight, in_one_row(step), &direction)
+            }
+            _ => self.minus_product(weight, direction.transpose(), step),
+        };
+        (weight, bias)
     }
 
     /// Of a weight `[rows, channels, height, width]`, whose rows are in groups that have a mean each.
@@ -201,17 +305,24 @@ impl<B: Backend> Steps<B> {
             (bias, _) => bias,
         };
         let bias = bias.map(|bias| bias.reshape([rows]));
-        let weight = if groups > 1 {
-            let matrix = weight.reshape([groups, rows / groups, size]);
-            (matrix - step.matmul(direction.swap_dims(1, 2))).reshape(shape)
-        } else if self.form == Form::Fused {
-            let mean = whole(self.rank_one.direction.clone(), [1, channels, height, width]);
-            weight - whole(step, [rows, 1, 1, 1]) * mean
-        } else {
-            let matrix = weight.reshape([rows, size]);
-            let direction = self.rank_one.direction.clone();
-            let matrix = self.minus_product(matrix, step.reshape([rows, 1]), direction);
-            matrix.reshape(shape)
+        let grouped = [groups, rows / groups, size];
+        let weight = match (self.form, &self.rank_one.in_place) {
+            (Form::InPlace, Some(in_place)) => {
+                let direction = &self.rank_one.direction;
+                let weight = in_place.rows(weight.reshape(grouped), step, direction);
+                weight.reshape(shape)
+            }
+            (Form::Fused, _) if groups == 1 => {
+                let mean = whole(
+                    self.rank_one.direction.clone(),
+                    [1, channels, height, width],
+                );
+                weight - whole(step, [rows, 1, 1, 1]) * mean
+            }
+            _ => {
+                let product = step.matmul(direction.swap_dims(1, 2));
+                (weight.reshape(grouped) - product).reshape(shape)
+            }
         };
         (weight, bias)
     }
@@ -241,36 +352,28 @@ impl<B: Backend> Steps<B> {
                 let right = right.clone().narrow(0, mean, 1);
                 matrix - whole(left, [rows, 1]) * whole(right, [1, columns])
             }),
-            Form::Whole => matrix - left.matmul(right),
-            Form::Blocks(elements) => {
-                let left = left.neg();
-                let block = (elements / columns.max(1)).max(1);
-                if rows <= block {
-                    return left.matmul(right) + matrix;
-                }
-                (0..rows).step_by(block).fold(matrix, |matrix, start| {
-                    let part = start..rows.min(start + block);
-                    let left = left.clone().slice([part.clone()]);
-                    let updated = matrix.clone().slice([part.clone()]);
-                    let updated = left.matmul(right.clone()) + updated;
-                    matrix.slice_assign([part, 0..columns], updated)
-                })
+            Form::InPlace if means == 1 => {
+                // Faster on processors than a product of matrices with one column and one row.
+                let ones: Tensor<B, 2> = matrix.ones_like();
+                matrix - ones * right * left
             }
+            Form::InPlace | Form::Whole => matrix - left.matmul(right),
         }
     }
 }
 
+/// The sum of a step's rows, of which each column has one that is not 0.
+fn in_one_row<B: Backend>(step: Tensor<B, 2>) -> Tensor<B, 2> {
+    let [means, _] = step.dims();
+    if means > 1 { step.sum_dim(0) } else { step }
+}
+
 /// The scales of two means, `[2, 1]`, for so many columns that have the first mean and then so many that have the second:
 /// `[2, columns]`.
-fn columns_of_means<B: Backend>(
-    scale: Tensor<B, 2>,
-    tokens: usize,
-    values: usize,
-) -> Tensor<B, 2> {
+fn columns_of_means<B: Backend>(scale: Tensor<B, 2>, tokens: usize, values: usize) -> Tensor<B, 2> {
     let options = (scale.device(), scale.dtype());
-    let part = |one: f64, length: usize| {
-        Tensor::<B, 2>::full([1, length], one, (&options.0, options.1))
-    };
+    let part =
+        |one: f64, length: usize| Tensor::<B, 2>::full([1, length], one, (&options.0, options.1));
     let first = Tensor::cat(vec![part(1.0, tokens), part(0.0, values)], 1);
     let second = Tensor::cat(vec![part(0.0, tokens), part(1.0, values)], 1);
     Tensor::cat(vec![first, second], 0) * scale

@@ -244,7 +244,9 @@ pub(super) fn forward<B: Backend>(
         keys_padded,
     };
     let (weight, bias) = (&layer.value.weight, layer.value.bias.as_ref());
-    let value = recorders.value.record_attended(weight, bias, attended, value);
+    let value = recorders
+        .value
+        .record_attended(weight, bias, attended, value);
 
     let context = weights.clone().matmul(value);
     let context = context.swap_dims(1, 2).reshape([batch, queries, d_model]);

@@ -110,7 +110,7 @@ impl<B: Backend> LayerRecorders<TransformerEncoder<B>, B> for Vec<EncoderLayerRe
 
 /// The recorders of a position-wise feed-forward layer, under the names of its linear layers.
 #[derive(Clone, Debug, Default)]
-pub struct FeedForwardRecorders<B: Backend> {
+pub(super) struct FeedForwardRecorders<B: Backend> {
     linear_inner: Recorder<B>,
     linear_outer: Recorder<B>,
 }

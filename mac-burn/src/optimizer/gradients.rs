@@ -19,6 +19,31 @@ pub(crate) struct Prepared<B: AutodiffBackend> {
     pub(crate) broken: HashMap<ParamId, Tensor<B::InnerBackend, 1, Bool>>,
 }
 
+impl<B: AutodiffBackend> Prepared<B> {
+    pub(crate) fn none() -> Self {
+        Self {
+            parameters: HashSet::new(),
+            broken: HashMap::new(),
+        }
+    }
+
+    /// Prepares the gradient of a parameter, unless that was done already.
+    pub(crate) fn prepare<const D: usize>(
+        &mut self,
+        id: ParamId,
+        grad: Tensor<B::InnerBackend, D>,
+        preparation: &Preparation<B>,
+    ) -> Tensor<B::InnerBackend, D> {
+        if !self.parameters.insert(id) {
+            return grad;
+        }
+        if preparation.guard {
+            self.broken.insert(id, is_broken(&grad));
+        }
+        preparation.apply(grad)
+    }
+}
+
 /// What is done with a gradient before anything else.
 pub(crate) struct Preparation<B: AutodiffBackend> {
     /// Burn's clipping of each gradient.
@@ -86,10 +111,7 @@ pub(crate) fn is_broken<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Te
 }
 
 /// A tensor times a number of the device.
-fn scaled<B: Backend, const D: usize>(
-    tensor: Tensor<B, D>,
-    factor: &Tensor<B, 1>,
-) -> Tensor<B, D> {
+fn scaled<B: Backend, const D: usize>(tensor: Tensor<B, D>, factor: &Tensor<B, 1>) -> Tensor<B, D> {
     let factor = factor.clone().to_device(&tensor.device());
     let factor = factor.cast(tensor.dtype()).reshape([1; D]);
     tensor * factor
@@ -116,6 +138,20 @@ pub(crate) fn norm_factor<B: AutodiffBackend, M: AutodiffModule<B>>(
     Some((norm.ones_like().mul_scalar(limit) / norm).clamp_max(1.0))
 }
 
+/// Prepares the gradients of a module that were not when others were preconditioned.
+pub(crate) fn prepare_rest<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    grads: &mut GradientsParams,
+    preparation: &Preparation<B>,
+    prepared: &mut Prepared<B>,
+) {
+    module.visit(&mut Preparer {
+        grads,
+        preparation,
+        prepared,
+    });
+}
+
 /// Multiplies all gradients of a module by a number of the device.
 pub(crate) fn scale_all<B: AutodiffBackend, M: AutodiffModule<B>>(
     module: &M,
@@ -126,7 +162,7 @@ pub(crate) fn scale_all<B: AutodiffBackend, M: AutodiffModule<B>>(
         factor: Some(factor),
         ..Preparation::none()
     };
-    module.visit(&mut Preparer { grads, preparation });
+    prepare_rest(module, grads, &preparation, &mut Prepared::none());
 }
 
 /// Sums the gradients of several devices, as Burn's optimizers do.
@@ -171,13 +207,18 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for SquaredNorm<'_, B> {
 
 struct Preparer<'a, B: AutodiffBackend> {
     grads: &'a mut GradientsParams,
-    preparation: Preparation<B>,
+    preparation: &'a Preparation<B>,
+    prepared: &'a mut Prepared<B>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Preparer<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if self.prepared.parameters.contains(&param.id) {
+            return;
+        }
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            self.grads.register(param.id, self.preparation.apply(grad));
+            let grad = self.prepared.prepare(param.id, grad, self.preparation);
+            self.grads.register(param.id, grad);
         }
     }
 }

@@ -4,9 +4,7 @@ mod mac_optimizer;
 mod parameter_steps;
 mod record;
 
-pub use auxiliary::{
-    AuxiliaryOptimizerReport, NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState,
-};
+pub use auxiliary::{AuxiliaryOptimizerReport, NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState};
 pub use mac_optimizer::{MacOptimizer, MacOptimizerState};
 pub use parameter_steps::ParameterState;
 pub use record::{MacRecord, MacRecordItem};
@@ -146,11 +144,14 @@ where
             factor: norm_factor(&grads, self.max_grad_norm),
             guard: self.guard,
         };
-        let prepared = self
+        let mut prepared = self
             .preconditioner
             .run(&inventory, &mut grads, &preparation)?;
-        if let Some(factor) = norm_factor(&grads, self.max_preconditioned_norm) {
-            gradients::scale_all(&module, &mut grads, factor);
+        if self.max_preconditioned_norm.is_some() {
+            gradients::prepare_rest(&module, &mut grads, &preparation, &mut prepared);
+            if let Some(factor) = norm_factor(&grads, self.max_preconditioned_norm) {
+                gradients::scale_all(&module, &mut grads, factor);
+            }
         }
         let mut steps = ParameterSteps {
             lr,
@@ -188,7 +189,9 @@ fn uncovered<B: AutodiffBackend>(
     preconditioner: &MacPreconditioner<B>,
 ) -> HashSet<ParamId> {
     let measured = preconditioner.curvatures().values();
-    let layers = inventory.layers().chain(measured.map(|curvature| curvature.layer()));
+    let layers = inventory
+        .layers()
+        .chain(measured.map(|curvature| curvature.layer()));
     let covered: HashSet<ParamId> = layers
         .filter(|layer| {
             let weight = inventory.parameter(layer.weight);

@@ -1,5 +1,5 @@
 use super::auxiliary::Auxiliary;
-use super::gradients::{Preparation, Prepared, is_broken};
+use super::gradients::{Preparation, Prepared};
 use super::mac_optimizer::{MacOptimizer, MacOptimizerState};
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::record::AdaptorRecord;
@@ -73,7 +73,8 @@ where
         } else {
             tensor.inner().to_device(&device)
         };
-        let (grad, broken) = self.prepare(id, grad);
+        let grad = self.prepared.prepare(id, grad, self.preparation);
+        let broken = self.prepared.broken.remove(&id);
         let tensor = match self.auxiliary.filter(|_| self.uncovered.contains(&id)) {
             Some(auxiliary) => self.auxiliary_step(id, auxiliary, tensor, grad, broken),
             None => self.mac_step(id, tensor, grad, broken),
@@ -92,18 +93,6 @@ where
     B: AutodiffBackend,
     O: SimpleOptimizer<B::InnerBackend>,
 {
-    fn prepare<const D: usize>(
-        &mut self,
-        id: ParamId,
-        grad: Inner<B, D>,
-    ) -> (Inner<B, D>, Broken<B>) {
-        if self.prepared.parameters.contains(&id) {
-            return (grad, self.prepared.broken.remove(&id));
-        }
-        let broken = self.preparation.guard.then(|| is_broken(&grad));
-        (self.preparation.apply(grad), broken)
-    }
-
     fn mac_step<const D: usize>(
         &mut self,
         id: ParamId,
@@ -185,7 +174,10 @@ impl Marks {
 
     #[cfg_attr(
         not(feature = "distributed"),
-        expect(unused_variables, reason = "only a distributed tensor is marked by its id")
+        expect(
+            unused_variables,
+            reason = "only a distributed tensor is marked by its id"
+        )
     )]
     fn apply<B: AutodiffBackend, const D: usize>(
         self,

@@ -10,15 +10,13 @@ use crate::layer::Layer;
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
 use crate::report::Report;
-use crate::statistics::{
-    ActivationSums, Recorder, Schedule, Wants, enable_backward_hook,
-};
+use crate::statistics::{ActivationSums, Recorder, Schedule, Wants, enable_backward_hook};
 use crate::{InputCovariance, MacConfig, MacError};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Turns the gradients of a module with recorded layers into preconditioned gradients.
 ///
@@ -171,10 +169,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             self.end_recording(participant);
         }
         self.unsubscribe_from_skipped_layers(inventory);
-        let mut prepared = Prepared::<B> {
-            parameters: HashSet::new(),
-            broken: HashMap::new(),
-        };
+        let mut prepared = Prepared::none();
         for (weight, curvature) in &mut self.curvatures {
             let skips = |weight: &Parameter<B>| self.skip_layers.cover(weight.layer_path());
             if inventory.parameter(*weight).is_none_or(skips) {
@@ -300,7 +295,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Everything that the next call depends on.
     pub fn to_record(&self) -> MacPreconditionerRecord {
-        let own = self.curvatures.values().map(|curvature| curvature.to_record());
+        let own = self
+            .curvatures
+            .values()
+            .map(|curvature| curvature.to_record());
         let settings = (self.damping, self.stat_decay);
         match &self.loaded {
             Some(waiting) => waiting.clone().updated(settings, own),

@@ -96,7 +96,8 @@ impl MacPreconditionerRecord {
         self.stat_decay = stat_decay;
         for record in measured {
             let weight = |record: &CurvatureRecord| Some(record.layer().layer()?.weight);
-            self.curvatures.retain(|known| weight(known) != weight(&record));
+            self.curvatures
+                .retain(|known| weight(known) != weight(&record));
             self.curvatures.push(record);
         }
         self
@@ -243,7 +244,10 @@ impl<'de> Visitor<'de> for RecordVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         let fields = NamedFields::deserialize(MapAccessDeserializer::new(map))?;
         let mut curvatures = fields.curvatures;
-        let means = fields.layers.into_iter().map(CurvatureRecord::MeanActivation);
+        let means = fields
+            .layers
+            .into_iter()
+            .map(CurvatureRecord::MeanActivation);
         curvatures.extend(means);
         let covariances = fields.dense.into_iter();
         curvatures.extend(covariances.map(CurvatureRecord::InputCovariance));

@@ -3,7 +3,7 @@
 
 use super::support::{filled, random};
 use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Param};
+use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::nn::Linear;
 use burn::nn::attention::{MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::optim::GradientsParams;
@@ -119,6 +119,27 @@ pub fn score_bias<B: Backend>(samples: usize, masked: Masked) -> Tensor<B, 4> {
     bias.mask_fill(mask, -1e4).unsqueeze_dim(1)
 }
 
+/// Lets gradients flow back through an output, so that the passes that made it count.
+pub fn backward<B: AutodiffBackend, const D: usize>(output: Tensor<B, D>) {
+    drop(output.sum().backward());
+}
+
+/// Gradients of ones for all trained parameters: a step takes what was recorded of layers that have a gradient.
+pub fn ones<B: AutodiffBackend, M: AutodiffModule<B>>(module: &M) -> GradientsParams {
+    struct Ones(GradientsParams);
+    impl<B: AutodiffBackend> ModuleVisitor<B> for Ones {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let value = param.val();
+            if value.is_require_grad() {
+                self.0.register(param.id, value.inner().ones_like());
+            }
+        }
+    }
+    let mut ones = Ones(GradientsParams::new());
+    module.visit(&mut ones);
+    ones.0
+}
+
 /// A preconditioner that has seen what the recorders of `module` hold, and believes only that.
 pub fn observed<B: AutodiffBackend, M: AutodiffModule<B>>(module: &M) -> MacPreconditioner<B> {
     let config = MacConfig::new()
@@ -126,7 +147,7 @@ pub fn observed<B: AutodiffBackend, M: AutodiffModule<B>>(module: &M) -> MacPrec
         .with_tcov(1)
         .with_tinv(1);
     let mut preconditioner = config.init_preconditioner();
-    preconditioner.precondition(module, GradientsParams::new());
+    preconditioner.precondition(module, ones(module));
     preconditioner
 }
 

@@ -45,7 +45,10 @@ impl<B: Backend> Small<B> {
     /// A loss that tells the samples apart and adds up over parts of a batch.
     pub fn loss(&self, images: Tensor<B, 4>) -> Tensor<B, 1> {
         let target = images.clone().flatten::<2>(1, 3).narrow(1, 3, 2);
-        (self.forward(images) - target).square().sum().div_scalar(8.0)
+        (self.forward(images) - target)
+            .square()
+            .sum()
+            .div_scalar(8.0)
     }
 
     pub fn device(&self) -> B::Device {

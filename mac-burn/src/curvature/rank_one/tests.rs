@@ -15,8 +15,8 @@ type B = NdArray<f64>;
 /// the formula (the bias left out of the norm, a factor ρ) shows at 1e-2 and more.
 const ROUNDING: f64 = 1e-12;
 
-/// Blocks are smaller than the matrices of these tests, so that there are several.
-const FORMS: [Form; 3] = [Form::Fused, Form::Whole, Form::Blocks(8)];
+/// All three of them, on a backend on the processor, which alone prepares for updates in place.
+const FORMS: [Form; 3] = [Form::Fused, Form::Whole, Form::InPlace];
 
 fn form() -> impl Strategy<Value = Form> {
     select(FORMS.to_vec())
@@ -210,10 +210,27 @@ fn preconditioned(
 
 /// Breaks when a backend on a processor is not seen as one: it would copy the gradient.
 #[test]
-fn processors_update_in_blocks() {
-    let blocks = Form::Blocks(BLOCK_ELEMENTS);
-    assert_eq!([Form::of::<NdArray<f32>>(), Form::of::<Flex>()], [blocks; 2]);
+fn processors_update_gradients_in_place() {
+    let found = [Form::of::<NdArray<f32>>(), Form::of::<Flex>()];
+    assert_eq!(found, [Form::InPlace; 2]);
     assert_eq!(Form::of::<()>(), Form::Whole);
+}
+
+/// Breaks when the tests of this form see another, or when a gradient is divided by what is almost 0.
+#[test]
+fn updates_in_place_are_prepared_where_no_element_is_almost_zero() {
+    for case in CASES {
+        let mean = case.mean(DType::F32, 3);
+        assert!(case.rank_one(&mean, 1.0).in_place.is_some(), "{case:?}");
+        for almost_zero in [0.0, 1e-30, -1e-13] {
+            let at = tensor(vec![almost_zero], [1, 1], DType::F32);
+            let mean = Augmented {
+                inputs: mean.inputs.clone().slice_assign([0..1, 1..2], at),
+                one: mean.one.clone(),
+            };
+            assert!(case.rank_one(&mean, 1.0).in_place.is_none(), "{case:?}");
+        }
+    }
 }
 
 /// Breaks when the bias is left out of the norm or of the product, or a factor ρ is.
@@ -358,6 +375,7 @@ fn what_was_found_broken_stays_broken() {
 }
 
 proptest! {
+    /// Breaks when anything is added to a gradient that does not depend on it.
     #[test]
     fn it_is_linear_in_the_gradient(
         form in form(),
@@ -373,6 +391,7 @@ proptest! {
         prop_assert!(together.all_close(apart, Some(0.0), Some(ROUNDING)));
     }
 
+    /// Breaks when a gradient is scaled as a whole, or another direction than the mean's is.
     #[test]
     fn across_the_mean_it_is_the_identity_and_along_it_the_gain(
         form in form(),
@@ -393,6 +412,7 @@ proptest! {
         prop_assert!(found.all_close(across, Some(0.0), Some(ROUNDING * 10.0)));
     }
 
+    /// Breaks when more than twice a gradient's part along the mean is taken from it.
     #[test]
     fn it_never_lengthens_a_gradient(
         form in form(),
@@ -414,60 +434,89 @@ const SIZE: usize = 6;
 const OUTPUTS: usize = 4;
 
 /// Roundings in `f32` between the formula and its value, each of half an epsilon at most: one a term of the two sums over
-/// `SIZE + 1` inputs, and about ten of the other operations. Relative to the terms that are added, since what is left of a
-/// gradient along the mean may be less by any factor. The smallest change in the formula shows at 1e-2 of them and more.
-const ROUNDINGS_IN_F32: f64 = (2 * (SIZE + 1) + 10) as f64 / 2.0 * f32::EPSILON as f64;
+/// `SIZE + 1` inputs, and about fourteen of the other operations. Relative to the terms that are added, since what is left of
+/// a gradient along the mean may be less by any factor. The smallest change in the formula shows at 1e-2 of them and more.
+const ROUNDINGS_IN_F32: f64 = (2 * (SIZE + 1) + 14) as f64 / 2.0 * f32::EPSILON as f64;
+
+fn power_of_ten(exponent: f64) -> f64 {
+    f64::from(10.0f64.powf(exponent) as f32)
+}
 
 /// Between 1e-30 and 1e30.
 fn magnitude() -> impl Strategy<Value = f64> {
-    (-30.0..=30.0f64).prop_map(|exponent| f64::from(10.0f64.powf(exponent) as f32))
+    (-30.0..=30.0f64).prop_map(power_of_ten)
 }
 
-/// 0 in one of four cases, otherwise of any magnitude and sign.
-fn mean_element() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        1 => Just(0.0),
-        3 => (magnitude(), any::<bool>()).prop_map(|(size, below)| if below { -size } else { size }),
-    ]
+/// Means with elements of either sign between 1e-30 and 1e30, and zeros.
+fn mean() -> impl Strategy<Value = Vec<f64>> {
+    // So many powers of ten are its elements apart at most. Updates in place are for less than 12.
+    let apart = prop_oneof![Just(1.0), Just(12.0), Just(60.0)];
+    let largest = -30.0..=30.0f64;
+    let zeros = prop_oneof![Just(0.0), Just(0.3)];
+    (largest, apart, zeros).prop_flat_map(|(largest, apart, zeros)| {
+        let element = (0.0..=1.0f64, any::<bool>(), prop::bool::weighted(zeros));
+        let element = element.prop_map(move |(below, negative, zero)| {
+            let magnitude = power_of_ten((largest - below * apart).max(-30.0));
+            match (zero, negative) {
+                (true, _) => 0.0,
+                (false, true) => -magnitude,
+                (false, false) => magnitude,
+            }
+        });
+        prop::collection::vec(element, SIZE)
+    })
 }
 
-/// The largest part of the tolerance that a difference takes from the formula's value, in a layer with one mean `[x̄ ; 1]`.
+/// The largest difference from the formula's value as a part of the tolerance, in a layer with one mean `[x̄ ; 1]`.
 ///
-/// The formula is `g − (s u) a` with `s = 1 / (ρ + ‖a‖²)` and `u = g · a`. In `f64`, squares of 1e±30 are far from both ends
-/// of the range, and so is each product here: `s u` is taken before it is multiplied.
-fn difference_in_f32(form: Form, case: Case, inputs: &[f64], damping: f64, seed: u64) -> f64 {
+/// The formula is `g − (s u) a` with `s = 1 / (ρ + ‖a‖²)` and `u = g · a`. It is computed in `f64`, where squares of 1e±30 are
+/// far from both ends of the range; so is each product of three of these numbers, since `s u` is taken before it is multiplied.
+fn difference_in_f32(
+    form: Form,
+    case: Case,
+    inputs: &[f64],
+    damping: f64,
+    gradient: impl Fn() -> LayerGradient<B>,
+) -> f64 {
     let mean = Augmented {
         inputs: tensor(inputs.to_vec(), [1, SIZE], DType::F32),
         one: tensor(vec![1.0], [1, 1], DType::F32),
     };
-    let gradient = || case.gradient(DType::F32, seed);
     let found = rows(&case.precondition(form, &mean, damping, gradient()));
     let before = rows(&gradient());
 
-    let mut mean = inputs.to_vec();
-    mean.extend(case.bias.then_some(1.0));
+    let mean: Vec<f64> = inputs
+        .iter()
+        .copied()
+        .chain(case.bias.then_some(1.0))
+        .collect();
     let norm = damping + mean.iter().map(|value| value * value).sum::<f64>();
     let mut largest = 0.0f64;
     for (row, found) in before.row_iter().zip(found.row_iter()) {
-        let terms = || row.iter().zip(&mean).map(|(gradient, mean)| gradient * mean);
-        let along = terms().sum::<f64>() / norm;
-        let magnitude = terms().map(f64::abs).sum::<f64>() / norm;
-        for ((gradient, mean), found) in row.iter().zip(&mean).zip(found.iter()) {
-            let difference = (found - (gradient - along * mean)).abs();
-            let terms = gradient.abs() + magnitude * mean.abs();
-            // Not `max`, which passes over NaN.
-            if !(difference <= largest * terms) {
-                largest = difference / terms;
+        let products: Vec<f64> = row.iter().zip(&mean).map(|(g, a)| g * a).collect();
+        let along = products.iter().sum::<f64>() / norm;
+        let terms_along = products.iter().map(|product| product.abs()).sum::<f64>() / norm;
+        for ((g, a), found) in row.iter().zip(&mean).zip(found.iter()) {
+            let terms = g.abs() + terms_along * a.abs();
+            let difference = (found - (g - along * a)).abs() / terms / ROUNDINGS_IN_F32;
+            // `max` passes over NaN.
+            if difference.is_nan() {
+                return difference;
             }
+            largest = largest.max(difference);
         }
     }
-    largest / ROUNDINGS_IN_F32
+    largest
 }
 
 /// A layer with `SIZE` inputs and `OUTPUTS` outputs.
 fn wide_range_case(convolution: bool, bias: bool) -> Case {
     match convolution {
-        true => case(LayerKind::Conv2d { groups: 1 }, &[OUTPUTS, 1, 2, SIZE / 2], bias),
+        true => case(
+            LayerKind::Conv2d { groups: 1 },
+            &[OUTPUTS, 1, 2, SIZE / 2],
+            bias,
+        ),
         false => case(LayerKind::Linear, &[SIZE, OUTPUTS], bias),
     }
 }
@@ -481,12 +530,21 @@ proptest! {
         form in form(),
         convolution: bool,
         bias: bool,
-        inputs in prop::collection::vec(mean_element(), SIZE),
+        inputs in mean(),
         damping in magnitude(),
         seed in 0u64..1000,
+        gradients in -20.0..=20.0f64,
     ) {
         let case = wide_range_case(convolution, bias);
-        let difference = difference_in_f32(form, case, &inputs, damping, seed);
+        let random = |elements, seed| {
+            let values = random(elements, seed).into_iter();
+            values.map(|value| value * power_of_ten(gradients)).collect()
+        };
+        let gradient = || {
+            let (weight, bias) = (random(SIZE * OUTPUTS, seed), random(OUTPUTS, seed + 1));
+            case.gradient_of(DType::F32, weight, bias)
+        };
+        let difference = difference_in_f32(form, case, &inputs, damping, gradient);
         prop_assert!(difference <= 1.0, "{difference} times the tolerance");
     }
 }
@@ -501,13 +559,17 @@ fn the_edges_of_the_range_have_the_value_of_the_formula() {
             for damping in [1e-30, 1e-15, 1.0, 1e15, 1e30] {
                 for first in edges {
                     for second in edges {
-                        let inputs = [first, -second, 0.0, second, first, 0.0];
-                        let difference = difference_in_f32(form, case, &inputs, damping, 1);
-                        assert!(
-                            difference <= 1.0,
-                            "{form:?}, {case:?}, damping {damping:e}, x̄ {first:e} and {second:e}: \
-                             {difference} times the tolerance"
-                        );
+                        for third in [0.0, first] {
+                            let inputs = [first, -second, third, second, first, -third];
+                            let gradient = || case.gradient(DType::F32, 1);
+                            let difference =
+                                difference_in_f32(form, case, &inputs, damping, gradient);
+                            assert!(
+                                difference <= 1.0,
+                                "{form:?}, {case:?}, damping {damping:e}, x̄ {inputs:?}: \
+                                 {difference} times the tolerance"
+                            );
+                        }
                     }
                 }
             }

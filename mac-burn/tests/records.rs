@@ -1,0 +1,197 @@
+//! Records of other versions: those of version 1 are read where a format names their fields, all others refused.
+
+#[path = "support/auxiliary_optimizer.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod auxiliary_optimizer;
+mod support;
+
+use auxiliary_optimizer::both;
+use burn::module::Module;
+use burn::optim::Optimizer;
+use burn::record::{
+    BinFileRecorder, FileRecorder, FullPrecisionSettings, NamedMpkFileRecorder,
+    PrettyJsonFileRecorder, Record, Recorder as _, RecorderError,
+};
+use mac_burn::{Mac, MacError, MacRecord};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{B, Network, busy_optimizer, difference, images, train, values};
+
+type Mpk = NamedMpkFileRecorder<FullPrecisionSettings>;
+type Bin = BinFileRecorder<FullPrecisionSettings>;
+type Json = PrettyJsonFileRecorder<FullPrecisionSettings>;
+
+/// Steps that a run of version 1 had taken when it was saved, and when its values were written.
+const SAVED: u64 = 4;
+const END: u64 = 7;
+
+/// Parameters below 1.5 after three more steps, against those of version 1. A preconditioner was made of `x̄` itself then and is
+/// made of `x̄` divided by its largest element now, which rounds otherwise, so that a step differs by a few roundings. A run
+/// that loses a mean, a buffer or a setting is 1e-4 off and more.
+const FEW_EPSILONS: f64 = 4.0 * f32::EPSILON as f64;
+
+/// A file that the README beside it describes.
+fn fixture(name: &str) -> PathBuf {
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/records");
+    records.join(name)
+}
+
+fn load<F: FileRecorder<B> + Default, R: Record<B>>(name: &str) -> Result<R, RecorderError> {
+    F::default().load(fixture(name), &Default::default())
+}
+
+fn busy() -> Mac<Network<B>, B> {
+    busy_optimizer(&Network::new(7).conv, images(100, 4), false)
+}
+
+fn network(name: &str) -> Network<B> {
+    let model = load::<Mpk, _>(&format!("{name}-model")).expect("the model is read");
+    Network::new(99).load_record(model)
+}
+
+/// Continues a run of version 1 and compares its values with those that version 1 wrote.
+fn check_continues<F, O>(name: &str, optim: O)
+where
+    F: FileRecorder<B> + Default,
+    O: Optimizer<Network<B>, B>,
+{
+    let network = network(name);
+    let record = load::<F, _>(&format!("{name}-optimizer")).expect("version 1 is read");
+    let mut optim = optim.load_record(record);
+    let found = values(&train(network, &mut optim, SAVED..END));
+
+    let text = fs::read_to_string(fixture(&format!("{name}-values.json")));
+    let expected: Vec<Vec<f64>> =
+        serde_json::from_str(&text.expect("the values are there")).expect("they are numbers");
+    let difference = difference(&found, &expected);
+    assert!(
+        difference <= FEW_EPSILONS,
+        "{name} differs by {difference:e}"
+    );
+}
+
+/// Breaks when a part of version 1 is not found under its name of then: means, covariances, or the momentum of parameters
+/// without weight decay.
+#[test]
+fn a_run_of_version_1_continues() {
+    check_continues::<Mpk, _>("mac", busy());
+    check_continues::<Json, _>("mac", busy());
+}
+
+/// Breaks when the state of what was the second optimizer is not found, or its factor.
+#[test]
+fn a_run_of_version_1_with_an_auxiliary_optimizer_continues() {
+    let both = || both(auxiliary_optimizer::config(), 0.5);
+    check_continues::<Mpk, _>("auxiliary", both());
+    check_continues::<Json, _>("auxiliary", both());
+}
+
+/// Breaks when what is read from version 1 is written as such again.
+#[test]
+fn a_record_of_version_1_is_written_as_the_present_version() {
+    fn check<F: FileRecorder<B> + Default>() {
+        let record: MacRecord<B> = load::<Mpk, _>("mac-optimizer").expect("version 1 is read");
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let file = folder.path().join("optim");
+        let (files, device) = (F::default(), Default::default());
+        let waiting = busy().load_record(record);
+        let written = files.record(waiting.to_record(), file.clone());
+        written.expect("the optimizer is saved");
+        let record = files.load(file, &device).expect("the optimizer is loaded");
+        let rewritten = busy().load_record(record);
+        let [rewritten, direct] = [rewritten, waiting]
+            .map(|mut optim| values(&train(network("mac"), &mut optim, SAVED..END)));
+        assert_eq!(rewritten, direct);
+    }
+    check::<Mpk>();
+    check::<Json>();
+    check::<Bin>();
+}
+
+/// A record of version 1 with an auxiliary optimizer is known as one.
+#[test]
+fn a_record_of_version_1_with_an_auxiliary_optimizer_is_refused_by_a_mac_without() {
+    let record: MacRecord<B> = load::<Mpk, _>("auxiliary-optimizer").expect("version 1 is read");
+    let config = auxiliary_optimizer::config();
+    let refused = config.init().try_load_record(record, &Network::new(8));
+    assert_eq!(refused.err(), Some(MacError::RecordWithAuxiliaryOptimizer));
+}
+
+/// Breaks when fields of version 1 are taken for those of the present version where a format has only their order: numbers
+/// would be read as others.
+#[test]
+fn version_1_without_names_of_fields_is_refused_by_an_error_that_names_both_versions() {
+    fn check<R: Record<B>>(name: &str) {
+        let refused = load::<Bin, R>(name).err().expect("it is of version 1");
+        let text = refused.to_string();
+        for part in ["has version 1", "reads version 2", "NamedMpkFileRecorder"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+    check::<MacRecord<B>>("mac-optimizer");
+    check::<MacRecord<B, burn::optim::AdamW>>("auxiliary-optimizer");
+}
+
+/// A record of the present version, changed in what its file holds.
+fn changed(change: impl Fn(&mut serde_json::Value)) -> (MacRecord<B>, Network<B>) {
+    let mut optim = busy();
+    let network = train(Network::new(7), &mut optim, 0..1);
+    let item = optim.to_record().into_item::<FullPrecisionSettings>();
+    let mut json = serde_json::to_value(item).expect("it is plain data");
+    change(&mut json["preconditioner"]);
+    let item = serde_json::from_value(json).expect("it is a record");
+    let record = MacRecord::from_item::<FullPrecisionSettings>(item, &Default::default());
+    (record, network)
+}
+
+/// Breaks when a version to come is read as if it were this one, or refused for a field that it has no more.
+#[test]
+fn a_version_to_come_is_refused() {
+    let (found, expected) = (3, 2);
+    let refused = |change: fn(&mut serde_json::Value)| {
+        let (record, network) = changed(change);
+        let optim = auxiliary_optimizer::config().init();
+        optim.try_load_record(record, &network).err()
+    };
+    let error = Some(MacError::RecordVersion { found, expected });
+    assert_eq!(refused(|record| record["version"] = 3.into()), error);
+    let bare = |record: &mut serde_json::Value| *record = serde_json::json!({ "version": 3 });
+    assert_eq!(refused(bare), error);
+}
+
+/// The same where a format has only the order of fields: the text of the error is the same.
+#[test]
+fn a_version_to_come_is_refused_where_fields_have_no_names() {
+    let mut optim = busy();
+    train(Network::new(7), &mut optim, 0..1);
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let file = folder.path().join("optim");
+    let written = Bin::default().record(optim.to_record(), file.clone());
+    written.expect("the optimizer is saved");
+
+    // The version is the first field.
+    let file = file.with_extension("bin");
+    let mut bytes = fs::read(&file).expect("it was written");
+    let at = version_position(&bytes);
+    bytes[at] = 3;
+    fs::write(&file, bytes).expect("it is written");
+    let refused: Result<MacRecord<B>, _> = Bin::default().load(file, &Default::default());
+    let text = refused.err().expect("it is of version 3").to_string();
+    let (found, expected) = (3, 2);
+    let error = MacError::RecordVersion { found, expected }.to_string();
+    assert!(text.contains(&error), "{text}");
+}
+
+/// The position of the version in a file of [`Bin`], after what Burn writes of its own.
+fn version_position(bytes: &[u8]) -> usize {
+    // Version, steps and damping, configured and in use, in bincode's encoding.
+    let start = [2, 1].into_iter().chain([1.0f64.to_le_bytes(); 2].concat());
+    let start: Vec<u8> = start.collect();
+    let found: Vec<usize> = (0..bytes.len() - start.len())
+        .filter(|at| bytes[*at..].starts_with(&start))
+        .collect();
+    let [at] = found[..] else {
+        panic!("the version is at {found:?}");
+    };
+    at
+}
