@@ -27,7 +27,7 @@ const END: u64 = 7;
 
 /// Parameters below 1.5 after three more steps, against those of version 1. A preconditioner was made of `x̄` itself then and is
 /// made of `x̄` divided by its largest element now, which rounds otherwise, so that a step differs by a few roundings. A run
-/// that loses a mean, a buffer or a setting is 1e-4 off and more.
+/// that loses a mean, a buffer or a setting is 1e-2 off and more.
 const FEW_EPSILONS: f64 = 4.0 * f32::EPSILON as f64;
 
 /// A file that the README beside it describes.

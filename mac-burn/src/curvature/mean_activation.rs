@@ -211,19 +211,18 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         };
         self.inputs = moved(self.inputs.clone(), mean);
         self.correction = moved(self.correction.clone(), ones);
-        let rejected = left_out.float().cast(self.rejected.dtype());
         // Of padding alone the count is 0, otherwise at least 1.
-        let rejected = match count {
-            Some(count) => rejected * count.clamp_max(1.0),
-            None => rejected,
+        let one_more = match count {
+            Some(count) => self.rejected.clone() + count.clamp_max(1.0),
+            None => self.rejected.clone().add_scalar(1.0),
         };
-        self.rejected = self.rejected.clone() + rejected;
+        self.rejected = self.rejected.clone().mask_where(left_out, one_more);
         self.updates += 1;
     }
 
     fn refresh(&mut self) {
         // Without a finite batch so far the average is 0 / 0.
-        let unseen = self.correction.clone().equal_elem(0.0);
+        let unseen = self.correction.clone().lower_equal_elem(0.0);
         let correction = self.correction.clone().mask_fill(unseen, 1.0);
         self.mean = Some(Augmented {
             inputs: row_major(self.inputs.clone() / correction.clone()),

@@ -143,7 +143,7 @@ impl<B: Backend> RankOne<B> {
             largest = largest.max_pair(one.clone().abs());
         }
         // A mean of 0 preconditions nothing.
-        let none = largest.clone().equal_elem(0.0);
+        let none = largest.clone().lower_equal_elem(0.0);
         let largest = largest.mask_fill(none, 1.0);
 
         let direction = mean.inputs.clone() / largest.clone();

@@ -118,3 +118,9 @@ impl<B: AutodiffBackend> ActivationSums<B> {
         self.map(Tensor::inner)
     }
 }
+
+/// The values of a tensor without its graph. `detach` alone would leave one that requires a gradient
+/// itself, as an input may, requiring it.
+pub(crate) fn untracked<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B, D> {
+    tensor.clone().detach().set_require_grad(false)
+}

@@ -1,9 +1,118 @@
 //! Sums of what attention's linear maps see. Masks are true at padded positions.
 
-use super::activation_sums::{ActivationSums, Rows};
+use super::activation_sums::{ActivationSums, Rows, untracked};
 use crate::precision::at_least_f32;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
+
+/// The input of attention's value projection: `A X`, the attention probabilities times the values.
+///
+/// With it a layer of your own records its value projection as [`MacMultiHeadAttention`](crate::MacMultiHeadAttention)
+/// does. Rotary, causal, grouped-query attention, in which several query heads share a head of keys and values:
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::attention::generate_autoregressive_mask;
+/// use burn::nn::{Linear, LinearConfig, RotaryEncoding, RotaryEncodingConfig};
+/// use burn::tensor::{Tensor, activation::softmax, backend::Backend};
+/// use mac_burn::{AttendedValues, MacLinear, Recorder};
+///
+/// #[derive(Module, Debug)]
+/// struct GroupedQueryAttention<B: Backend> {
+///     query: MacLinear<B>,
+///     key: MacLinear<B>,
+///     value: Linear<B>,
+///     attended: Recorder<B>,
+///     output: MacLinear<B>,
+///     rotary: RotaryEncoding<B>,
+///     n_heads: usize,
+///     n_kv_heads: usize,
+/// }
+///
+/// impl<B: Backend> GroupedQueryAttention<B> {
+///     fn new(d_head: usize, n_heads: usize, n_kv_heads: usize, device: &B::Device) -> Self {
+///         let (d_model, d_kv) = (n_heads * d_head, n_kv_heads * d_head);
+///         Self {
+///             query: LinearConfig::new(d_model, d_model).init(device).into(),
+///             key: LinearConfig::new(d_model, d_kv).init(device).into(),
+///             value: LinearConfig::new(d_model, d_kv).init(device),
+///             attended: Recorder::new(),
+///             output: LinearConfig::new(d_model, d_model).init(device).into(),
+///             rotary: RotaryEncodingConfig::new(64, d_head).init(device),
+///             n_heads,
+///             n_kv_heads,
+///         }
+///     }
+///
+///     /// `[batch, tokens, d_model]` to the same.
+///     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+///         let [batch, tokens, d_model] = x.dims();
+///         let d_head = d_model / self.n_heads;
+///         let heads = |projected: Tensor<B, 3>, n| {
+///             projected.reshape([batch, tokens, n, d_head]).swap_dims(1, 2)
+///         };
+///         // A head of keys or values for each head of queries.
+///         let shared = |heads: Tensor<B, 4>| {
+///             let groups = self.n_heads / self.n_kv_heads;
+///             let repeated = heads.unsqueeze_dim::<5>(2).repeat_dim(2, groups);
+///             repeated.reshape([batch, self.n_heads, tokens, d_head])
+///         };
+///         let query = self.rotary.forward(heads(self.query.forward(x.clone()), self.n_heads));
+///         let key = self.rotary.forward(heads(self.key.forward(x.clone()), self.n_kv_heads));
+///         let value = heads(self.value.forward(x.clone()), self.n_kv_heads);
+///
+///         let scores = query.matmul(shared(key).transpose()) / (d_head as f64).sqrt();
+///         let mask = generate_autoregressive_mask::<B>(1, tokens, &x.device());
+///         let mask = mask.reshape([1, 1, tokens, tokens]).expand(scores.shape());
+///         let probabilities = softmax(scores.mask_fill(mask, -1e4), 3);
+///
+///         let value = self.attended.record_attended(
+///             &self.value.weight,
+///             self.value.bias.as_ref(),
+///             AttendedValues::new(&probabilities, &x),
+///             value,
+///         );
+///         let context = probabilities.matmul(shared(value)).swap_dims(1, 2);
+///         self.output.forward(context.reshape([batch, tokens, d_model]))
+///     }
+/// }
+/// # use burn::optim::{GradientsParams, Optimizer};
+/// # use burn::tensor::Distribution;
+/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # let device = Default::default();
+/// # let layer = GroupedQueryAttention::<B>::new(4, 4, 2, &device);
+/// # let mut optim = mac_burn::MacConfig::new().init();
+/// # let tokens = Tensor::random([2, 5, 16], Distribution::Default, &device);
+/// # let grads = layer.forward(tokens).square().sum().backward();
+/// # let grads = GradientsParams::from_grads(grads, &layer);
+/// # let layer = optim.step(0.1, layer, grads);
+/// # let report = optim.report(&layer);
+/// # assert_eq!(report.covered_parameters, report.parameters);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct AttendedValues<'a, B: Backend> {
+    /// `A`, those of the forward pass with its masks, `[batch, heads, queries, keys]`. The heads are those of the
+    /// queries, also where several share a head of keys and values.
+    pub probabilities: &'a Tensor<B, 4>,
+    /// `X`, the input of the value projection, `[batch, keys, size_input]`.
+    pub values: &'a Tensor<B, 3>,
+    /// True at queries that are padding, `[batch, queries]`: they count in no mean.
+    pub queries_padded: Option<&'a Tensor<B, 2, Bool>>,
+    /// True at keys that are padding, `[batch, keys]`: they count in no mean.
+    pub keys_padded: Option<&'a Tensor<B, 2, Bool>>,
+}
+
+impl<'a, B: Backend> AttendedValues<'a, B> {
+    /// Attention without padding.
+    pub fn new(probabilities: &'a Tensor<B, 4>, values: &'a Tensor<B, 3>) -> Self {
+        Self {
+            probabilities,
+            values,
+            queries_padded: None,
+            keys_padded: None,
+        }
+    }
+}
 
 /// The sum over the tokens that are not padded.
 ///
@@ -37,25 +146,16 @@ pub(crate) fn valid_token_sums<B: Backend>(
 ///
 /// A bias sees `Σ_n ᾱ_n`: 1, or less with a quiet softmax. A sample whose keys are all padded has no valid
 /// query. The sums of a batch without a valid query are 0.
-///
-/// # Shapes
-///
-/// - probabilities: `[batch, heads, queries, keys]`
-/// - values: `[batch, keys, size]`
-/// - queries_padded: `[batch, queries]`
-/// - keys_padded: `[batch, keys]`
-pub(crate) fn attended_sums<B: Backend>(
-    probabilities: Tensor<B, 4>,
-    values: Tensor<B, 3>,
-    queries_padded: Option<&Tensor<B, 2, Bool>>,
-    keys_padded: Option<&Tensor<B, 2, Bool>>,
-) -> ActivationSums<B> {
+pub(crate) fn attended_sums<B: Backend>(attended: AttendedValues<'_, B>) -> ActivationSums<B> {
+    let (queries_padded, keys_padded) = (attended.queries_padded, attended.keys_padded);
+    let probabilities = untracked(attended.probabilities);
+    let values = at_least_f32(untracked(attended.values));
     let [_, _, queries, _] = probabilities.dims();
     let (attention, count) = match uncounted_queries(queries, queries_padded, keys_padded) {
         None => attention_mean(probabilities),
         Some(uncounted) => valid_attention_mean(probabilities, &uncounted),
     };
-    let values = position_means(at_least_f32(values), keys_padded);
+    let values = position_means(values, keys_padded);
     let ones = attention.clone().sum_dim(1) * count.clone();
     ActivationSums {
         inputs: attention.matmul(values) * count.clone(),

@@ -8,9 +8,10 @@ pub(crate) mod patches;
 mod recorder;
 mod schedule;
 
-pub(crate) use activation_sums::{ActivationSums, Rows};
+pub(crate) use activation_sums::{ActivationSums, Rows, untracked};
+pub use attention_sums::AttendedValues;
 pub(crate) use backward_hook::enable as enable_backward_hook;
-pub use recorder::{AttendedValues, Recorder};
-pub(crate) use recorder::{Wants, untracked};
+pub use recorder::Recorder;
+pub(crate) use recorder::Wants;
 pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;

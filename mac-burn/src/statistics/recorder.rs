@@ -1,5 +1,5 @@
-use super::activation_sums::ActivationSums;
-use super::attention_sums::{attended_sums, valid_token_sums};
+use super::activation_sums::{ActivationSums, untracked};
+use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
@@ -140,115 +140,6 @@ pub(crate) enum Wants {
     Nothing,
 }
 
-/// The input of attention's value projection: `A X`, the attention probabilities times the values.
-///
-/// With it a layer of your own records its value projection as [`MacMultiHeadAttention`](crate::MacMultiHeadAttention)
-/// does. Rotary, causal, grouped-query attention, in which several query heads share a head of keys and values:
-///
-/// ```
-/// use burn::module::Module;
-/// use burn::nn::attention::generate_autoregressive_mask;
-/// use burn::nn::{Linear, LinearConfig, RotaryEncoding, RotaryEncodingConfig};
-/// use burn::tensor::{Tensor, activation::softmax, backend::Backend};
-/// use mac_burn::{AttendedValues, MacLinear, Recorder};
-///
-/// #[derive(Module, Debug)]
-/// struct GroupedQueryAttention<B: Backend> {
-///     query: MacLinear<B>,
-///     key: MacLinear<B>,
-///     value: Linear<B>,
-///     attended: Recorder<B>,
-///     output: MacLinear<B>,
-///     rotary: RotaryEncoding<B>,
-///     n_heads: usize,
-///     n_kv_heads: usize,
-/// }
-///
-/// impl<B: Backend> GroupedQueryAttention<B> {
-///     fn new(d_head: usize, n_heads: usize, n_kv_heads: usize, device: &B::Device) -> Self {
-///         let (d_model, d_kv) = (n_heads * d_head, n_kv_heads * d_head);
-///         Self {
-///             query: LinearConfig::new(d_model, d_model).init(device).into(),
-///             key: LinearConfig::new(d_model, d_kv).init(device).into(),
-///             value: LinearConfig::new(d_model, d_kv).init(device),
-///             attended: Recorder::new(),
-///             output: LinearConfig::new(d_model, d_model).init(device).into(),
-///             rotary: RotaryEncodingConfig::new(64, d_head).init(device),
-///             n_heads,
-///             n_kv_heads,
-///         }
-///     }
-///
-///     /// `[batch, tokens, d_model]` to the same.
-///     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-///         let [batch, tokens, d_model] = x.dims();
-///         let d_head = d_model / self.n_heads;
-///         let heads = |projected: Tensor<B, 3>, n| {
-///             projected.reshape([batch, tokens, n, d_head]).swap_dims(1, 2)
-///         };
-///         // A head of keys or values for each head of queries.
-///         let shared = |heads: Tensor<B, 4>| {
-///             let groups = self.n_heads / self.n_kv_heads;
-///             let repeated = heads.unsqueeze_dim::<5>(2).repeat_dim(2, groups);
-///             repeated.reshape([batch, self.n_heads, tokens, d_head])
-///         };
-///         let query = self.rotary.forward(heads(self.query.forward(x.clone()), self.n_heads));
-///         let key = self.rotary.forward(heads(self.key.forward(x.clone()), self.n_kv_heads));
-///         let value = heads(self.value.forward(x.clone()), self.n_kv_heads);
-///
-///         let scores = query.matmul(shared(key).transpose()) / (d_head as f64).sqrt();
-///         let mask = generate_autoregressive_mask::<B>(1, tokens, &x.device());
-///         let mask = mask.reshape([1, 1, tokens, tokens]).expand(scores.shape());
-///         let probabilities = softmax(scores.mask_fill(mask, -1e4), 3);
-///
-///         let value = self.attended.record_attended(
-///             &self.value.weight,
-///             self.value.bias.as_ref(),
-///             AttendedValues::new(&probabilities, &x),
-///             value,
-///         );
-///         let context = probabilities.matmul(shared(value)).swap_dims(1, 2);
-///         self.output.forward(context.reshape([batch, tokens, d_model]))
-///     }
-/// }
-/// # use burn::optim::{GradientsParams, Optimizer};
-/// # use burn::tensor::Distribution;
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
-/// # let device = Default::default();
-/// # let layer = GroupedQueryAttention::<B>::new(4, 4, 2, &device);
-/// # let mut optim = mac_burn::MacConfig::new().init();
-/// # let tokens = Tensor::random([2, 5, 16], Distribution::Default, &device);
-/// # let grads = layer.forward(tokens).square().sum().backward();
-/// # let grads = GradientsParams::from_grads(grads, &layer);
-/// # let layer = optim.step(0.1, layer, grads);
-/// # let report = optim.report(&layer);
-/// # assert_eq!(report.covered_parameters, report.parameters);
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct AttendedValues<'a, B: Backend> {
-    /// `A`, those of the forward pass with its masks, `[batch, heads, queries, keys]`. The heads are those of the
-    /// queries, also where several share a head of keys and values.
-    pub probabilities: &'a Tensor<B, 4>,
-    /// `X`, the input of the value projection, `[batch, keys, size_input]`.
-    pub values: &'a Tensor<B, 3>,
-    /// True at queries that are padding, `[batch, queries]`: they count in no mean.
-    pub queries_padded: Option<&'a Tensor<B, 2, Bool>>,
-    /// True at keys that are padding, `[batch, keys]`: they count in no mean.
-    pub keys_padded: Option<&'a Tensor<B, 2, Bool>>,
-}
-
-impl<'a, B: Backend> AttendedValues<'a, B> {
-    /// Attention without padding.
-    pub fn new(probabilities: &'a Tensor<B, 4>, values: &'a Tensor<B, 3>) -> Self {
-        Self {
-            probabilities,
-            values,
-            queries_padded: None,
-            keys_padded: None,
-        }
-    }
-}
-
 /// A linear map `input · weight (+ bias)`, as its parameters.
 type Weight<'a, B> = &'a Param<Tensor<B, 2>>;
 type Bias<'a, B> = Option<&'a Param<Tensor<B, 1>>>;
@@ -341,7 +232,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
-        self.record(layer, weight, output, || attended_values_sums(attended))
+        self.record(layer, weight, output, || attended_sums(attended))
     }
 
     /// Records what one projection to queries, keys and values sees: its tokens, `attended.values`, for the columns of
@@ -375,7 +266,7 @@ impl<B: Backend> Recorder<B> {
         };
         self.record(Layer::matrix(kind, weight, bias), weight, output, || {
             let tokens = valid_token_sums(untracked(attended.values), attended.keys_padded);
-            tokens.beside(attended_values_sums(attended))
+            tokens.beside(attended_sums(attended))
         })
     }
 
@@ -444,21 +335,6 @@ impl<B: Backend> Recorder<B> {
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
         Some(lock(&self.shared.as_ref()?.incidence))
     }
-}
-
-fn attended_values_sums<B: Backend>(attended: AttendedValues<'_, B>) -> ActivationSums<B> {
-    attended_sums(
-        untracked(attended.probabilities),
-        untracked(attended.values),
-        attended.queries_padded,
-        attended.keys_padded,
-    )
-}
-
-/// The values of a tensor without its graph. `detach` alone would leave one that requires a gradient
-/// itself, as an input may, requiring it.
-pub(crate) fn untracked<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B, D> {
-    tensor.clone().detach().set_require_grad(false)
 }
 
 /// A panic while a lock is held leaves values that are whole: each is replaced in one move.
