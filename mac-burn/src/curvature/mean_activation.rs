@@ -1,4 +1,4 @@
-use super::rank_one::RankOne;
+use super::rank_one::{RankOne, is_processor};
 use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerRecord};
@@ -167,6 +167,9 @@ fn owned<B: Backend>(tensor: Tensor<B, 2>) -> Tensor<B, 2> {
 /// The tensor with the strides of a new one. With one row, strides are a matter of the operations that made it, and
 /// `NdArray` adds up in an order that depends on them: what is loaded from a record would differ by rounding.
 fn row_major<B: Backend>(tensor: Tensor<B, 2>) -> Tensor<B, 2> {
+    if !is_processor::<B>() {
+        return tensor;
+    }
     let [rows, columns] = tensor.dims();
     tensor.reshape([rows * columns]).reshape([rows, columns])
 }
@@ -194,14 +197,16 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
                 (mean, Some(ones / count.clone()), Some(count))
             }
         };
-        // NaN is not below anything. Tensors of half precision are in `f32` here.
+        // NaN is not below anything.
         let largest = mean.dtype().finfo().map_or(f64::MAX, |info| info.max);
         let total = mean.clone().mul_scalar(BELOW_OVERFLOW).sum_dim(1);
-        let left_out = total.abs().lower_equal_elem(largest).bool_not();
+        let finite = total.abs().lower_equal_elem(largest);
 
         let moved = |before: Tensor<B, 2>, mean: Tensor<B, 2>| {
             let after = before.clone().mul_scalar(decay) + mean.mul_scalar(1.0 - decay);
-            after.mask_where(left_out.clone().expand(before.shape()), before)
+            before
+                .clone()
+                .mask_where(finite.clone().expand(before.shape()), after)
         };
         let one_was = self.average_of_one();
         let ones = self.correction.ones_like();
@@ -216,7 +221,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             Some(count) => self.rejected.clone() + count.clamp_max(1.0),
             None => self.rejected.clone().add_scalar(1.0),
         };
-        self.rejected = self.rejected.clone().mask_where(left_out, one_more);
+        self.rejected = one_more.mask_where(finite, self.rejected.clone());
         self.updates += 1;
     }
 

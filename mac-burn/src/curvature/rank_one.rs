@@ -31,6 +31,17 @@ pub(crate) struct RankOne<B: Backend> {
     /// `s`, `[means, 1]`; of a fused projection `[means, columns]`, 0 in columns that have another mean.
     scale: Tensor<B, 2>,
     in_place: Option<InPlace<B>>,
+    /// `â` of each mean by itself, where the backend fuses and there are several: to take it out of the others is a copy.
+    by_mean: Vec<AugmentedColumn<B>>,
+}
+
+/// `â` of one mean.
+#[derive(Debug, Clone)]
+struct AugmentedColumn<B: Backend> {
+    /// `[size, 1]`.
+    direction: Tensor<B, 2>,
+    /// `[1, 1]`.
+    bias: Option<Tensor<B, 2>>,
 }
 
 /// `â` in shapes that broadcast over a weight of three axes, for updates in the memory of the gradient.
@@ -160,10 +171,15 @@ impl<B: Backend> RankOne<B> {
             Form::InPlace => InPlace::new(&direction, kind, size_output),
             Form::Fused | Form::Whole => None,
         };
+        let by_mean = match kind.value_columns(size_output) {
+            Some(_) if Form::of::<B>() == Form::Fused => columns_of(&direction, bias.as_ref()),
+            _ => Vec::new(),
+        };
         Self {
             direction,
             bias,
             in_place,
+            by_mean,
             scale: match kind.value_columns(size_output) {
                 Some(values) => columns_of_means(scale, size_output - values, values),
                 None => scale,
@@ -174,7 +190,8 @@ impl<B: Backend> RankOne<B> {
     pub(super) fn bytes(&self) -> usize {
         let bias = self.bias.as_ref().map_or(0, bytes);
         let in_place = self.in_place.as_ref().map_or(0, InPlace::bytes);
-        bytes(&self.direction) + bias + bytes(&self.scale) + in_place
+        let by_mean = self.by_mean.iter().map(AugmentedColumn::bytes);
+        bytes(&self.direction) + bias + bytes(&self.scale) + in_place + by_mean.sum::<usize>()
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
@@ -183,6 +200,11 @@ impl<B: Backend> RankOne<B> {
             bias: self.bias.clone().map(|bias| bias.to_device(device)),
             scale: self.scale.clone().to_device(device),
             in_place: self.in_place.as_ref().map(|found| found.to_device(device)),
+            by_mean: self
+                .by_mean
+                .iter()
+                .map(|column| column.to_device(device))
+                .collect(),
         }
     }
 
@@ -235,12 +257,18 @@ impl Form {
         let name = type_name::<B>();
         if name.contains("Fusion<") {
             Self::Fused
-        } else if name.starts_with("burn_flex::") || name.starts_with("burn_ndarray::") {
+        } else if is_processor::<B>() {
             Self::InPlace
         } else {
             Self::Whole
         }
     }
+}
+
+/// Whether a backend's device is the processor, by its type.
+pub(super) fn is_processor<B>() -> bool {
+    let name = type_name::<B>();
+    name.starts_with("burn_flex::") || name.starts_with("burn_ndarray::")
 }
 
 /// One application of a [`RankOne`].
@@ -267,6 +295,10 @@ impl<B: Backend> Steps<B> {
         };
         self.look_at(&product);
         let step = product * self.rank_one.scale.clone();
+        if self.form == Form::Fused {
+            let (weight, bias) = self.fused_matrix(weight, bias, step);
+            return (weight, bias.map(|bias| bias.reshape([columns])));
+        }
         let bias = match (bias, &self.rank_one.bias) {
             (Some(bias), Some(one)) => Some(bias - in_one_row(step.clone() * one.clone())),
             (bias, _) => bias,
@@ -276,7 +308,7 @@ impl<B: Backend> Steps<B> {
             (Form::InPlace, Some(in_place)) => {
                 in_place.matrix(weight, in_one_row(step), &direction)
             }
-            _ => self.minus_product(weight, direction.transpose(), step),
+            _ => self.whole_matrix(weight, direction, step),
         };
         (weight, bias)
     }
@@ -334,30 +366,79 @@ impl<B: Backend> Steps<B> {
         }
     }
 
-    /// `matrix − left · right`, where `left` has few columns.
-    fn minus_product(
+    /// `G − w ⊗ â`, mean by mean and in the weight's own shape, `[size, columns]`. The bias is a row.
+    fn fused_matrix(
         &self,
-        matrix: Tensor<B, 2>,
-        left: Tensor<B, 2>,
-        right: Tensor<B, 2>,
+        weight: Tensor<B, 2>,
+        bias: Option<Tensor<B, 2>>,
+        step: Tensor<B, 2>,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
+        let [size, columns] = weight.dims();
+        let [means, _] = step.dims();
+        let by_mean = match self.rank_one.by_mean.is_empty() {
+            true => columns_of(&self.rank_one.direction, self.rank_one.bias.as_ref()),
+            false => self.rank_one.by_mean.clone(),
+        };
+        let mut updated = (weight, bias);
+        for (mean, column) in by_mean.into_iter().enumerate() {
+            let step = match means {
+                1 => step.clone(),
+                _ => step.clone().narrow(0, mean, 1),
+            };
+            let (weight, bias) = updated;
+            let bias = match (bias, column.bias) {
+                (Some(bias), Some(one)) => Some(bias - step.clone() * one),
+                (bias, _) => bias,
+            };
+            let product = whole(column.direction, [size, 1]) * whole(step, [1, columns]);
+            updated = (weight - product, bias);
+        }
+        updated
+    }
+
+    /// `G − w ⊗ â` in new memory, of a weight `[size, columns]`.
+    fn whole_matrix(
+        &self,
+        weight: Tensor<B, 2>,
+        direction: Tensor<B, 2>,
+        step: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
-        let [rows, columns] = matrix.dims();
-        let [_, means] = left.dims();
-        match self.form {
-            Form::Fused if means == 1 => {
-                matrix - whole(left, [rows, 1]) * whole(right, [1, columns])
-            }
-            Form::Fused => (0..means).fold(matrix, |matrix, mean| {
-                let left = left.clone().narrow(1, mean, 1);
-                let right = right.clone().narrow(0, mean, 1);
-                matrix - whole(left, [rows, 1]) * whole(right, [1, columns])
-            }),
-            Form::InPlace if means == 1 => {
-                // Faster on processors than a product of matrices with one column and one row.
-                let ones: Tensor<B, 2> = matrix.ones_like();
-                matrix - ones * right * left
-            }
-            Form::InPlace | Form::Whole => matrix - left.matmul(right),
+        let [means, _] = step.dims();
+        if self.form == Form::InPlace && means == 1 {
+            // Faster on processors than a product of matrices with one column and one row.
+            let ones: Tensor<B, 2> = weight.ones_like();
+            return weight - ones * step * direction.transpose();
+        }
+        weight - direction.transpose().matmul(step)
+    }
+}
+
+/// `â` of each mean by itself.
+fn columns_of<B: Backend>(
+    direction: &Tensor<B, 2>,
+    bias: Option<&Tensor<B, 2>>,
+) -> Vec<AugmentedColumn<B>> {
+    let [means, size] = direction.dims();
+    let row = |tensor: &Tensor<B, 2>, mean| match means {
+        1 => tensor.clone(),
+        _ => tensor.clone().narrow(0, mean, 1),
+    };
+    let column = |mean| AugmentedColumn {
+        direction: row(direction, mean).reshape([size, 1]),
+        bias: bias.map(|bias| row(bias, mean)),
+    };
+    (0..means).map(column).collect()
+}
+
+impl<B: Backend> AugmentedColumn<B> {
+    fn bytes(&self) -> usize {
+        bytes(&self.direction) + self.bias.as_ref().map_or(0, bytes)
+    }
+
+    fn to_device(&self, device: &B::Device) -> Self {
+        Self {
+            direction: self.direction.clone().to_device(device),
+            bias: self.bias.clone().map(|bias| bias.to_device(device)),
         }
     }
 }

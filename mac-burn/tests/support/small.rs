@@ -1,10 +1,11 @@
 //! A small network whose clones share nothing of Burn's, as norms do, and trainings of it that depend on their data only.
 
 use super::support::{difference, filled, random, values};
-use burn::module::Module;
+use burn::module::{Module, ParamId, list_param_ids};
 use burn::nn::LinearConfig;
 use burn::nn::conv::Conv2dConfig;
 use burn::optim::{GradientsParams, Optimizer};
+use burn::record::{BinBytesRecorder, FullPrecisionSettings, Record, Recorder};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
@@ -128,4 +129,70 @@ pub fn assert_equal<B: Backend>(left: &Small<B>, right: &Small<B>, what: &str) {
     let (left, right) = (values(left), values(right));
     let largest = difference(&left, &right);
     assert!(left == right, "{what}: a parameter differs by {largest}");
+}
+
+/// The layers of two optimizers that share a network.
+const OF_FIRST: [&str; 2] = ["conv", "hidden"];
+const OF_SECOND: [&str; 1] = ["output"];
+
+/// Their parameters.
+pub fn groups<B: Backend>(network: &Small<B>) -> [Vec<ParamId>; 2] {
+    let first = list_param_ids(&network.conv).into_iter();
+    let first = first.chain(list_param_ids(&network.hidden));
+    [first.collect(), list_param_ids(&network.output)]
+}
+
+/// Two optimizers with settings of their own; with `skip`, each skips the layers of the other.
+pub fn two_optimizers<B: AutodiffBackend>(skip: bool) -> [Optim<B>; 2] {
+    let skipped = |layers: &[&str]| match skip {
+        true => layers.iter().map(|layer| layer.to_string()).collect(),
+        false => Vec::new(),
+    };
+    let second = MacConfig::new().with_tcov(3).with_tinv(2).with_damping(0.5);
+    [
+        config().with_skip_layers(skipped(&OF_SECOND)).init(),
+        second.with_skip_layers(skipped(&OF_FIRST)).init(),
+    ]
+}
+
+/// A model and its optimizer at one step, as records and as clones.
+pub struct Saved<B: AutodiffBackend> {
+    records: [Vec<u8>; 2],
+    clones: (Small<B>, Optim<B>),
+}
+
+impl<B: AutodiffBackend> Saved<B> {
+    pub fn new(network: &Small<B>, optim: &Optim<B>) -> Self {
+        Self {
+            records: [
+                to_bytes::<B, _>(network.clone().into_record()),
+                to_bytes::<B, _>(optim.to_record()),
+            ],
+            clones: (network.clone(), optim.clone()),
+        }
+    }
+
+    pub fn clones(&self) -> (Small<B>, Optim<B>) {
+        self.clones.clone()
+    }
+
+    /// Loads the records into objects that are in use.
+    pub fn load_into(&self, (network, optim): (Small<B>, Optim<B>)) -> (Small<B>, Optim<B>) {
+        let device = network.device();
+        let [model, state] = &self.records;
+        (
+            network.load_record(from_bytes::<B, _>(model, &device)),
+            optim.load_record(from_bytes::<B, _>(state, &device)),
+        )
+    }
+}
+
+fn to_bytes<B: Backend, R: Record<B>>(record: R) -> Vec<u8> {
+    let files = BinBytesRecorder::<FullPrecisionSettings>::new();
+    Recorder::<B>::record(&files, record, ()).expect("the record is written")
+}
+
+fn from_bytes<B: Backend, R: Record<B>>(bytes: &[u8], device: &B::Device) -> R {
+    let files = BinBytesRecorder::<FullPrecisionSettings>::new();
+    Recorder::<B>::load(&files, bytes.to_vec(), device).expect("the record is read")
 }
