@@ -296,8 +296,7 @@ impl<B: Backend> Steps<B> {
         self.look_at(&product);
         let step = product * self.rank_one.scale.clone();
         if self.form == Form::Fused {
-            let (weight, bias) = self.fused_matrix(weight, bias, step);
-            return (weight, bias.map(|bias| bias.reshape([columns])));
+            return self.fused_matrix(weight, bias, step);
         }
         let bias = match (bias, &self.rank_one.bias) {
             (Some(bias), Some(one)) => Some(bias - in_one_row(step.clone() * one.clone())),
@@ -372,28 +371,32 @@ impl<B: Backend> Steps<B> {
         weight: Tensor<B, 2>,
         bias: Option<Tensor<B, 2>>,
         step: Tensor<B, 2>,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
-        let [size, columns] = weight.dims();
+    ) -> Gradients<B, 2> {
+        let [_, columns] = weight.dims();
         let [means, _] = step.dims();
         let by_mean = match self.rank_one.by_mean.is_empty() {
             true => columns_of(&self.rank_one.direction, self.rank_one.bias.as_ref()),
             false => self.rank_one.by_mean.clone(),
         };
-        let mut updated = (weight, bias);
-        for (mean, column) in by_mean.into_iter().enumerate() {
-            let step = match means {
-                1 => step.clone(),
-                _ => step.clone().narrow(0, mean, 1),
-            };
-            let (weight, bias) = updated;
-            let bias = match (bias, column.bias) {
-                (Some(bias), Some(one)) => Some(bias - step.clone() * one),
-                (bias, _) => bias,
-            };
-            let product = whole(column.direction, [size, 1]) * whole(step, [1, columns]);
-            updated = (weight - product, bias);
-        }
-        updated
+        let steps = (0..means).map(|mean| match means {
+            1 => step.clone(),
+            _ => step.clone().narrow(0, mean, 1),
+        });
+        let parts: Vec<_> = by_mean.into_iter().zip(steps).collect();
+        // The bias first, and in its own shape: its update is not part of the weight's kernel.
+        let bias = bias.map(|bias| {
+            let bias = parts
+                .iter()
+                .fold(bias, |bias, (mean, step)| match &mean.bias {
+                    Some(one) => bias - step.clone() * one.clone(),
+                    None => bias,
+                });
+            bias.reshape([columns])
+        });
+        let weight = parts.into_iter().fold(weight, |weight, (mean, step)| {
+            weight - mean.direction * whole(step, [1, columns])
+        });
+        (weight, bias)
     }
 
     /// `G − w ⊗ â` in new memory, of a weight `[size, columns]`.
