@@ -11,7 +11,7 @@ use super::silent_renderer::SilentRenderer;
 use super::{Model, course, end_alike, interrupted, load, model, run};
 
 type Optimizer = Mac<Model, Training, AdamW>;
-type OptimizerRecord = MacRecord<Model, Training, AdamW>;
+type OptimizerRecord = MacRecord<Training, AdamW>;
 
 const HEAD: &str = "network.head";
 

@@ -23,7 +23,7 @@ use silent_renderer::SilentRenderer;
 
 type Model = Classifier<Training, LeNet<Training>>;
 type Optimizer = Mac<Model, Training>;
-type OptimizerRecord = MacRecord<Model, Training>;
+type OptimizerRecord = MacRecord<Training>;
 
 const BATCH_SIZE: usize = 32;
 
