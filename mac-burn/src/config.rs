@@ -357,7 +357,8 @@ pub(crate) fn check_damping(damping: f64) -> Result<(), MacError> {
         "damping",
         damping,
         "at least 1e-30 (infinity is momentum SGD)",
-        |value| value >= SMALLEST_DAMPING,
+        // JSON may round it when it is read.
+        |value| value >= SMALLEST_DAMPING * (1.0 - 2.0 * f64::EPSILON),
     )
 }
 

@@ -165,16 +165,17 @@ fn a_run_that_is_resumed_without_a_part_of_its_state_ends_with_other_parameters(
 
 /// Forgets the recorded activations, and where the optimizer is between recordings and between refreshes.
 fn forget_the_statistics(artifacts: &Path) {
-    let (_, decayed, exempt, second): OptimizerRecord = load(artifacts, "optim");
-    let (preconditioner, ..) = optimizer_before_training(artifacts).to_record();
-    let record: OptimizerRecord = (preconditioner, decayed, exempt, second);
+    let mut record: OptimizerRecord = load(artifacts, "optim");
+    record.preconditioner = optimizer_before_training(artifacts)
+        .to_record()
+        .preconditioner;
     store(artifacts, "optim", record);
 }
 
 fn forget_the_momentum(artifacts: &Path) {
-    let (preconditioner, ..): OptimizerRecord = load(artifacts, "optim");
-    let (_, decayed, exempt, second) = optimizer_before_training(artifacts).to_record();
-    let record: OptimizerRecord = (preconditioner, decayed, exempt, second);
+    let mut record = optimizer_before_training(artifacts).to_record();
+    let trained: OptimizerRecord = load(artifacts, "optim");
+    record.preconditioner = trained.preconditioner;
     store(artifacts, "optim", record);
 }
 

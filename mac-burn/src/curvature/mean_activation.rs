@@ -66,7 +66,7 @@ impl<B: Backend> MeanActivation<B> {
     pub(crate) fn new(layer: Layer, damping: f64, sums: &ActivationSums<B>) -> Self {
         let [means, _] = sums.inputs.dims();
         let options = (&sums.inputs.device(), sums.inputs.dtype());
-        let zeros = || Tensor::zeros([means, 1], options.clone());
+        let zeros = || Tensor::zeros([means, 1], options);
         Self {
             layer,
             damping,
@@ -188,7 +188,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     /// Sums with a NaN or infinity leave the average as it is and are rejected. Those of padding alone, whose count is
     /// 0, leave the average as it is too, but nothing is wrong with them. The decision is taken on the device.
     fn observe(&mut self, sums: ActivationSums<B>, decay: f64) {
-        let sums = sums.to_device(&self.inputs.device());
+        let sums = sums.on_device(&self.inputs.device());
         // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
         let (mean, one, count) = match sums.rows {
             Rows::Counted(rows) => (sums.inputs.div_scalar(rows as f64), None, None),

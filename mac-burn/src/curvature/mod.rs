@@ -75,6 +75,10 @@ pub(crate) struct CurvatureReport {
 
 /// Any curvature in a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records are few, and most are of the larger kind"
+)]
 pub(crate) enum CurvatureRecord {
     MeanActivation(MeanActivationRecord),
     InputCovariance(InputCovarianceRecord),

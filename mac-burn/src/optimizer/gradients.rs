@@ -189,9 +189,10 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for SquaredNorm<'_, B> {
         let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) else {
             return;
         };
+        // Looked for in the gradient: the squares of large numbers are infinite too.
+        let broken = self.finite_only.then(|| is_broken(&grad));
         let mut square = at_least_f32(grad).square().sum();
-        if self.finite_only {
-            let broken = square.clone().is_finite().bool_not();
+        if let Some(broken) = broken {
             square = square.mask_fill(broken, 0.0);
         }
         self.sum = Some(match self.sum.take() {

@@ -225,7 +225,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                         second: inventory.path_of(layer),
                     });
                 }
-                let sums = sums.inner().to_device(&weight.device);
+                let sums = sums.inner().on_device(&weight.device);
                 participant.sums = Some(match participant.sums.take() {
                     Some(earlier) => earlier.add(sums),
                     None => sums,

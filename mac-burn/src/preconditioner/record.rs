@@ -53,8 +53,15 @@ impl Setting {
     /// This setting of a configuration after a record was loaded. What was changed during training is state and comes
     /// back, unless the configuration is no longer that of the record.
     pub(crate) fn resumed(self, record: Self, name: &str) -> Self {
-        if self.configured == record.configured {
-            return record;
+        // JSON may round a number when it is read.
+        let rounding = 2.0 * f64::EPSILON * self.configured.abs();
+        let same = self.configured == record.configured
+            || (self.configured - record.configured).abs() <= rounding;
+        if same {
+            return Self {
+                current: record.current,
+                ..self
+            };
         }
         log::info!(
             "`{name}` is {} as configured; the record was written with {}, configured as {}",

@@ -92,7 +92,7 @@ impl<B: Backend> ActivationSums<B> {
         }
     }
 
-    pub(crate) fn to_device(self, device: &B::Device) -> Self {
+    pub(crate) fn on_device(self, device: &B::Device) -> Self {
         self.map(|tensor| tensor.to_device(device))
     }
 

@@ -213,14 +213,15 @@ fn expected(layer: &WindowAttention<TrainBackend>, size: [usize; 2], map: &[f64]
     expected
 }
 
-/// What the recorders of both projections saw since they were last asked.
-fn means(layer: &WindowAttention<TrainBackend>) -> [Vec<f64>; 2] {
+/// The means that the recorders of both projections saw in the pass with this output.
+fn means(layer: &WindowAttention<TrainBackend>, output: Tensor<TrainBackend, 4>) -> [Vec<f64>; 2] {
     let config = MacConfig::new()
         .with_stat_decay(0.0)
         .with_tcov(1)
         .with_tinv(1);
     let mut preconditioner = config.init_preconditioner();
-    preconditioner.precondition(layer, GradientsParams::new());
+    let grads = GradientsParams::from_grads(output.sum().backward(), layer);
+    preconditioner.precondition(layer, grads);
     [&layer.attention.qkv, &layer.attention.output].map(|linear| {
         let mean = preconditioner.activation_ema(linear.weight.id);
         let mean = mean.expect("the layer recorded").into_data();
@@ -256,7 +257,7 @@ fn output_and_means_are_those_of_the_definition() {
 
             let output = layer.forward(map);
             assert_close(&host(&output), &expected.output, &case);
-            let [qkv, projection] = means(&layer);
+            let [qkv, projection] = means(&layer, output);
             assert_close(&qkv, &expected.qkv, &case);
             assert_close(&projection, &expected.projection, &case);
         }
