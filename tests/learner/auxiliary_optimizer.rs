@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::optim::{AdamW, AdamWConfig};
-use mac_burn::{AuxiliaryOptimizerReport, Mac, MacConfig, MacRecord};
+use mac_burn::{AuxiliaryOptimizerReport, Mac, MacConfig, MacRecord, ParameterState};
 use mac_burn_examples::backend::Training;
 
 use super::silent_renderer::SilentRenderer;
@@ -52,16 +52,17 @@ fn the_checkpoint_of_a_run_has_the_state_of_the_auxiliary_optimizer() {
     let record: OptimizerRecord = load(artifacts.path(), "optim");
     let model = model().load_record(load(artifacts.path(), "model"));
 
-    let (_, states) = record.3.as_ref().expect("there is an auxiliary optimizer");
-    assert_eq!(states.len(), 2, "weight and bias of the head");
+    let states = record.states.values();
+    let auxiliary = states.filter(|state| matches!(state, ParameterState::Auxiliary(_)));
+    assert_eq!(auxiliary.count(), 2, "weight and bias of the head");
 
     let optimizer = optimizer().try_load_record(record, &model);
     let report = optimizer
         .expect("it is the record of the model")
         .report(&model);
-    let second: AuxiliaryOptimizerReport = report.auxiliary_optimizer.expect("there is one");
+    let auxiliary: AuxiliaryOptimizerReport = report.auxiliary_optimizer.expect("there is one");
     assert_eq!(
-        second.paths,
+        auxiliary.paths,
         ["weight", "bias"].map(|name| format!("{HEAD}.{name}"))
     );
 }

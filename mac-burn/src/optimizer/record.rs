@@ -10,7 +10,7 @@ use burn::tensor::backend::AutodiffBackend;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -23,8 +23,8 @@ where
 {
     /// The state of the preconditioner.
     pub preconditioner: MacPreconditionerRecord,
-    /// The states of parameters.
-    pub(super) states: ParameterStates<B, O>,
+    /// The states of the parameters that have been stepped.
+    pub states: HashMap<ParamId, ParameterState<B, O>>,
     /// The learning-rate factor of the auxiliary optimizer, if there is one.
     pub auxiliary_lr_factor: Option<f64>,
 }
