@@ -61,10 +61,13 @@ fn a_forward_pass_of_another_thread_does_not_count() {
     });
 }
 
+/// The forward pass of a target network.
+type Target = Box<dyn Fn(Tensor<B, 4>) -> Tensor<B, 2>>;
+
 /// Breaks when a clone's passes count before gradients flow back through them.
 #[test]
 fn a_target_network_does_not_count() {
-    let train_with = |target: fn(&Small<B>) -> Box<dyn Fn(Tensor<B, 4>) -> Tensor<B, 2>>| {
+    let train_with = |target: fn(&Small<B>) -> Target| {
         let (mut online, mut optim) = (Small::<B>::new(), optimizer());
         let mut value = target(&online);
         for step in 0..STEPS {

@@ -30,6 +30,7 @@ fn recorders_record_what_is_wanted() {
     a_lone_optimizer_has_its_due_passes();
     so_have_all_devices();
     so_has_each_of_two_optimizers();
+    so_has_each_of_two_optimizers_over_the_same_layers();
     an_optimizer_before_its_first_step_has_all_passes();
     a_loaded_record_keeps_its_schedule();
     a_layer_without_a_mean_has_its_next_pass();
@@ -112,6 +113,17 @@ fn so_has_each_of_two_optimizers() {
         due(5) * of_first + due(3) * of_second
     });
     assert_eq!(counts[1..], expected.collect::<Vec<_>>());
+}
+
+/// Breaks when a step of one optimizer ends what another wants of the same layers.
+fn so_has_each_of_two_optimizers_over_the_same_layers() {
+    let (mut first, mut second) = (optimizer(), optimizer());
+    let network = train(Small::<B>::new(), &mut first, 0, 0..TCOV);
+    let network = train(network, &mut second, 0, 0..2);
+    // The first's next step is due, the second's is not.
+    assert!(recording(&network, 2).0 > 0);
+    drop(first);
+    assert_eq!(recording(&network, 2).0, 0);
 }
 
 /// Breaks when an optimizer that was not there yet at a pass could miss it, or one that is gone has passes recorded.

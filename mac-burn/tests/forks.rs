@@ -1,0 +1,170 @@
+//! Clones and forks that are made for one step belong to their original, and a model's statistics go with it from device to
+//! device.
+
+#[path = "support/counting.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod counting;
+#[path = "support/small.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
+mod small;
+mod support;
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use counting::{Counting, Numbered};
+use small::{LR, Optim, Small, alone, assert_equal, batch, config, optimizer, train_apart};
+use std::sync::Mutex;
+use std::thread;
+use support::{B, difference, values};
+
+type Devices = Autodiff<Counting>;
+
+const STEPS: u64 = 11;
+
+/// Parts of a batch add up in another order than the whole; a part that is left out changes a mean by 1e-2 or more.
+const ROUNDING: f64 = 1e-5;
+
+/// Steps a model that is moved to the device of each step.
+fn check_moves(move_to: fn(Small<Devices>, &Numbered) -> Small<Devices>) {
+    // To a device at a due step and between two, and back likewise.
+    let devices = [0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1].map(Numbered);
+    let (mut network, mut optim) = (Small::<Devices>::new(), optimizer());
+    for (device, step) in devices.iter().zip(0..) {
+        if network.device() != *device {
+            network = move_to(network, device);
+        }
+        let grads = network.gradients(batch(0, step, device));
+        network = optim.step(LR, network, grads);
+    }
+    assert_equal(
+        &network,
+        &alone(0, devices.len() as u64),
+        "the model that moves",
+    );
+}
+
+/// Breaks when the schedule of a device is another's, or a mean stays on the device that it was recorded on.
+#[test]
+fn a_model_that_forks_to_a_device_and_back_misses_no_pass() {
+    check_moves(|network, device| network.fork(device));
+}
+
+/// Makes leaves of the graph of parameters that are none, as those of a module that was moved by `to_device` are.
+struct Leaves;
+
+impl<B: Backend> ModuleMapper<B> for Leaves {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| tensor.detach().require_grad())
+    }
+}
+
+/// Breaks as the test above does, or when mapping a module replaces its recorders.
+#[test]
+fn a_model_that_moves_to_a_device_and_back_misses_no_pass() {
+    check_moves(|network, device| network.to_device(device).map(&mut Leaves));
+}
+
+/// Breaks when a clone does not begin with its original's passes, or its own do not count for the original.
+#[test]
+fn a_clone_runs_the_passes_or_takes_the_step() {
+    for (clone_runs, clone_steps) in [(true, false), (false, true), (true, true)] {
+        let (mut network, mut optim) = (Small::<B>::new(), optimizer());
+        for step in 0..STEPS {
+            let images = batch(0, step, &network.device());
+            let grads = match clone_runs {
+                true => network.clone().gradients(images),
+                false => network.gradients(images),
+            };
+            network = match clone_steps {
+                true => optim.step(LR, network.clone(), grads),
+                false => optim.step(LR, network, grads),
+            };
+        }
+        let what = format!("runs: {clone_runs}, steps: {clone_steps}");
+        assert_equal(&network, &alone(0, STEPS), &what);
+    }
+}
+
+/// The latest means of all layers.
+fn means<B: AutodiffBackend>(network: &Small<B>, optim: &Optim<B>) -> Vec<Vec<f64>> {
+    let Small {
+        conv,
+        hidden,
+        output,
+    } = network;
+    let weights = [conv.weight.id, hidden.weight.id, output.weight.id];
+    let mean = |weight| optim.preconditioner().activation_ema(weight);
+    let means = weights.map(|weight| mean(weight).expect("it recorded"));
+    means.map(|mean| mean.into_data().iter().collect()).to_vec()
+}
+
+/// Trains with the gradients of the two halves of each batch and compares with whole batches.
+fn check_halves<B: AutodiffBackend>(
+    gradients: impl Fn(&Small<B>, [Tensor<B, 4>; 2]) -> [GradientsParams; 2],
+) {
+    let optimizer = || -> Optim<B> { config().with_stat_decay(0.0).init() };
+    for clone_steps in [true, false] {
+        let start = Small::<B>::new();
+        let mut expected = optimizer();
+        let whole = train_apart(start.apart(), &mut expected, 0, 0..STEPS);
+
+        let (mut network, mut optim) = (start, optimizer());
+        for step in 0..STEPS {
+            let images = batch(0, step, &network.device());
+            let halves = [0, 2].map(|first| images.clone().narrow(0, first, 2));
+            let mut accumulator = GradientsAccumulator::new();
+            for grads in gradients(&network, halves) {
+                accumulator.accumulate(&network, grads);
+            }
+            let stepped = if clone_steps {
+                network.clone()
+            } else {
+                network
+            };
+            network = optim.step(LR, stepped, accumulator.grads());
+        }
+        let (left, right) = (means(&network, &optim), means(&whole, &expected));
+        assert!(
+            difference(&left, &right) < ROUNDING,
+            "{left:?} is not {right:?}"
+        );
+        assert!(difference(&values(&network), &values(&whole)) < ROUNDING);
+    }
+}
+
+/// Breaks when a clone's passes do not count for its original.
+#[test]
+fn threads_that_accumulate_on_clones_have_the_whole_batchs_mean() {
+    // Burn's autodiff may deadlock when one thread runs forward and another backward through the same parameters.
+    let turn = Mutex::new(());
+    check_halves::<B>(|network, halves| {
+        thread::scope(|scope| {
+            let threads = halves.map(|half| {
+                let (network, turn) = (network.clone(), &turn);
+                scope.spawn(move || {
+                    let _turn = turn.lock();
+                    network.gradients(half)
+                })
+            });
+            threads.map(|thread| thread.join().expect("the passes do not panic"))
+        })
+    });
+}
+
+/// Burn's `OptimMainDevice`: breaks when `step` takes the sums of the parameters' device only.
+#[test]
+fn forks_on_devices_have_the_whole_batchs_mean() {
+    check_halves::<Devices>(|network, halves| {
+        let main = network.device();
+        let mut devices = [0, 1].map(Numbered).into_iter();
+        halves.map(|half| {
+            let device = devices.next().expect("there are two devices");
+            let fork = network.clone().fork(&device);
+            let grads = fork.gradients(half.to_device(&device));
+            grads.to_device(&main, network)
+        })
+    });
+}
