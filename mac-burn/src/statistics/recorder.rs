@@ -13,7 +13,9 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
 use burn::tensor::{Bool, Tensor};
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
@@ -34,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 ///
 /// # Who owns the sums
 ///
-/// A step takes the sums. A clone starts with the passes that its original has counted, and its own count for the
+/// A step takes the sums, from those that the recorder was cloned from as well. A clone starts with the passes that its original has counted, and its own count for the
 /// original too, until either is stepped: so a model that is cloned or forked for one step, by threads or by Burn's
 /// multi-device training, has the sums of all parts, and models that were made from one clone do not see each other. [`with_fresh_recorders`](crate::with_fresh_recorders)
 /// separates a copy from its original at once.
@@ -106,14 +108,29 @@ struct Shared<B: Backend> {
 struct State<B: Backend> {
     /// The layer of the latest pass, counted or not.
     layer: Option<Layer>,
-    /// The sums of each pass that counted or of several, in their order.
-    sums: Vec<(Layer, ActivationSums<B>)>,
+    /// The passes that counted, in their order.
+    passes: Vec<Pass<B>>,
     subscriptions: Vec<Subscription>,
     /// Those that this recorder was cloned from, and for which its passes count too.
     originals: Vec<Original<B>>,
     /// The number of steps that took the sums: clones made before the latest no longer count here.
     steps: u64,
 }
+
+/// The sums of a pass, or of several.
+#[derive(Clone)]
+struct Pass<B: Backend> {
+    layer: Layer,
+    sums: ActivationSums<B>,
+    /// Which passes these are, in this recorder and in those that it was cloned from or to.
+    ids: Vec<u64>,
+}
+
+/// The id of the next pass.
+static NEXT_PASS: AtomicU64 = AtomicU64::new(0);
+
+/// The number of passes that are kept one by one.
+const SEPARATE_PASSES: usize = 64;
 
 /// A recorder that another was cloned from.
 #[derive(Clone)]
@@ -157,7 +174,7 @@ impl<B: Backend> Recorder<B> {
     pub fn new() -> Self {
         Self::with_state(State {
             layer: None,
-            sums: Vec::new(),
+            passes: Vec::new(),
             subscriptions: Vec::new(),
             originals: Vec::new(),
             steps: 0,
@@ -315,20 +332,32 @@ impl<B: Backend> Recorder<B> {
         }
         let sums = sums();
         shared.add_up();
-        let (own, originals) = {
+        let own = Arc::downgrade(&shared.state);
+        let (steps, originals) = {
             let mut state = lock(&shared.state);
             state.layer = Some(layer);
-            (Arc::downgrade(&shared.state), state.originals.clone())
+            (state.steps, state.originals.clone())
         };
         if sums.is_empty() {
             return output;
         }
         on_backward(output, move || {
-            let add = |state: &mut State<B>| state.sums.push((layer, sums.clone()));
-            if let Some(state) = own.upgrade() {
-                add(&mut lock(&state));
+            let pass = Pass {
+                layer,
+                sums: sums.clone(),
+                ids: vec![NEXT_PASS.fetch_add(1, Ordering::Relaxed)],
+            };
+            // A step since the forward pass has separated it from its originals.
+            let stepped = own.upgrade().is_some_and(|state| {
+                let mut state = lock(&state);
+                state.passes.push(pass.clone());
+                state.steps != steps
+            });
+            if !stepped {
+                for original in &originals {
+                    original.with(|state| state.passes.push(pass.clone()));
+                }
             }
-            originals.iter().for_each(|original| original.with(add));
         })
     }
 
@@ -376,27 +405,28 @@ impl<B: Backend> Original<B> {
 }
 
 impl<B: Backend> Shared<B> {
-    /// Makes one sum of several passes, so that a recorder that no optimizer asks does not grow. No lock is held while
+    /// Makes one sum of many passes, so that a recorder that no optimizer asks does not grow. No lock is held while
     /// tensors are added: a backward pass waits for this one and holds those of the graph.
     fn add_up(&self) {
-        if lock(&self.state).sums.len() < 2 {
+        if lock(&self.state).passes.len() < SEPARATE_PASSES {
             return;
         }
-        let several = std::mem::take(&mut lock(&self.state).sums);
-        let mut added: Vec<(Layer, ActivationSums<B>)> = Vec::new();
-        for (layer, sums) in several {
+        let several = std::mem::take(&mut lock(&self.state).passes);
+        let mut added: Vec<Pass<B>> = Vec::new();
+        for pass in several {
+            let device = pass.sums.inputs.device();
             match added.last_mut() {
-                Some((last, earlier))
-                    if *last == layer && earlier.inputs.device() == sums.inputs.device() =>
-                {
-                    *earlier = earlier.clone().add(sums);
+                Some(last) if last.layer == pass.layer && last.sums.inputs.device() == device => {
+                    last.sums = last.sums.clone().add(pass.sums);
+                    // So many passes are of no model that is stepped, so nobody asks which they are.
+                    last.ids.clear();
                 }
-                _ => added.push((layer, sums)),
+                _ => added.push(pass),
             }
         }
         let mut state = lock(&self.state);
-        added.append(&mut state.sums);
-        state.sums = added;
+        added.append(&mut state.passes);
+        state.passes = added;
     }
 }
 
@@ -437,16 +467,27 @@ impl<B: Backend> Recorder<B> {
     /// The sums of the passes that have counted, with the layer of each.
     pub(crate) fn sums(&self) -> Vec<(Layer, ActivationSums<B>)> {
         let shared = self.shared.as_ref();
-        shared.map_or_else(Vec::new, |shared| lock(&shared.state).sums.clone())
+        shared.map_or_else(Vec::new, |shared| {
+            let state = lock(&shared.state);
+            let passes = state.passes.iter();
+            passes.map(|pass| (pass.layer, pass.sums.clone())).collect()
+        })
     }
 
-    /// Forgets the passes that a step has taken, and separates the recorder from its clones and originals.
+    /// Forgets the passes that a step has taken, here and where they count too, and separates the recorder from its clones
+    /// and originals.
     pub(crate) fn end_step(&self) {
-        if let Some(shared) = &self.shared {
+        let Some(shared) = &self.shared else { return };
+        let (taken, originals) = {
             let mut state = lock(&shared.state);
-            state.sums.clear();
-            state.originals.clear();
             state.steps += 1;
+            let taken = std::mem::take(&mut state.passes);
+            (taken, std::mem::take(&mut state.originals))
+        };
+        let taken: HashSet<u64> = taken.into_iter().flat_map(|pass| pass.ids).collect();
+        let is_left = |pass: &Pass<B>| !pass.ids.iter().any(|id| taken.contains(id));
+        for original in originals {
+            original.with(|state| state.passes.retain(is_left));
         }
     }
 
@@ -495,7 +536,7 @@ impl<B: Backend> fmt::Debug for Recorder<B> {
         let state = lock(&shared.state);
         f.debug_struct("Recorder")
             .field("layer", &state.layer)
-            .field("sums", &state.sums.len())
+            .field("passes", &state.passes.len())
             .finish()
     }
 }
