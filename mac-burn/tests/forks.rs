@@ -15,7 +15,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::{Counting, Numbered};
-use small::{LR, Optim, Small, alone, assert_equal, batch, config, optimizer, train_apart};
+use small::{LR, Optim, Small, alone, assert_equal, batch, config, groups, optimizer, train_apart};
 use std::sync::Mutex;
 use std::thread;
 use support::{B, difference, values};
@@ -86,6 +86,37 @@ fn a_clone_runs_the_passes_or_takes_the_step() {
         let what = format!("runs: {clone_runs}, steps: {clone_steps}");
         assert_equal(&network, &alone(0, STEPS), &what);
     }
+}
+
+/// Breaks when the original keeps a pass that a clone's step has taken beside a new one.
+#[test]
+fn trial_steps_of_clones_see_the_latest_pass_only() {
+    let network = Small::<B>::new();
+    for step in 0..3 {
+        let grads = network.gradients(batch(0, step, &network.device()));
+        let trial = optimizer().step(LR, network.clone(), grads);
+        let expected = train_apart(Small::new(), &mut optimizer(), 0, step..step + 1);
+        assert_equal(&trial, &expected, &format!("trial {step}"));
+    }
+}
+
+/// Breaks when a clone's step takes a pass from a clone that is made after it.
+#[test]
+fn several_clones_take_a_step_with_one_pass() {
+    let network = Small::<B>::new();
+    let mut grads = network.loss(batch(0, 0, &network.device())).backward();
+    let groups = groups(&network);
+    let expected = train_apart(Small::new(), &mut optimizer(), 0, 0..1);
+    let [first, second] = groups.map(|group| {
+        let grads = GradientsParams::from_params(&mut grads, &network, &group);
+        optimizer().step(LR, network.clone(), grads)
+    });
+    let stepped = Small {
+        conv: first.conv,
+        hidden: first.hidden,
+        output: second.output,
+    };
+    assert_equal(&stepped, &expected, "the two together");
 }
 
 /// The latest means of all layers.

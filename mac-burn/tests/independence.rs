@@ -6,7 +6,7 @@ mod small;
 mod support;
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, Optimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use mac_burn::with_fresh_recorders;
 use proptest::collection::vec;
@@ -67,6 +67,21 @@ fn passes_that_overlap_a_step_stay_with_their_model() {
     }
     let trained = train(start, &mut optimizer(), 0, 0..7);
     assert_equal(&trained, &alone(0, 7), "the original");
+}
+
+/// Breaks when passes that are added up in a clone stay in its original after the clone's step.
+#[test]
+fn many_passes_of_a_clone_stay_with_the_clone() {
+    let start = Small::<B>::new();
+    let network = start.clone();
+    let mut accumulator = GradientsAccumulator::new();
+    for pass in 0..150 {
+        let grads = network.gradients(batch(5, pass, &network.device()));
+        accumulator.accumulate(&network, grads);
+    }
+    optimizer().step(LR, network, accumulator.grads());
+    let trained = train(start.clone(), &mut optimizer(), 0, 0..7);
+    assert_equal(&trained, &alone(0, 7), "another clone");
 }
 
 /// Each layer as if its optimizer stepped all of a network of its own.

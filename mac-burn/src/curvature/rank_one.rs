@@ -4,9 +4,8 @@ use super::mean_activation::Augmented;
 use super::{LayerGradient, WeightGradient};
 use crate::layer::LayerKind;
 use crate::precision::bytes;
-use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, IndexingUpdateOp, Int, Tensor};
 use std::any::type_name;
 
 /// The smallest magnitude that gradients are divided by. Their quotients overflow later than they do for any other reason.
@@ -47,60 +46,114 @@ struct AugmentedColumn<B: Backend> {
 /// `â` in shapes that broadcast over a weight of three axes, for updates in the memory of the gradient.
 ///
 /// `G − w ⊗ â` is computed as `(G / â − w) · â`. This is the same up to rounding, and works within the memory of `G` where
-/// the product would be one more tensor of its size; on a processor that costs more than the update. It is possible only if
-/// no element of `â` is 0, or so near to it that the quotient may overflow: the gradient of an input that is always 0 stays
-/// exactly as it is.
+/// the product would be one more tensor of its size; on a processor that costs more than the update. Elements of `â` that
+/// are 0, or so near to it that the quotient may overflow, are taken out, and their part of `G` is updated as it is
+/// written: the gradient of an input that is always 0 stays exactly as it is.
 #[derive(Debug, Clone)]
 struct InPlace<B: Backend> {
     /// `1 / â`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups of
-    /// rows.
+    /// rows; 0 where `â` is near 0.
     reciprocal: Tensor<B, 3>,
-    /// `â` in the same shape, where it takes more than a reshape: of a fused projection.
-    by_part: Option<Tensor<B, 3>>,
+    /// `â` in the same shape, 0 where it is near 0; none where that is a mere reshape.
+    direction: Option<Tensor<B, 3>>,
+    near_zero: Option<NearZero<B>>,
+}
+
+/// Elements of `â` that nothing can be divided by.
+#[derive(Debug, Clone)]
+struct NearZero<B: Backend> {
+    /// Which, `[count]`.
+    indices: Tensor<B, 1, Int>,
+    /// Their values, `[means, count]`.
+    values: Tensor<B, 2>,
+}
+
+impl<B: Backend> NearZero<B> {
+    fn bytes(&self) -> usize {
+        let indices = self.indices.shape().num_elements() * self.indices.dtype().size();
+        indices + bytes(&self.values)
+    }
 }
 
 impl<B: Backend> InPlace<B> {
-    /// None if an element is too near to 0, or for a layer whose parts with one mean are not of one size.
+    /// None if that cannot be had for this layer, or would not be faster.
     ///
-    /// Reads whether it is so from the device, which is the processor itself.
+    /// Reads `â` from the device, which is the processor itself.
     fn new(direction: &Tensor<B, 2>, kind: LayerKind, size_output: usize) -> Option<Self> {
-        let smallest: f64 = direction.clone().abs().min().into_scalar().elem();
-        if smallest < SMALLEST_DIVISOR {
-            return None;
-        }
         let [means, size] = direction.dims();
-        let by_part = match kind.value_columns(size_output) {
-            None => None,
-            Some(values) if values > 0 && size_output.is_multiple_of(values) => {
-                let of_mean = |mean| direction.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
-                let mut parts = vec![of_mean(0); size_output / values - 1];
-                parts.push(of_mean(1));
-                Some(Tensor::cat(parts, 1))
-            }
-            Some(_) => return None,
+        let values: Vec<f64> = direction.to_data().iter().collect();
+        let is_near_zero = |index: &usize| {
+            (0..means).any(|mean| values[mean * size + index].abs() < SMALLEST_DIVISOR)
         };
-        let direction = by_part.clone().unwrap_or_else(|| match kind {
-            LayerKind::Conv2d { .. } => direction.clone().reshape([means, 1, size]),
-            _ => direction.clone().reshape([size, 1, 1]),
-        });
-        Some(Self {
-            // Divided, since `recip` of `NdArray<f32>` is an approximation.
-            reciprocal: direction.ones_like() / direction,
-            by_part,
+        let indices: Vec<i64> = (0..size)
+            .filter(is_near_zero)
+            .map(|index| index as i64)
+            .collect();
+        let device = direction.device();
+        let near_zero = if indices.is_empty() {
+            None
+        } else if matches!(kind, LayerKind::Conv2d { groups } if groups > 1)
+            || indices.len() > size / 2
+        {
+            return None;
+        } else {
+            let indices = Tensor::<B, 1, Int>::from_data(indices.as_slice(), &device);
+            let values = direction.clone().select(1, indices.clone());
+            Some(NearZero { indices, values })
+        };
+        let without = |tensor: Tensor<B, 2>, value: f64| match &near_zero {
+            Some(_) => {
+                let smallest = direction.clone().abs().min_dim(0);
+                let mask = smallest.lower_elem(SMALLEST_DIVISOR);
+                tensor.mask_fill(mask.expand([means, size]), value)
+            }
+            None => tensor,
+        };
+        // Divided, since `recip` of `NdArray<f32>` is an approximation.
+        let reciprocal = without(direction.ones_like() / without(direction.clone(), 1.0), 0.0);
+        let divisor = without(direction.clone(), 0.0);
+
+        let by_part = |vectors: Tensor<B, 2>, values: usize| {
+            let of_mean = |mean| vectors.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
+            let mut parts = vec![of_mean(0); size_output / values - 1];
+            parts.push(of_mean(1));
+            Tensor::cat(parts, 1)
+        };
+        let shape = match kind {
+            LayerKind::Conv2d { .. } => [means, 1, size],
+            _ => [size, 1, 1],
+        };
+        Some(match kind.value_columns(size_output) {
+            Some(values) if values > 0 && size_output.is_multiple_of(values) => Self {
+                reciprocal: by_part(reciprocal, values),
+                direction: Some(by_part(divisor, values)),
+                near_zero,
+            },
+            // Parts of several sizes.
+            Some(_) => return None,
+            None => Self {
+                reciprocal: reciprocal.reshape(shape),
+                direction: near_zero.is_some().then(|| divisor.reshape(shape)),
+                near_zero,
+            },
         })
     }
 
     fn bytes(&self) -> usize {
-        bytes(&self.reciprocal) + self.by_part.as_ref().map_or(0, bytes)
+        let near_zero = self.near_zero.as_ref().map_or(0, NearZero::bytes);
+        bytes(&self.reciprocal) + self.direction.as_ref().map_or(0, bytes) + near_zero
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
+        let direction = self.direction.clone();
+        let near_zero = self.near_zero.clone();
         Self {
             reciprocal: self.reciprocal.clone().to_device(device),
-            by_part: self
-                .by_part
-                .clone()
-                .map(|by_part| by_part.to_device(device)),
+            direction: direction.map(|direction| direction.to_device(device)),
+            near_zero: near_zero.map(|near_zero| NearZero {
+                indices: near_zero.indices.to_device(device),
+                values: near_zero.values.to_device(device),
+            }),
         }
     }
 
@@ -108,10 +161,10 @@ impl<B: Backend> InPlace<B> {
     fn direction(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
         let shape = self.reciprocal.dims();
         let reshaped = || direction.clone().reshape(shape);
-        self.by_part.clone().unwrap_or_else(reshaped)
+        self.direction.clone().unwrap_or_else(reshaped)
     }
 
-    /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in a row.
+    /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in the row of each mean.
     fn matrix(
         &self,
         weight: Tensor<B, 2>,
@@ -122,10 +175,18 @@ impl<B: Backend> InPlace<B> {
         let [size, columns] = shape;
         let [_, parts, _] = self.reciprocal.dims();
         let by_part = [size, parts, columns / parts];
+        let taken_out = self.near_zero.as_ref().map(|near_zero| {
+            let rows = weight.clone().select(0, near_zero.indices.clone());
+            (
+                near_zero,
+                rows - near_zero.values.clone().transpose().matmul(step.clone()),
+            )
+        });
         let quotient = weight.reshape(by_part) * self.reciprocal.clone();
         // One row for all: what processors have a fast path for, with two axes.
-        let difference = quotient.reshape(shape) - step;
-        (difference.reshape(by_part) * self.direction(direction)).reshape(shape)
+        let difference = quotient.reshape(shape) - in_one_row(step);
+        let updated = (difference.reshape(by_part) * self.direction(direction)).reshape(shape);
+        put_back(updated, 0, taken_out)
     }
 
     /// The same of a weight `[groups, rows, size]`, with `w` in columns.
@@ -135,7 +196,28 @@ impl<B: Backend> InPlace<B> {
         step: Tensor<B, 3>,
         direction: &Tensor<B, 2>,
     ) -> Tensor<B, 3> {
-        (weight * self.reciprocal.clone() - step) * self.direction(direction)
+        let taken_out = self.near_zero.as_ref().map(|near_zero| {
+            let columns = weight.clone().select(2, near_zero.indices.clone());
+            let values = near_zero.values.clone().unsqueeze_dim(1);
+            (near_zero, columns - step.clone().matmul(values))
+        });
+        let updated = (weight * self.reciprocal.clone() - step) * self.direction(direction);
+        put_back(updated, 2, taken_out)
+    }
+}
+
+/// Puts back what was taken out of a tensor along an axis, where it is 0 now.
+fn put_back<B: Backend, const D: usize>(
+    tensor: Tensor<B, D>,
+    axis: usize,
+    taken_out: Option<(&NearZero<B>, Tensor<B, D>)>,
+) -> Tensor<B, D> {
+    match taken_out {
+        Some((near_zero, values)) => {
+            let indices = near_zero.indices.clone();
+            tensor.select_assign(axis, indices, values, IndexingUpdateOp::Add)
+        }
+        None => tensor,
     }
 }
 
@@ -304,9 +386,7 @@ impl<B: Backend> Steps<B> {
         };
         let bias = bias.map(|bias| bias.reshape([columns]));
         let weight = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => {
-                in_place.matrix(weight, in_one_row(step), &direction)
-            }
+            (Form::InPlace, Some(in_place)) => in_place.matrix(weight, step, &direction),
             _ => self.whole_matrix(weight, direction, step),
         };
         (weight, bias)

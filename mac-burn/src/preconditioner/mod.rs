@@ -209,6 +209,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
+            let mut all = found.recorder.sums();
+            // Sums of a parameter that the module has no longer are of no use, but no mistake.
+            all.retain(|(recorded, _)| inventory.parameter(recorded.weight).is_some());
+            if let Some((other, _)) = all.iter().find(|(other, _)| other.weight != layer.weight) {
+                return Err(MacError::SharedRecorder {
+                    first: inventory.path_of(*other),
+                    second: inventory.path_of(layer),
+                });
+            }
             if !weight.has_gradient || self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
@@ -218,13 +227,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 sums: None,
             });
             participant.recorders.push(found.recorder.shared());
-            for (recorded, sums) in found.recorder.sums() {
-                if recorded.weight != layer.weight {
-                    return Err(MacError::SharedRecorder {
-                        first: inventory.path_of(recorded),
-                        second: inventory.path_of(layer),
-                    });
-                }
+            for (_, sums) in all {
                 let sums = sums.inner().on_device(&weight.device);
                 participant.sums = Some(match participant.sums.take() {
                     Some(earlier) => earlier.add(sums),

@@ -4,6 +4,7 @@ mod activation_sums;
 mod attention_sums;
 mod backward_hook;
 pub(crate) mod collector;
+mod passes;
 pub(crate) mod patches;
 mod recorder;
 mod schedule;

@@ -2,6 +2,7 @@ use super::activation_sums::{ActivationSums, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
+use super::passes::{Passes, lock};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
 use crate::layer::{Layer, LayerKind};
@@ -13,10 +14,8 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
 use burn::tensor::{Bool, Tensor};
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
 ///
@@ -30,16 +29,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 ///
 /// A forward pass is recorded when the backend differentiates, the weight is trained and the optimizer's schedule
 /// ([`tcov`](crate::MacConfig::tcov)) is due, and it counts when gradients flow back through it. A layer without a
-/// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step. Before
+/// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step: a copy of
+/// an optimizer that is kept and never steps costs the recording of every pass. Before
 /// the process has made an optimizer for the backend, a pass counts at once.
 /// [`without_recording`](crate::without_recording) excludes passes whose gradients are for others.
 ///
 /// # Who owns the sums
 ///
-/// A step takes the sums, from those that the recorder was cloned from as well. A clone starts with the passes that its original has counted, and its own count for the
-/// original too, until either is stepped: so a model that is cloned or forked for one step, by threads or by Burn's
-/// multi-device training, has the sums of all parts, and models that were made from one clone do not see each other. [`with_fresh_recorders`](crate::with_fresh_recorders)
-/// separates a copy from its original at once.
+/// A step takes the sums. A clone starts with the passes that its original has counted, and its own count for the
+/// original too, until either takes a step. So a model that is cloned or forked for one step, by threads or by Burn's
+/// multi-device training, has the sums of all parts, and models that were made from one clone do not see each other.
+/// Passes that a step of a clone has taken stay in the original until another pass counts there, so that several
+/// clones may try a step each. [`with_fresh_recorders`](crate::with_fresh_recorders) separates a copy from its
+/// original at once.
 ///
 /// Burn 0.21 may deadlock when one thread runs a forward pass while another runs a backward pass through tensors
 /// of the same graph, with plain layers too. Threads that share parameters must take turns, or each work on a
@@ -99,45 +101,17 @@ pub struct Recorder<B: Backend> {
 }
 
 struct Shared<B: Backend> {
-    state: Arc<Mutex<State<B>>>,
+    passes: Passes<B>,
+    state: Arc<Mutex<State>>,
     /// Matrices that a convolution's sums are made with, kept from pass to pass.
     incidence: Arc<Mutex<Option<Incidence<B>>>>,
 }
 
-#[derive(Clone)]
-struct State<B: Backend> {
+#[derive(Clone, Default)]
+struct State {
     /// The layer of the latest pass, counted or not.
     layer: Option<Layer>,
-    /// The passes that counted, in their order.
-    passes: Vec<Pass<B>>,
     subscriptions: Vec<Subscription>,
-    /// Those that this recorder was cloned from, and for which its passes count too.
-    originals: Vec<Original<B>>,
-    /// The number of steps that took the sums: clones made before the latest no longer count here.
-    steps: u64,
-}
-
-/// The sums of a pass, or of several.
-#[derive(Clone)]
-struct Pass<B: Backend> {
-    layer: Layer,
-    sums: ActivationSums<B>,
-    /// Which passes these are, in this recorder and in those that it was cloned from or to.
-    ids: Vec<u64>,
-}
-
-/// The id of the next pass.
-static NEXT_PASS: AtomicU64 = AtomicU64::new(0);
-
-/// The number of passes that are kept one by one.
-const SEPARATE_PASSES: usize = 64;
-
-/// A recorder that another was cloned from.
-#[derive(Clone)]
-struct Original<B: Backend> {
-    state: Weak<Mutex<State<B>>>,
-    /// Its steps when it was cloned.
-    steps: u64,
 }
 
 /// The passes that an optimizer wants of a recorder.
@@ -172,20 +146,11 @@ impl<B: Backend> Default for Recorder<B> {
 impl<B: Backend> Recorder<B> {
     /// A recorder that has seen nothing.
     pub fn new() -> Self {
-        Self::with_state(State {
-            layer: None,
-            passes: Vec::new(),
-            subscriptions: Vec::new(),
-            originals: Vec::new(),
-            steps: 0,
-        })
-    }
-
-    fn with_state(state: State<B>) -> Self {
         Self {
             shared: Some(Shared {
-                state: Arc::new(Mutex::new(state)),
-                incidence: Arc::new(Mutex::new(None)),
+                passes: Passes::new(),
+                state: Arc::default(),
+                incidence: Arc::default(),
             }),
         }
     }
@@ -331,34 +296,13 @@ impl<B: Backend> Recorder<B> {
             return output;
         }
         let sums = sums();
-        shared.add_up();
-        let own = Arc::downgrade(&shared.state);
-        let (steps, originals) = {
-            let mut state = lock(&shared.state);
-            state.layer = Some(layer);
-            (state.steps, state.originals.clone())
-        };
+        lock(&shared.state).layer = Some(layer);
         if sums.is_empty() {
             return output;
         }
-        on_backward(output, move || {
-            let pass = Pass {
-                layer,
-                sums: sums.clone(),
-                ids: vec![NEXT_PASS.fetch_add(1, Ordering::Relaxed)],
-            };
-            // A step since the forward pass has separated it from its originals.
-            let stepped = own.upgrade().is_some_and(|state| {
-                let mut state = lock(&state);
-                state.passes.push(pass.clone());
-                state.steps != steps
-            });
-            if !stepped {
-                for original in &originals {
-                    original.with(|state| state.passes.push(pass.clone()));
-                }
-            }
-        })
+        shared.passes.add_up();
+        let passes = shared.passes.shared();
+        on_backward(output, move || passes.count(layer, sums.clone()))
     }
 
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
@@ -366,12 +310,7 @@ impl<B: Backend> Recorder<B> {
     }
 }
 
-/// A panic while a lock is held leaves values that are whole: each is replaced in one move.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<B: Backend> State<B> {
+impl State {
     /// Whether any optimizer wants the next pass. No optimizer may have stepped the layer yet, or all of those that
     /// have may be gone: the next to come wants its first pass.
     fn is_subscribed(&self) -> bool {
@@ -389,44 +328,6 @@ impl<B: Backend> State<B> {
                 Wants::WhatIsDue => due,
                 Wants::Nothing => false,
             })
-    }
-}
-
-impl<B: Backend> Original<B> {
-    /// Does something to its state, unless it is gone or a step has separated it.
-    fn with(&self, function: impl FnOnce(&mut State<B>)) {
-        if let Some(state) = self.state.upgrade() {
-            let mut state = lock(&state);
-            if state.steps == self.steps {
-                function(&mut state);
-            }
-        }
-    }
-}
-
-impl<B: Backend> Shared<B> {
-    /// Makes one sum of many passes, so that a recorder that no optimizer asks does not grow. No lock is held while
-    /// tensors are added: a backward pass waits for this one and holds those of the graph.
-    fn add_up(&self) {
-        if lock(&self.state).passes.len() < SEPARATE_PASSES {
-            return;
-        }
-        let several = std::mem::take(&mut lock(&self.state).passes);
-        let mut added: Vec<Pass<B>> = Vec::new();
-        for pass in several {
-            let device = pass.sums.inputs.device();
-            match added.last_mut() {
-                Some(last) if last.layer == pass.layer && last.sums.inputs.device() == device => {
-                    last.sums = last.sums.clone().add(pass.sums);
-                    // So many passes are of no model that is stepped, so nobody asks which they are.
-                    last.ids.clear();
-                }
-                _ => added.push(pass),
-            }
-        }
-        let mut state = lock(&self.state);
-        added.append(&mut state.passes);
-        state.passes = added;
     }
 }
 
@@ -453,6 +354,7 @@ impl<B: Backend> Recorder<B> {
     pub(crate) fn shared(&self) -> Self {
         Self {
             shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.shared(),
                 state: shared.state.clone(),
                 incidence: shared.incidence.clone(),
             }),
@@ -464,30 +366,16 @@ impl<B: Backend> Recorder<B> {
         lock(&self.shared.as_ref()?.state).layer
     }
 
-    /// The sums of the passes that have counted, with the layer of each.
+    /// The sums that a step takes, with the layer of each.
     pub(crate) fn sums(&self) -> Vec<(Layer, ActivationSums<B>)> {
         let shared = self.shared.as_ref();
-        shared.map_or_else(Vec::new, |shared| {
-            let state = lock(&shared.state);
-            let passes = state.passes.iter();
-            passes.map(|pass| (pass.layer, pass.sums.clone())).collect()
-        })
+        shared.map_or_else(Vec::new, |shared| shared.passes.all())
     }
 
-    /// Forgets the passes that a step has taken, here and where they count too, and separates the recorder from its clones
-    /// and originals.
+    /// Forgets what a step has taken, and separates the recorder from its clones and originals.
     pub(crate) fn end_step(&self) {
-        let Some(shared) = &self.shared else { return };
-        let (taken, originals) = {
-            let mut state = lock(&shared.state);
-            state.steps += 1;
-            let taken = std::mem::take(&mut state.passes);
-            (taken, std::mem::take(&mut state.originals))
-        };
-        let taken: HashSet<u64> = taken.into_iter().flat_map(|pass| pass.ids).collect();
-        let is_left = |pass: &Pass<B>| !pass.ids.iter().any(|id| taken.contains(id));
-        for original in originals {
-            original.with(|state| state.passes.retain(is_left));
+        if let Some(shared) = &self.shared {
+            shared.passes.end_step();
         }
     }
 
@@ -509,22 +397,13 @@ impl<B: Backend> Recorder<B> {
 /// A clone starts with the passes of its original, and its own passes count for the original too.
 impl<B: Backend> Clone for Recorder<B> {
     fn clone(&self) -> Self {
-        let Some(shared) = &self.shared else {
-            return Self::off();
-        };
-        let mut state = lock(&shared.state).clone();
-        state
-            .originals
-            .retain(|original| original.state.strong_count() > 0);
-        state.originals.push(Original {
-            state: Arc::downgrade(&shared.state),
-            steps: state.steps,
-        });
-        let mut clone = Self::with_state(state);
-        if let Some(new) = &mut clone.shared {
-            new.incidence = shared.incidence.clone();
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.clone(),
+                state: Arc::new(Mutex::new(lock(&shared.state).clone())),
+                incidence: shared.incidence.clone(),
+            }),
         }
-        clone
     }
 }
 
@@ -533,10 +412,9 @@ impl<B: Backend> fmt::Debug for Recorder<B> {
         let Some(shared) = &self.shared else {
             return f.write_str("Recorder(off)");
         };
-        let state = lock(&shared.state);
         f.debug_struct("Recorder")
-            .field("layer", &state.layer)
-            .field("passes", &state.passes.len())
+            .field("layer", &self.layer())
+            .field("passes", &shared.passes.all().len())
             .finish()
     }
 }

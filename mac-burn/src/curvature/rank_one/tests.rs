@@ -218,17 +218,40 @@ fn processors_update_gradients_in_place() {
 
 /// Breaks when the tests of this form see another, or when a gradient is divided by what is almost 0.
 #[test]
-fn updates_in_place_are_prepared_where_no_element_is_almost_zero() {
+fn updates_in_place_take_out_what_is_almost_zero() {
     for case in CASES {
         let mean = case.mean(DType::F32, 3);
-        assert!(case.rank_one(&mean, 1.0).in_place.is_some(), "{case:?}");
+        let in_place = |inputs: &Tensor<B, 2>| {
+            let one = mean.one.clone();
+            let inputs = inputs.clone();
+            case.rank_one(&Augmented { inputs, one }, 1.0).in_place
+        };
+        let prepared = in_place(&mean.inputs).expect("no element is near 0");
+        assert!(prepared.near_zero.is_none(), "{case:?}");
+
+        let [_, size] = mean.inputs.dims();
         for almost_zero in [0.0, 1e-30, -1e-13] {
-            let at = tensor(vec![almost_zero], [1, 1], DType::F32);
-            let mean = Augmented {
-                inputs: mean.inputs.clone().slice_assign([0..1, 1..2], at),
-                one: mean.one.clone(),
+            let filled = |count: usize| {
+                let values = tensor(vec![almost_zero; count], [1, count], DType::F32);
+                mean.inputs
+                    .clone()
+                    .slice_assign([0..1, 1..1 + count], values)
             };
-            assert!(case.rank_one(&mean, 1.0).in_place.is_none(), "{case:?}");
+            let one_group = case.kind != GROUPED_CONV.kind;
+            assert_eq!(in_place(&filled(1)).is_some(), one_group, "{case:?}");
+            if let Some(prepared) = in_place(&filled(1)) {
+                let taken_out = prepared.near_zero.expect("one element is near 0");
+                assert_eq!(
+                    taken_out
+                        .indices
+                        .into_data()
+                        .iter::<i64>()
+                        .collect::<Vec<_>>(),
+                    [1]
+                );
+            }
+            // To take out most of a gradient costs more than a new one.
+            assert!(in_place(&filled(size / 2 + 1)).is_none(), "{case:?}");
         }
     }
 }
@@ -275,31 +298,38 @@ fn unequal_value_columns_equal_the_dense_inverse_of_each_part() {
     }
 }
 
-/// Breaks when a reciprocal or a square has a floor: gradients of constant zeros would walk off, step by step.
+/// Breaks when a reciprocal or a square has a floor: gradients of constant zeros would walk off, step by step. Or when
+/// what is taken out of an update in place is not put back.
 #[test]
 fn the_gradient_of_an_input_that_is_always_zero_stays_exactly_as_it_is() {
+    let half_of_each_mean = |mean: usize, input: usize| (mean + input).is_multiple_of(2);
+    let a_third_of_all = |_: usize, input: usize| input.is_multiple_of(3);
     for dtype in [DType::F32, DType::F64] {
         for (form, case) in all_cases(&CASES) {
-            let mut mean = case.mean(dtype, 3);
-            let [means, size] = mean.inputs.dims();
-            let is_zero = |mean: usize, input: usize| (mean + input).is_multiple_of(2);
-            let mask = (0..means * size).map(|at| f64::from(!is_zero(at / size, at % size)));
-            mean.inputs = mean.inputs * tensor(mask.collect(), [means, size], dtype);
+            check_zeros(form, case, dtype, half_of_each_mean);
+            check_zeros(form, case, dtype, a_third_of_all);
+        }
+    }
+}
 
-            let gradient = || case.gradient(dtype, 1);
-            let before = rows(&gradient());
-            let after = rows(&case.precondition(form, &mean, 1.0, gradient()));
-            for output in 0..before.nrows() {
-                let own = case.mean_of_output(output);
-                for input in 0..size {
-                    let at = (output, input);
-                    let context = format!("{form:?}, {case:?}, {dtype:?}, {at:?}");
-                    if is_zero(own, input) {
-                        assert_eq!(after[at].to_bits(), before[at].to_bits(), "{context}");
-                    } else {
-                        assert!((after[at] - before[at]).abs() > 1e-4, "{context}");
-                    }
-                }
+fn check_zeros(form: Form, case: Case, dtype: DType, is_zero: impl Fn(usize, usize) -> bool) {
+    let mut mean = case.mean(dtype, 3);
+    let [means, size] = mean.inputs.dims();
+    let mask = (0..means * size).map(|at| f64::from(!is_zero(at / size, at % size)));
+    mean.inputs = mean.inputs * tensor(mask.collect(), [means, size], dtype);
+
+    let gradient = || case.gradient(dtype, 1);
+    let before = rows(&gradient());
+    let after = rows(&case.precondition(form, &mean, 1.0, gradient()));
+    for output in 0..before.nrows() {
+        let own = case.mean_of_output(output);
+        for input in 0..size {
+            let at = (output, input);
+            let context = format!("{form:?}, {case:?}, {dtype:?}, {at:?}");
+            if is_zero(own, input) {
+                assert_eq!(after[at].to_bits(), before[at].to_bits(), "{context}");
+            } else {
+                assert!((after[at] - before[at]).abs() > 1e-4, "{context}");
             }
         }
     }
