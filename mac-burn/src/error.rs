@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// What can go wrong, with the field or layer it concerns, the value found and what is allowed.
+/// An error, with the field or layer that it concerns, the value found and the values allowed.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum MacError {

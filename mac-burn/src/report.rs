@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-/// What an optimizer covers of a module, what it has seen, and what it keeps.
+/// A report of the layers that an optimizer covers, the updates that it has seen, and the bytes that it keeps.
 ///
 /// `Display` prints a table with one row a layer.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct Report {
     /// Bytes of the statistics that the optimizer keeps and of what it derived from them. What
     /// recorders hold is not among them.
     pub statistics_bytes: usize,
-    /// What goes to an auxiliary optimizer, if there is one. Its state is not among the bytes above, since
+    /// The parameters of an auxiliary optimizer, if there is one. Its state is not among the bytes above, since
     /// Burn does not tell its size.
     pub auxiliary_optimizer: Option<AuxiliaryOptimizerReport>,
 }
@@ -36,7 +36,7 @@ pub struct Report {
 pub struct LayerReport {
     /// The names of the fields down to the layer, joined by dots.
     pub path: String,
-    /// What is done with its gradients.
+    /// The treatment of its gradients.
     pub coverage: Coverage,
     /// `Linear`, `Linear (qkv)` or `Conv2d` for a recorded layer, otherwise the shape of the weight.
     pub kind: String,
@@ -56,7 +56,7 @@ pub struct LayerReport {
     pub gain: Option<f64>,
 }
 
-/// What an optimizer does with a layer's gradients.
+/// The treatment of a layer's gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
     /// Preconditioned by its mean activation.

@@ -54,7 +54,7 @@ const PATCH_ELEMENTS: usize = 1 << 24;
 pub struct InputCovariance<B: Backend> {
     rows: Rows,
     layer: Layer,
-    /// What the layer takes: the size of a token, or the channels of an image.
+    /// The size of the layer's input: the size of a token, or the channels of an image.
     size_input: usize,
     /// Sum of the batches' means, `[groups, size + 1, size + 1]`.
     sum: Option<Tensor<B, 3>>,

@@ -48,7 +48,7 @@ pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
 
     fn report(&self) -> CurvatureReport;
 
-    /// What a user may read of its statistics.
+    /// The statistics that a user may read.
     fn mean_activation(&self) -> Option<&MeanActivation<B>> {
         None
     }

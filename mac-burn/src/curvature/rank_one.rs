@@ -5,11 +5,18 @@ use super::{LayerGradient, WeightGradient};
 use crate::layer::LayerKind;
 use crate::precision::bytes;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Bool, DType, ElementConversion, Tensor};
 use std::any::type_name;
 
-/// The smallest magnitude that gradients are divided by. Their quotients overflow later than they do for any other reason.
-const SMALLEST_DIVISOR: f64 = 1.0 / (1u64 << 40) as f64;
+/// The smallest magnitude that gradients are divided by, in this type. Quotients overflow later than gradients do for any
+/// other reason, and where the divisor is this, a step that is not much larger than the gradient is lost in the quotient's
+/// rounding.
+fn smallest_divisor(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1.0 / (1u128 << 100) as f64,
+        _ => 1.0 / (1u64 << 40) as f64,
+    }
+}
 
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;
@@ -46,125 +53,98 @@ struct AugmentedColumn<B: Backend> {
 /// `â` in shapes that broadcast over a weight of three axes, for updates in the memory of the gradient.
 ///
 /// `G − w ⊗ â` is computed as `(G / â − w) · â`. This is the same up to rounding, and works within the memory of `G` where
-/// the product would be one more tensor of its size; on a processor that costs more than the update. Elements of `â` that
-/// are 0, or so near to it that the quotient may overflow, are taken out, and their part of `G` is updated as it is
-/// written: the gradient of an input that is always 0 stays exactly as it is.
+/// the product would be one more tensor of its size; on a processor that costs more than the update. Nothing can be
+/// divided by an `â` that is 0, or so near to it that the quotient may overflow. If there is one, `w` is subtracted with
+/// `â + b` and added with `b`, for a `b` that is not near 0: `((G / (â + b) − w) · (â + b) / b + w) · b`. So the
+/// gradient of an input that is always 0 stays 0.
 #[derive(Debug, Clone)]
 struct InPlace<B: Backend> {
-    /// `1 / â`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups of
-    /// rows; 0 where `â` is near 0.
+    /// `1 / â` or `1 / (â + b)`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of
+    /// so many groups of rows.
     reciprocal: Tensor<B, 3>,
-    /// `â` in the same shape, 0 where it is near 0; none where that is a mere reshape.
-    direction: Option<Tensor<B, 3>>,
     near_zero: Option<NearZero<B>>,
+    /// `â` in the same shape, where it takes more than a reshape: of a fused projection.
+    by_part: Option<Tensor<B, 3>>,
 }
 
-/// Elements of `â` that nothing can be divided by.
+/// The factors of an update with elements of `â` near 0, in the shape of the reciprocal.
 #[derive(Debug, Clone)]
 struct NearZero<B: Backend> {
-    /// Which, `[count]`.
-    indices: Tensor<B, 1, Int>,
-    /// Their values, `[means, count]`.
-    values: Tensor<B, 2>,
-}
-
-impl<B: Backend> NearZero<B> {
-    fn bytes(&self) -> usize {
-        let indices = self.indices.shape().num_elements() * self.indices.dtype().size();
-        indices + bytes(&self.values)
-    }
+    /// `(â + b) / b`.
+    ratio: Tensor<B, 3>,
+    /// `b`: `â`, or [`smallest_divisor`] with its sign where it is near 0.
+    added: Tensor<B, 3>,
 }
 
 impl<B: Backend> InPlace<B> {
-    /// None if that cannot be had for this layer, or would not be faster.
+    /// None for a layer whose parts with one mean are not of one size.
     ///
-    /// Reads `â` from the device, which is the processor itself.
+    /// Reads whether an element is near 0 from the device, which is the processor itself.
     fn new(direction: &Tensor<B, 2>, kind: LayerKind, size_output: usize) -> Option<Self> {
         let [means, size] = direction.dims();
-        let values: Vec<f64> = direction.to_data().iter().collect();
-        let is_near_zero = |index: &usize| {
-            (0..means).any(|mean| values[mean * size + index].abs() < SMALLEST_DIVISOR)
-        };
-        let indices: Vec<i64> = (0..size)
-            .filter(is_near_zero)
-            .map(|index| index as i64)
-            .collect();
-        let device = direction.device();
-        let near_zero = if indices.is_empty() {
-            None
-        } else if matches!(kind, LayerKind::Conv2d { groups } if groups > 1)
-            || indices.len() > size / 2
-        {
-            return None;
-        } else {
-            let indices = Tensor::<B, 1, Int>::from_data(indices.as_slice(), &device);
-            let values = direction.clone().select(1, indices.clone());
-            Some(NearZero { indices, values })
-        };
-        let without = |tensor: Tensor<B, 2>, value: f64| match &near_zero {
-            Some(_) => {
-                let smallest = direction.clone().abs().min_dim(0);
-                let mask = smallest.lower_elem(SMALLEST_DIVISOR);
-                tensor.mask_fill(mask.expand([means, size]), value)
+        let by_part = match kind.value_columns(size_output) {
+            None => None,
+            Some(values) if values > 0 && size_output.is_multiple_of(values) => {
+                let of_mean = |mean| direction.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
+                let mut parts = vec![of_mean(0); size_output / values - 1];
+                parts.push(of_mean(1));
+                Some(Tensor::cat(parts, 1))
             }
-            None => tensor,
-        };
-        // Divided, since `recip` of `NdArray<f32>` is an approximation.
-        let reciprocal = without(direction.ones_like() / without(direction.clone(), 1.0), 0.0);
-        let divisor = without(direction.clone(), 0.0);
-
-        let by_part = |vectors: Tensor<B, 2>, values: usize| {
-            let of_mean = |mean| vectors.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
-            let mut parts = vec![of_mean(0); size_output / values - 1];
-            parts.push(of_mean(1));
-            Tensor::cat(parts, 1)
-        };
-        let shape = match kind {
-            LayerKind::Conv2d { .. } => [means, 1, size],
-            _ => [size, 1, 1],
-        };
-        Some(match kind.value_columns(size_output) {
-            Some(values) if values > 0 && size_output.is_multiple_of(values) => Self {
-                reciprocal: by_part(reciprocal, values),
-                direction: Some(by_part(divisor, values)),
-                near_zero,
-            },
-            // Parts of several sizes.
             Some(_) => return None,
-            None => Self {
-                reciprocal: reciprocal.reshape(shape),
-                direction: near_zero.is_some().then(|| divisor.reshape(shape)),
-                near_zero,
-            },
+        };
+        let direction = by_part.clone().unwrap_or_else(|| match kind {
+            LayerKind::Conv2d { .. } => direction.clone().reshape([means, 1, size]),
+            _ => direction.clone().reshape([size, 1, 1]),
+        });
+        let smallest = smallest_divisor(direction.dtype());
+        let is_near_zero = direction.clone().abs().lower_elem(smallest);
+        // Divided, since `recip` of `NdArray<f32>` is an approximation.
+        let reciprocal = |divisor: Tensor<B, 3>| divisor.ones_like() / divisor;
+        if !is_near_zero.clone().any().into_scalar().elem::<bool>() {
+            return Some(Self {
+                reciprocal: reciprocal(direction),
+                near_zero: None,
+                by_part,
+            });
+        }
+        let is_negative = direction.clone().lower_elem(0.0);
+        let added = direction.clone().mask_fill(is_near_zero.clone(), smallest);
+        let added = added.mask_fill(is_near_zero.bool_and(is_negative), -smallest);
+        let divisor = direction + added.clone();
+        Some(Self {
+            reciprocal: reciprocal(divisor.clone()),
+            near_zero: Some(NearZero {
+                ratio: divisor / added.clone(),
+                added,
+            }),
+            by_part: None,
         })
     }
 
+    /// The vectors.
+    fn vectors(&self) -> impl Iterator<Item = &Tensor<B, 3>> {
+        let near_zero = self.near_zero.iter();
+        let near_zero = near_zero.flat_map(|factors| [&factors.ratio, &factors.added]);
+        near_zero.chain([&self.reciprocal]).chain(&self.by_part)
+    }
+
     fn bytes(&self) -> usize {
-        let near_zero = self.near_zero.as_ref().map_or(0, NearZero::bytes);
-        bytes(&self.reciprocal) + self.direction.as_ref().map_or(0, bytes) + near_zero
+        self.vectors().map(bytes).sum()
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
-        let direction = self.direction.clone();
-        let near_zero = self.near_zero.clone();
+        let moved = |tensor: &Tensor<B, 3>| tensor.clone().to_device(device);
         Self {
-            reciprocal: self.reciprocal.clone().to_device(device),
-            direction: direction.map(|direction| direction.to_device(device)),
-            near_zero: near_zero.map(|near_zero| NearZero {
-                indices: near_zero.indices.to_device(device),
-                values: near_zero.values.to_device(device),
+            reciprocal: moved(&self.reciprocal),
+            near_zero: self.near_zero.as_ref().map(|factors| NearZero {
+                ratio: moved(&factors.ratio),
+                added: moved(&factors.added),
             }),
+            by_part: self.by_part.as_ref().map(moved),
         }
     }
 
-    /// `â` in the shape of the reciprocal.
-    fn direction(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
-        let shape = self.reciprocal.dims();
-        let reshaped = || direction.clone().reshape(shape);
-        self.direction.clone().unwrap_or_else(reshaped)
-    }
-
-    /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in the row of each mean.
+    /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in a row.
     fn matrix(
         &self,
         weight: Tensor<B, 2>,
@@ -174,19 +154,18 @@ impl<B: Backend> InPlace<B> {
         let shape = weight.dims();
         let [size, columns] = shape;
         let [_, parts, _] = self.reciprocal.dims();
-        let by_part = [size, parts, columns / parts];
-        let taken_out = self.near_zero.as_ref().map(|near_zero| {
-            let rows = weight.clone().select(0, near_zero.indices.clone());
-            (
-                near_zero,
-                rows - near_zero.values.clone().transpose().matmul(step.clone()),
-            )
-        });
-        let quotient = weight.reshape(by_part) * self.reciprocal.clone();
-        // One row for all: what processors have a fast path for, with two axes.
-        let difference = quotient.reshape(shape) - in_one_row(step);
-        let updated = (difference.reshape(by_part) * self.direction(direction)).reshape(shape);
-        put_back(updated, 0, taken_out)
+        // One row for all columns, and one scalar for a row of a part: what processors have a fast path for.
+        let scaled = |weight: Tensor<B, 2>, factors: Tensor<B, 3>| {
+            (weight.reshape([size, parts, columns / parts]) * factors).reshape(shape)
+        };
+        let quotient = scaled(weight, self.reciprocal.clone());
+        match &self.near_zero {
+            None => scaled(quotient - step, self.direction(direction)),
+            Some(NearZero { ratio, added }) => {
+                let subtracted = scaled(quotient - step.clone(), ratio.clone());
+                scaled(subtracted + step, added.clone())
+            }
+        }
     }
 
     /// The same of a weight `[groups, rows, size]`, with `w` in columns.
@@ -196,28 +175,20 @@ impl<B: Backend> InPlace<B> {
         step: Tensor<B, 3>,
         direction: &Tensor<B, 2>,
     ) -> Tensor<B, 3> {
-        let taken_out = self.near_zero.as_ref().map(|near_zero| {
-            let columns = weight.clone().select(2, near_zero.indices.clone());
-            let values = near_zero.values.clone().unsqueeze_dim(1);
-            (near_zero, columns - step.clone().matmul(values))
-        });
-        let updated = (weight * self.reciprocal.clone() - step) * self.direction(direction);
-        put_back(updated, 2, taken_out)
-    }
-}
-
-/// Puts back what was taken out of a tensor along an axis, where it is 0 now.
-fn put_back<B: Backend, const D: usize>(
-    tensor: Tensor<B, D>,
-    axis: usize,
-    taken_out: Option<(&NearZero<B>, Tensor<B, D>)>,
-) -> Tensor<B, D> {
-    match taken_out {
-        Some((near_zero, values)) => {
-            let indices = near_zero.indices.clone();
-            tensor.select_assign(axis, indices, values, IndexingUpdateOp::Add)
+        let quotient = weight * self.reciprocal.clone();
+        match &self.near_zero {
+            None => (quotient - step) * self.direction(direction),
+            Some(NearZero { ratio, added }) => {
+                ((quotient - step.clone()) * ratio.clone() + step) * added.clone()
+            }
         }
-        None => tensor,
+    }
+
+    /// `â` in the shape of the reciprocal.
+    fn direction(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
+        let shape = self.reciprocal.dims();
+        let reshaped = || direction.clone().reshape(shape);
+        self.by_part.clone().unwrap_or_else(reshaped)
     }
 }
 
@@ -386,7 +357,9 @@ impl<B: Backend> Steps<B> {
         };
         let bias = bias.map(|bias| bias.reshape([columns]));
         let weight = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => in_place.matrix(weight, step, &direction),
+            (Form::InPlace, Some(in_place)) => {
+                in_place.matrix(weight, in_one_row(step), &direction)
+            }
             _ => self.whole_matrix(weight, direction, step),
         };
         (weight, bias)
@@ -402,9 +375,10 @@ impl<B: Backend> Steps<B> {
         let one = one.map(|one| one.reshape([groups, 1, 1]));
         let scale = self.rank_one.scale.clone().reshape([groups, 1, 1]);
 
+        // Of a gradient that comes transposed this is a copy.
         let matrix = weight.clone().reshape([groups, rows / groups, size]);
         let bias = bias.map(|bias| bias.reshape([groups, rows / groups, 1]));
-        let product = matrix.matmul(direction.clone());
+        let product = matrix.clone().matmul(direction.clone());
         let product = match (&bias, &one) {
             (Some(bias), Some(one)) => product + bias.clone() * one.clone(),
             _ => product,
@@ -416,26 +390,21 @@ impl<B: Backend> Steps<B> {
             (bias, _) => bias,
         };
         let bias = bias.map(|bias| bias.reshape([rows]));
-        let grouped = [groups, rows / groups, size];
-        let weight = match (self.form, &self.rank_one.in_place) {
+        if self.form == Form::Fused && groups == 1 {
+            let mean = whole(
+                self.rank_one.direction.clone(),
+                [1, channels, height, width],
+            );
+            return (weight - whole(step, [rows, 1, 1, 1]) * mean, bias);
+        }
+        drop(weight);
+        let updated = match (self.form, &self.rank_one.in_place) {
             (Form::InPlace, Some(in_place)) => {
-                let direction = &self.rank_one.direction;
-                let weight = in_place.rows(weight.reshape(grouped), step, direction);
-                weight.reshape(shape)
+                in_place.rows(matrix, step, &self.rank_one.direction)
             }
-            (Form::Fused, _) if groups == 1 => {
-                let mean = whole(
-                    self.rank_one.direction.clone(),
-                    [1, channels, height, width],
-                );
-                weight - whole(step, [rows, 1, 1, 1]) * mean
-            }
-            _ => {
-                let product = step.matmul(direction.swap_dims(1, 2));
-                (weight.reshape(grouped) - product).reshape(shape)
-            }
+            _ => matrix - step.matmul(direction.swap_dims(1, 2)),
         };
-        (weight, bias)
+        (updated.reshape(shape), bias)
     }
 
     /// Looks, with the guard on, at `G â`: a NaN or infinity anywhere in `G` spreads to it.

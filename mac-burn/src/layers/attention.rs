@@ -8,7 +8,7 @@ use burn::tensor::activation::{quiet_softmax, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
 
-/// What [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) takes: query, key and value, and masks
+/// The input of a [`MacMultiHeadAttention`](crate::MacMultiHeadAttention): query, key and value, and masks
 /// that are true where nothing is to be attended to.
 ///
 /// It is made as Burn's `MhaInput`, whose fields no other crate can read, and has one thing more: which
@@ -105,7 +105,7 @@ impl<B: Backend> AttentionInput<B> {
         self
     }
 
-    /// Which queries are padded.
+    /// The mask of padded queries.
     pub(super) fn queries_padded(&self) -> Option<Tensor<B, 2, Bool>> {
         let shared = self.mask_pad.as_ref().filter(|_| self.attends_itself);
         match (self.mask_pad_query.as_ref(), shared) {

@@ -60,7 +60,7 @@ pub(crate) mod sealed {
     use burn::tensor::backend::Backend;
     use std::fmt::Debug;
 
-    /// What is done with a recorder and the layer that it belongs to.
+    /// A function of a recorder and the layer that it belongs to.
     pub struct Function<'a, B: Backend>(
         pub(crate) &'a mut dyn FnMut(&Recorder<B>, Layer) -> Recorder<B>,
     );

@@ -268,7 +268,7 @@ impl<B: Backend> SelfAttention<B> {
     }
 }
 
-/// What recorders need of a forward pass: the tokens, and which of them count in no mean.
+/// The part of a forward pass that recorders need: the tokens, and the mask of those that count in no mean.
 struct Seen<'a, B: Backend> {
     recorders: Option<&'a SelfAttentionRecorders<B>>,
     input: Tensor<B, 3>,

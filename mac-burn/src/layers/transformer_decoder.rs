@@ -17,7 +17,7 @@ pub type MacTransformerDecoder<B> = Recorded<TransformerDecoder<B>, B>;
 /// One layer of Burn's [`TransformerDecoder`], recorded.
 pub type MacTransformerDecoderLayer<B> = Recorded<TransformerDecoderLayer<B>, B>;
 
-/// What a [`MacTransformerDecoder`] takes. It is made as Burn's `TransformerDecoderInput`, whose fields no
+/// The input of a [`MacTransformerDecoder`]. It is made as Burn's `TransformerDecoderInput`, whose fields no
 /// other crate can read.
 #[derive(Debug, Clone)]
 pub struct DecoderInput<B: Backend> {

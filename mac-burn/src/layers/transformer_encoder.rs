@@ -19,7 +19,7 @@ pub type MacTransformerEncoder<B> = Recorded<TransformerEncoder<B>, B>;
 /// One layer of Burn's [`TransformerEncoder`], recorded.
 pub type MacTransformerEncoderLayer<B> = Recorded<TransformerEncoderLayer<B>, B>;
 
-/// What a [`MacTransformerEncoder`] takes. It is made as Burn's `TransformerEncoderInput`, whose fields no
+/// The input of a [`MacTransformerEncoder`]. It is made as Burn's `TransformerEncoderInput`, whose fields no
 /// other crate can read.
 #[derive(Debug, Clone)]
 pub struct EncoderInput<B: Backend> {

@@ -44,7 +44,7 @@ impl<B: AutodiffBackend> Prepared<B> {
     }
 }
 
-/// What is done with a gradient before anything else.
+/// Clipping of a gradient, and the search for values that are not finite, before anything else.
 pub(crate) struct Preparation<B: AutodiffBackend> {
     /// Burn's clipping of each gradient.
     pub(crate) clipping: Option<GradientClipping>,

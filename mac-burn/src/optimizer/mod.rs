@@ -470,7 +470,7 @@ where
         }
     }
 
-    /// What is covered, what was seen and what is kept. Reads from the device: not for every step.
+    /// A report of the layers covered, the updates seen and the bytes kept. Reads from the device: not for every step.
     pub fn report(&self, module: &M) -> Report {
         let inventory = Inventory::of(module);
         let resumed = self.preconditioner.with_record_in_use(&inventory);

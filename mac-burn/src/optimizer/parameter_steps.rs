@@ -16,7 +16,7 @@ where
 {
     /// MAC's, with the momentum buffer.
     Mac(AdaptorRecord<MacOptimizer<B::InnerBackend>, B>),
-    /// That of the auxiliary optimizer.
+    /// The auxiliary optimizer's.
     Auxiliary(AdaptorRecord<O, B>),
 }
 

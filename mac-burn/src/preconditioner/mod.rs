@@ -73,7 +73,7 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     warned: HashSet<Warning>,
 }
 
-/// What is not an error, but hardly meant; each is logged once.
+/// A condition that is no error, but hardly meant; each is logged once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Warning {
     NoRecorder,
@@ -446,7 +446,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         self.curvatures.get(&weight)?.mean_activation()?.mean()
     }
 
-    /// What is covered and what was seen. Reads from the device: not for every step.
+    /// A report of the layers covered and the updates seen. Reads from the device: not for every step.
     pub fn report<M: AutodiffModule<B>>(&self, module: &M) -> Report {
         let inventory = Inventory::of(module);
         let resumed = self.with_record_in_use(&inventory);

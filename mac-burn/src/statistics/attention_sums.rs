@@ -140,7 +140,7 @@ pub(crate) fn valid_token_sums<B: Backend>(
     }
 }
 
-/// What the value projection sees through attention, times the number of valid queries:
+/// The sums of the value projection's inputs through attention, times the number of valid queries:
 /// `v̄ = Σ_n ᾱ_n X̄_n`, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and
 /// `X̄_n` the mean of the values at position `n` over the batch.
 ///

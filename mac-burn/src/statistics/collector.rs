@@ -62,7 +62,7 @@ pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>) {
     });
 }
 
-/// What becomes of the recorders of a module that is mapped.
+/// The fate of the recorders of a module that is mapped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Replacement {
     /// They are switched off for good.

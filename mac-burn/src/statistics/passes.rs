@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// The passes of a layer that counted since a step took them, see [`Recorder`](crate::Recorder) for who owns them.
 ///
 /// A recorder refers to its clones, not the other way round: it counts their passes as well until either takes a step.
-/// What a clone starts with is shared with the original, so that a step of the clone can mark it.
+/// The passes that a clone starts with are shared with the original, so that a step of the clone can mark them.
 #[derive(Debug)]
 pub(super) struct Passes<B: Backend>(Arc<Mutex<State<B>>>);
 
 #[derive(Debug)]
 struct State<B: Backend> {
-    /// What the originals had counted when this was cloned.
+    /// The passes that the originals had counted when this was cloned.
     inherited: Vec<Arc<Pass<B>>>,
     own: Vec<Arc<Pass<B>>>,
     clones: Vec<CloneState<B>>,

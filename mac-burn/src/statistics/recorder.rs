@@ -125,7 +125,7 @@ pub(crate) struct Subscription {
 pub(crate) enum Wants {
     /// All, since it has no statistic of the layer yet.
     Everything,
-    /// Those that its schedule is due for.
+    /// The passes that its schedule is due for.
     WhatIsDue,
     /// None: it does not precondition the layer by what it saw.
     Nothing,
@@ -331,7 +331,7 @@ impl State {
     }
 }
 
-/// What the optimizer and this crate's passes over modules do with a recorder.
+/// The functions that the optimizer and this crate's passes over modules use.
 impl<B: Backend> Recorder<B> {
     /// A recorder that never records and reports itself to nobody.
     pub(crate) fn off() -> Self {
