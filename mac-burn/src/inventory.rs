@@ -1,5 +1,5 @@
 use crate::layer::Layer;
-use crate::statistics::collector::{FoundRecorder, collect};
+use crate::statistics::collector::{ModuleRecorder, collect};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// The float parameters of a module in their order, and its recorders.
 pub(crate) struct Inventory<B: Backend> {
     pub(crate) parameters: Vec<Parameter<B>>,
-    pub(crate) recorders: Vec<FoundRecorder<B>>,
+    pub(crate) recorders: Vec<ModuleRecorder<B>>,
     positions: HashMap<ParamId, usize>,
 }
 

@@ -100,8 +100,8 @@ impl<B: Backend> MeanActivation<B> {
         if !fresh {
             let (mean, kind) = (self.mean.as_ref()?, self.layer.kind);
             let size_output = gradient.size_output();
-            let made = RankOne::new(mean, self.damping, bias, kind, size_output);
-            self.preconditioner = Some((bias, made));
+            let rank_one = RankOne::new(mean, self.damping, bias, kind, size_output);
+            self.preconditioner = Some((bias, rank_one));
         }
         let (_, rank_one) = self.preconditioner.as_ref()?;
         Some(rank_one.clone())

@@ -222,7 +222,7 @@ impl<B: Backend> RankOne<B> {
         let scale = norm.ones_like() / norm;
         let in_place = match Form::of::<B>() {
             Form::InPlace => InPlace::new(&direction, kind, size_output),
-            Form::Fused | Form::Whole => None,
+            Form::Fused | Form::OutOfPlace => None,
         };
         let by_mean = match kind.value_columns(size_output) {
             Some(_) if Form::of::<B>() == Form::Fused => columns_of(&direction, bias.as_ref()),
@@ -299,7 +299,7 @@ enum Form {
     /// As it is written, in the weight's own shape: part of the kernel that updates the weight.
     Fused,
     /// A product and a difference.
-    Whole,
+    OutOfPlace,
     /// In the memory of `G` if that is possible, see [`InPlace`].
     InPlace,
 }
@@ -313,7 +313,7 @@ impl Form {
         } else if is_processor::<B>() {
             Self::InPlace
         } else {
-            Self::Whole
+            Self::OutOfPlace
         }
     }
 }
@@ -360,7 +360,7 @@ impl<B: Backend> Steps<B> {
             (Form::InPlace, Some(in_place)) => {
                 in_place.matrix(weight, in_one_row(step), &direction)
             }
-            _ => self.whole_matrix(weight, direction, step),
+            _ => self.out_of_place_matrix(weight, direction, step),
         };
         (weight, bias)
     }
@@ -391,12 +391,16 @@ impl<B: Backend> Steps<B> {
         };
         let bias = bias.map(|bias| bias.reshape([rows]));
         if self.form == Form::Fused && groups == 1 {
-            let mean = whole(
+            let mean = reshape_outside_fusion(
                 self.rank_one.direction.clone(),
                 [1, channels, height, width],
             );
-            return (weight - whole(step, [rows, 1, 1, 1]) * mean, bias);
+            return (
+                weight - reshape_outside_fusion(step, [rows, 1, 1, 1]) * mean,
+                bias,
+            );
         }
+        // So that nothing else holds the memory of a matrix that is no copy.
         drop(weight);
         let updated = match (self.form, &self.rank_one.in_place) {
             (Form::InPlace, Some(in_place)) => {
@@ -443,13 +447,13 @@ impl<B: Backend> Steps<B> {
             bias.reshape([columns])
         });
         let weight = parts.into_iter().fold(weight, |weight, (mean, step)| {
-            weight - mean.direction * whole(step, [1, columns])
+            weight - mean.direction * reshape_outside_fusion(step, [1, columns])
         });
         (weight, bias)
     }
 
     /// `G − w ⊗ â` in new memory, of a weight `[size, columns]`.
-    fn whole_matrix(
+    fn out_of_place_matrix(
         &self,
         weight: Tensor<B, 2>,
         direction: Tensor<B, 2>,
@@ -516,7 +520,7 @@ fn columns_of_means<B: Backend>(scale: Tensor<B, 2>, tokens: usize, values: usiz
 ///
 /// A reshape to more axes becomes part of the kernel that reads it, which then finds the place of every element by
 /// divisions. One to fewer axes ends a kernel and is none itself, since no element changes its place.
-fn whole<B: Backend, const D: usize, const D2: usize>(
+fn reshape_outside_fusion<B: Backend, const D: usize, const D2: usize>(
     tensor: Tensor<B, D>,
     shape: [usize; D2],
 ) -> Tensor<B, D2> {

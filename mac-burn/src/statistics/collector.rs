@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 /// A recorder found in a module, with the layer that it stands for.
 ///
 /// The layer is unknown while a recorder in a user's own layer has recorded nothing.
-pub(crate) struct FoundRecorder<B: Backend> {
+pub(crate) struct ModuleRecorder<B: Backend> {
     pub(crate) recorder: Recorder<B>,
     pub(crate) layer: Option<Layer>,
 }
@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// Visits `module` with `visitor` and returns the recorders that reported themselves meanwhile.
-pub(crate) fn collect<B, M, V>(module: &M, visitor: &mut V) -> Vec<FoundRecorder<B>>
+pub(crate) fn collect<B, M, V>(module: &M, visitor: &mut V) -> Vec<ModuleRecorder<B>>
 where
     B: Backend,
     M: Module<B>,
@@ -57,7 +57,7 @@ pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>) {
     COLLECTED.with_borrow_mut(|open| {
         if let Some(found) = open {
             let recorder = recorder.shared();
-            found.push(Box::new(FoundRecorder { recorder, layer }));
+            found.push(Box::new(ModuleRecorder { recorder, layer }));
         }
     });
 }

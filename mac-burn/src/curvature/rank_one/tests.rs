@@ -16,7 +16,7 @@ type B = NdArray<f64>;
 const ROUNDING: f64 = 1e-12;
 
 /// All three of them, on a backend on the processor, which alone prepares for updates in place.
-const FORMS: [Form; 3] = [Form::Fused, Form::Whole, Form::InPlace];
+const FORMS: [Form; 3] = [Form::Fused, Form::OutOfPlace, Form::InPlace];
 
 fn form() -> impl Strategy<Value = Form> {
     select(FORMS.to_vec())
@@ -201,8 +201,8 @@ fn preconditioned(
         bias: None,
         broken: None,
     };
-    let made = RankOne::new(&mean, damping, false, LayerKind::Linear, outputs);
-    match made.apply_in(form, gradient, false).weight {
+    let rank_one = RankOne::new(&mean, damping, false, LayerKind::Linear, outputs);
+    match rank_one.apply_in(form, gradient, false).weight {
         WeightGradient::Matrix(weight) => weight,
         WeightGradient::Kernel(_) => unreachable!("a matrix stays one"),
     }
@@ -213,7 +213,7 @@ fn preconditioned(
 fn processors_update_gradients_in_place() {
     let found = [Form::of::<NdArray<f32>>(), Form::of::<Flex>()];
     assert_eq!(found, [Form::InPlace; 2]);
-    assert_eq!(Form::of::<()>(), Form::Whole);
+    assert_eq!(Form::of::<()>(), Form::OutOfPlace);
 }
 
 /// Breaks when the tests of this form see another, or when a gradient is divided by what is almost 0.
@@ -376,7 +376,7 @@ fn the_guard_sees_one_broken_element_and_changes_no_good_one() {
         broken.into_data().iter::<bool>().collect::<Vec<_>>()
     };
     for (form, case) in all_cases(&CASES) {
-        let made = case.rank_one(&case.mean(DType::F64, 11), 1.0);
+        let rank_one = case.rank_one(&case.mean(DType::F64, 11), 1.0);
         let weight: Vec<f64> = random(case.weight.iter().product(), 10);
         let bias = random(case.kind.size_output(case.weight), 12);
         let gradient = |weight: &[f64], bias: &[f64]| {
@@ -386,19 +386,19 @@ fn the_guard_sees_one_broken_element_and_changes_no_good_one() {
             for at in 0..weight.len() {
                 let mut weight = weight.clone();
                 weight[at] = broken;
-                let found = made.apply_in(form, gradient(&weight, &bias), true);
+                let found = rank_one.apply_in(form, gradient(&weight, &bias), true);
                 assert_eq!(is_broken(&found), [true], "{form:?}, {case:?}, weight {at}");
             }
             for at in (0..bias.len()).take_while(|_| case.bias) {
                 let mut bias = bias.clone();
                 bias[at] = broken;
-                let found = made.apply_in(form, gradient(&weight, &bias), true);
+                let found = rank_one.apply_in(form, gradient(&weight, &bias), true);
                 assert_eq!(is_broken(&found), [true], "{form:?}, {case:?}, bias {at}");
             }
         }
-        let off = made.apply_in(form, gradient(&weight, &bias), false);
+        let off = rank_one.apply_in(form, gradient(&weight, &bias), false);
         assert!(off.broken.is_none());
-        let on = made.apply_in(form, gradient(&weight, &bias), true);
+        let on = rank_one.apply_in(form, gradient(&weight, &bias), true);
         assert_eq!(is_broken(&on), [false]);
         assert_eq!(bits(&rows(&off)), bits(&rows(&on)));
     }
@@ -408,10 +408,10 @@ fn the_guard_sees_one_broken_element_and_changes_no_good_one() {
 #[test]
 fn what_was_found_broken_stays_broken() {
     for (form, case) in all_cases(&CASES) {
-        let made = case.rank_one(&case.mean(DType::F64, 11), 1.0);
+        let rank_one = case.rank_one(&case.mean(DType::F64, 11), 1.0);
         let mut gradient = case.gradient(DType::F64, 10);
         gradient.broken = Some(Tensor::from_data([true], &Default::default()));
-        let found = made.apply_in(form, gradient, true).broken;
+        let found = rank_one.apply_in(form, gradient, true).broken;
         let found = found.expect("it was known");
         assert!(found.into_data().iter::<bool>().all(|broken| broken));
     }
