@@ -25,3 +25,8 @@ pub mod parameter_average;
 pub mod small_images;
 pub mod tasks;
 pub mod training;
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -103,7 +103,7 @@ struct MacArgs {
           value_parser = number_in(0.0..1.0))]
     stat_decay: f64,
 
-    /// Record activations in every n-th forward pass
+    /// Record activations in every n-th step
     #[arg(long, default_value_t = MacConfig::resnet_cifar().tcov, value_parser = at_least_one())]
     tcov: usize,
 

@@ -63,7 +63,7 @@ pub(crate) struct MacArgs {
           value_parser = number_in(0.0..1.0))]
     stat_decay: f64,
 
-    /// Record activations in every n-th forward pass
+    /// Record activations in every n-th step
     #[arg(long, default_value_t = MacConfig::new().tcov, value_parser = at_least_one())]
     tcov: usize,
 

@@ -144,7 +144,7 @@ struct MacArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
     stat_decay: Option<f64>,
 
-    /// Record activations in every n-th forward pass [default: 5]
+    /// Record activations in every n-th step [default: 5]
     #[arg(long, value_parser = at_least_one())]
     tcov: Option<usize>,
 

@@ -13,7 +13,7 @@
 //! use burn::tensor::Tensor;
 //! use mac_burn::{MacConfig, unrecorded};
 //! use mac_burn_models::{LeNet, LeNetConfig};
-//! # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
 //! # let device = Default::default();
 //!
 //! let network: LeNet<B> = LeNetConfig::new([8, 8]).init(&device);
@@ -35,6 +35,8 @@
 //!
 //! Two modules bring further dependencies and are there when asked for: `import` loads weights that PyTorch stored, and
 //! `export` stores them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod convolution;
 pub mod deit;
@@ -67,3 +69,8 @@ pub use wide_resnet::{WideResNet, WideResNetConfig};
 mod testing;
 #[cfg(test)]
 mod tests;
+
+/// The programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

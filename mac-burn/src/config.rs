@@ -30,15 +30,15 @@ pub enum WeightDecayForm {
 /// # Damping
 ///
 /// A gradient's component along a layer's mean input `ā` is multiplied by the gain
-/// `ρ / (ρ + ‖ā‖²)`, all others by 1. So damping `ρ` is to be seen beside `‖ā‖²`, which
-/// [`report`](Mac::report) prints: well below it, the direction that all inputs share is all but
+/// `ρ / (ρ + ‖ā‖²)`, all others by 1. So compare damping `ρ` with `‖ā‖²`: the `‖x̄‖²` that
+/// [`report`](Mac::report) prints, and 1 more with a bias: well below it, the direction that all inputs share is all but
 /// removed from the gradient; well above it, MAC is momentum SGD. It does not change the length of
 /// a step otherwise, so a learning rate tuned for SGD is a good start. The exception is a first
 /// layer with an [`InputCovariance`](crate::InputCovariance), whose step scales with `1/ρ`.
 ///
 /// # What is not covered
 ///
-/// The fields hold for all parameters, preconditioned or not, until the latter are handed to a
+/// The fields hold for all parameters, preconditioned or not, until the latter are handed to an
 /// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then momentum and weight decay are only those of
 /// recorded layers, while `gradient_clipping` and `guard_gradients` hold for all.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! MAC for [Burn](burn): second-order training at the cost of SGD.
+//! MAC for [Burn](burn): second-order training at the memory of SGD.
 //!
 //! MAC (Mean Activation approximated Curvature; H. Seung, J. Lee, H. Ko, ICDM 2025,
 //! arXiv:2506.08464) preconditions gradients as K-FAC does. A layer's curvature is one vector, the
@@ -14,7 +14,7 @@
 //! use burn::optim::{GradientsParams, Optimizer};
 //! use burn::tensor::{Tensor, backend::Backend};
 //! use mac_burn::{MacConfig, MacLinear};
-//! # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
 //!
 //! #[derive(Module, Debug)]
 //! struct Model<B: Backend> {
@@ -54,9 +54,11 @@
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps each layer's curvature and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
-//! network's first layer takes an [`InputCovariance`]. What no recorder covers, such as norms and
+//! network's first layer may take an [`InputCovariance`]. What no recorder covers, such as norms and
 //! embeddings, takes the step of momentum SGD or [that of an auxiliary
 //! optimizer](Mac::with_auxiliary_optimizer).
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
 mod curvature;
@@ -88,3 +90,8 @@ pub use optimizer::{
 pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
 pub use report::{Coverage, LayerReport, Report};
 pub use statistics::{AttendedValues, Recorder, without_recording};
+
+/// The programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

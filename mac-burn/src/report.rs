@@ -45,7 +45,7 @@ pub struct LayerReport {
     /// Output features or channels.
     pub size_output: Option<usize>,
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
-    /// has no mean and leaves the average as it is.
+    /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation.
     pub updates: u64,
     /// How many of them held a NaN or infinity and were left out. A batch that was all padding is none of
     /// these.

@@ -10,11 +10,12 @@ mod small;
 mod support;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Initializer, Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::{Counting, Numbered};
+use mac_burn::{MacConfig, Recorder};
 use small::{LR, Optim, Small, alone, assert_equal, batch, config, groups, optimizer, train_apart};
 use std::sync::Mutex;
 use std::thread;
@@ -117,6 +118,36 @@ fn several_clones_take_a_step_with_one_pass() {
         output: second.output,
     };
     assert_equal(&stepped, &expected, "the two together");
+}
+
+/// A layer that is no layer of Burn's: only its recorder knows its weight.
+#[derive(Module, Debug)]
+struct OwnLayer<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+    recorder: Recorder<B>,
+}
+
+/// Breaks when the layer of a recorder is known only to the clone that ran the pass.
+#[test]
+fn clones_run_the_passes_of_a_layer_of_ones_own() {
+    let device = Default::default();
+    let mut layer = OwnLayer::<B> {
+        weight: Initializer::Ones.init([3, 3], &device),
+        recorder: Recorder::new(),
+    };
+    let mut optim = MacConfig::new().with_tcov(1).with_tinv(1).init();
+    for _ in 0..3 {
+        let worker = layer.clone();
+        let input = Tensor::<B, 2>::ones([2, 3], &device);
+        let output = input.clone().matmul(worker.weight.val());
+        let output = worker
+            .recorder
+            .record_linear(&worker.weight, None, &input, output);
+        let grads = GradientsParams::from_grads(output.sum().backward(), &worker);
+        layer = optim.step(LR, layer, grads);
+    }
+    let report = optim.report(&layer);
+    assert_eq!(report.layers[0].updates, 3);
 }
 
 /// The latest means of all layers.

@@ -84,6 +84,18 @@ fn many_passes_of_a_clone_stay_with_the_clone() {
     assert_equal(&trained, &alone(0, 7), "another clone");
 }
 
+/// Breaks when a clone that is made while another has run a pass keeps that pass after the other's step.
+#[test]
+fn a_clone_made_between_a_pass_and_a_step_of_another() {
+    let start = Small::<B>::new();
+    let first = start.clone();
+    let grads = first.gradients(batch(5, 0, &first.device()));
+    let second = start.clone();
+    optimizer().step(LR, first, grads);
+    let trained = train(second, &mut optimizer(), 0, 0..7);
+    assert_equal(&trained, &alone(0, 7), "the second clone");
+}
+
 /// Each layer as if its optimizer stepped all of a network of its own.
 fn expected_of_two(steps: u64) -> Small<B> {
     let mut network = Small::<B>::new();

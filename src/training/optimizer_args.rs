@@ -41,7 +41,7 @@ pub struct OptimizerArgs {
           value_parser = number_in(0.0..1.0))]
     pub stat_decay: f64,
 
-    /// Record activations in every n-th forward pass
+    /// Record activations in every n-th step
     #[arg(long, default_value_t = 5, help_heading = MAC_HEADING, value_parser = at_least_one())]
     pub tcov: usize,
 

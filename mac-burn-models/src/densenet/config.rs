@@ -25,7 +25,7 @@ use crate::limits::{assert_at_least_one, assert_rate};
 /// use burn::tensor::Tensor;
 /// use mac_burn_models::convolution::StemKind;
 /// use mac_burn_models::{DenseNet, DenseNetConfig};
-/// # type B = burn_ndarray::NdArray<f32>;
+/// # type B = burn::backend::Flex;
 /// # let device = Default::default();
 ///
 /// let config = DenseNetConfig::new(8, vec![2, 3]).with_stem(StemKind::Bare);

@@ -23,7 +23,7 @@ use crate::limits::assert_at_least_one;
 /// ```
 /// use burn::tensor::Tensor;
 /// use mac_burn_models::{ResNet, ResNetConfig};
-/// # type B = burn_ndarray::NdArray<f32>;
+/// # type B = burn::backend::Flex;
 /// # let device = Default::default();
 ///
 /// let resnet: ResNet<B> = ResNetConfig::resnet20(10).init(&device);

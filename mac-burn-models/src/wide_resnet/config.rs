@@ -34,7 +34,7 @@ const GROUPS: usize = 3;
 /// ```
 /// use burn::tensor::Tensor;
 /// use mac_burn_models::{WideResNet, WideResNetConfig};
-/// # type B = burn_ndarray::NdArray<f32>;
+/// # type B = burn::backend::Flex;
 /// # let device = Default::default();
 ///
 /// let network: WideResNet<B> = WideResNetConfig::new(10, 2).init(&device);

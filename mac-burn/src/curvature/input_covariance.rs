@@ -34,7 +34,7 @@ const PATCH_ELEMENTS: usize = 1 << 24;
 /// use burn::nn::conv::Conv2dConfig;
 /// use burn::tensor::{Distribution, Tensor};
 /// use mac_burn::{InputCovariance, MacConfig, MacConv2d};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # type Model = MacConv2d<B>;
 /// # let device = Default::default();
 /// # let batches = (0..3).map(|_| Tensor::<B, 4>::random([4, 1, 6, 6], Distribution::Default, &device));

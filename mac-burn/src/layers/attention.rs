@@ -165,7 +165,7 @@ pub(super) fn fitted_padding<B: Backend>(
 /// use burn::nn::attention::MultiHeadAttentionConfig;
 /// use burn::tensor::Tensor;
 /// use mac_burn::{AttentionInput, MacMultiHeadAttention};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let (tokens, padded) = (Tensor::ones([2, 5, 8], &device), Tensor::full([2, 5], false, &device));
 ///

@@ -16,21 +16,21 @@ use std::ops::Deref;
 
 /// A layer with a recorder for each linear map within it.
 ///
-/// To everybody but this crate it is the layer: same record (a checkpoint of the plain model loads
+/// It behaves as the layer that it holds: same record (a checkpoint of the plain model loads
 /// into the recorded one, and back), same parameter paths, same `Display`, same number of
 /// parameters, bitwise the same forward pass. It is made from the layer:
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use mac_burn::MacLinear;
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 ///
 /// let linear: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
 /// assert_eq!(linear.weight.dims(), [8, 4]);
 /// ```
 ///
-/// [`Recorder`] tells what clones have to do with each other. A module that went through `valid()` and
+/// See [`Recorder`] for the statistics of clones. A module that went through `valid()` and
 /// `train()`, or through `from_inner`, has new recorders.
 #[derive(Clone, Debug)]
 pub struct Recorded<L: RecordedLayer<B>, B: Backend> {
@@ -147,7 +147,7 @@ impl<B: Backend> Recorded<Conv2d<B>, B> {
 /// ```
 /// use burn::nn::LinearConfig;
 /// use mac_burn::{MacLinear, with_fresh_recorders};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 ///
 /// let online: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
@@ -169,7 +169,7 @@ pub fn with_fresh_recorders<B: Backend, M: Module<B>>(module: M) -> M {
 /// use burn::optim::{GradientsParams, Optimizer};
 /// use burn::tensor::Tensor;
 /// use mac_burn::{MacConfig, MacLinear, unrecorded};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 ///
 /// let layer: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();

@@ -26,7 +26,7 @@ const MASKED: f64 = -1.0e4;
 /// ```
 /// use burn::tensor::Tensor;
 /// use mac_burn::{MacSelfAttention, SelfAttentionConfig};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let tokens = Tensor::ones([2, 5, 8], &device);
 ///

@@ -20,8 +20,8 @@ use std::marker::PhantomData;
 /// ```
 ///
 /// With Nesterov, `g + μ v` takes the place of `v` in the second line. The learning rate is not in
-/// the buffer, so a schedule acts at once. Burn's `Sgd` has the coupled form of it; this one is made
-/// to allocate one temporary tensor a step and to update the rest in place.
+/// the buffer, so a schedule acts at once. Burn's `Sgd` without dampening has the coupled form of it; this one is made
+/// to allocate one temporary tensor a step (two with coupled decay) and to update the rest in place.
 ///
 /// Parameters and buffers of half precision are stepped in `f32` and rounded to their type once: in it, `1 − η λ` would
 /// be 1. What is less than half the distance to the next number is still lost, as in any training without `f32` copies

@@ -32,14 +32,14 @@ use std::marker::PhantomData;
 ///
 /// It is one of Burn's optimizers: it goes into `Learner::new(model, optim, lr_scheduler)` and into
 /// a loop of your own alike. In a step, each gradient is clipped (if so configured), preconditioned
-/// and handed to momentum and weight decay. Nothing is read back to the host.
+/// and handed to momentum and weight decay. No step waits for an accelerator.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::optim::{GradientsParams, Optimizer};
 /// use mac_burn::{MacConfig, MacLinear};
 /// # use burn::tensor::Tensor;
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let inputs = Tensor::<B, 2>::ones([2, 8], &device);
 ///
@@ -249,12 +249,12 @@ where
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
     /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
     /// bias stays with its weight. MAC's momentum and weight decay do not act on them, only those of
-    /// the auxiliary optimizer do; clipping that MAC is configured with does, before the second
+    /// the auxiliary optimizer do; clipping that MAC is configured with does, before the auxiliary
     /// optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
     /// gradient is not finite keeps its value; to the averages of the auxiliary optimizer, which only it
     /// knows, the gradient is one of zeros.
     ///
-    /// A record is loaded into an optimizer that has one if it was written by such a one. To
+    /// Only a record that was written with an auxiliary optimizer is loaded into an optimizer that has one. To
     /// add one to a run, load the record first. A second call replaces the first's optimizer.
     ///
     /// ```
@@ -263,7 +263,7 @@ where
     /// use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
     /// use burn::tensor::{Int, Tensor, backend::Backend};
     /// use mac_burn::{Mac, MacConfig, MacError, MacLinear};
-    /// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+    /// # type B = burn::backend::Autodiff<burn::backend::Flex>;
     ///
     /// #[derive(Module, Debug)]
     /// struct Model<B: Backend> {

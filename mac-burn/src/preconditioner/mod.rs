@@ -44,7 +44,7 @@ use std::collections::{BTreeMap, HashSet};
 /// use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 /// use mac_burn::{MacConfig, MacLinear};
 /// # use burn::tensor::Tensor;
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let inputs = Tensor::<B, 2>::ones([2, 8], &device);
 ///
@@ -210,14 +210,18 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 continue;
             };
             let mut all = found.recorder.sums();
-            // Sums of a parameter that the module has no longer are of no use, but no mistake.
-            all.retain(|(recorded, _)| inventory.parameter(recorded.weight).is_some());
-            if let Some((other, _)) = all.iter().find(|(other, _)| other.weight != layer.weight) {
+            // Passes of another weight are a mistake of the recorder that ran them, if the module has that weight.
+            if let Some(other) = all.iter().find(|recorded| {
+                !recorded.of_clone
+                    && recorded.layer.weight != layer.weight
+                    && inventory.parameter(recorded.layer.weight).is_some()
+            }) {
                 return Err(MacError::SharedRecorder {
-                    first: inventory.path_of(*other),
+                    first: inventory.path_of(other.layer),
                     second: inventory.path_of(layer),
                 });
             }
+            all.retain(|recorded| recorded.layer.weight == layer.weight);
             if !weight.has_gradient || self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
@@ -227,8 +231,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 sums: None,
             });
             participant.recorders.push(found.recorder.shared());
-            for (_, sums) in all {
-                let sums = sums.inner().on_device(&weight.device);
+            for recorded in all {
+                let sums = recorded.sums.inner().on_device(&weight.device);
                 participant.sums = Some(match participant.sums.take() {
                     Some(earlier) => earlier.add(sums),
                     None => sums,

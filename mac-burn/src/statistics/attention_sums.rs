@@ -78,7 +78,7 @@ use burn::tensor::{Bool, DType, Tensor};
 /// }
 /// # use burn::optim::{GradientsParams, Optimizer};
 /// # use burn::tensor::Distribution;
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let layer = GroupedQueryAttention::<B>::new(4, 4, 2, &device);
 /// # let mut optim = mac_burn::MacConfig::new().init();

@@ -5,19 +5,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The passes of a layer that counted since a step took them, see [`Recorder`](crate::Recorder) for who owns them.
 ///
-/// A recorder refers to its clones, not the other way round: it counts their passes as well until either takes a step.
-/// The passes that a clone starts with are shared with the original, so that a step of the clone can mark them.
+/// A recorder refers to its clones: it counts their passes as well until either takes a step. The passes that a clone
+/// starts with are shared with the original, so that a step of the clone can mark them.
 #[derive(Debug)]
 pub(super) struct Passes<B: Backend>(Arc<Mutex<State<B>>>);
 
+/// Sums that a step takes from a recorder.
+#[derive(Debug)]
+pub(crate) struct RecordedSums<B: Backend> {
+    pub(crate) layer: Layer,
+    pub(crate) sums: ActivationSums<B>,
+    /// Whether a clone ran the passes, which may stand for another layer by now.
+    pub(crate) of_clone: bool,
+}
+
 #[derive(Debug)]
 struct State<B: Backend> {
-    /// The passes that the originals had counted when this was cloned.
-    inherited: Vec<Arc<Pass<B>>>,
-    own: Vec<Arc<Pass<B>>>,
+    /// In the order in which they counted here.
+    passes: Vec<Entry<B>>,
     clones: Vec<CloneState<B>>,
     originals: Vec<Weak<Mutex<State<B>>>>,
     steps: u64,
+}
+
+/// A pass as one recorder has it.
+#[derive(Debug, Clone)]
+struct Entry<B: Backend> {
+    pass: Arc<Pass<B>>,
+    source: Source,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The recorder ran it, or a clone that is gone.
+    Own,
+    /// The original had it when the recorder was cloned.
+    Original,
+    /// A clone has it, or another clone of the original had it then.
+    Clone,
 }
 
 /// The sums of a pass, or of several.
@@ -25,8 +50,16 @@ struct State<B: Backend> {
 struct Pass<B: Backend> {
     layer: Layer,
     sums: ActivationSums<B>,
-    /// The originals of a clone whose step has taken this pass.
-    taken_from: Mutex<Vec<Weak<Mutex<State<B>>>>>,
+    steps: Mutex<Steps<B>>,
+}
+
+/// The steps that have taken a pass.
+#[derive(Debug)]
+struct Steps<B: Backend> {
+    /// The originals of clones whose step has taken it.
+    originals: Vec<Weak<Mutex<State<B>>>>,
+    /// Whether a step of the recorder that ran it has.
+    runner: bool,
 }
 
 /// The state of a clone, kept alive for the passes of one that is gone.
@@ -40,19 +73,21 @@ struct CloneState<B: Backend> {
 /// The number of passes that are kept one by one.
 const SEPARATE_PASSES: usize = 64;
 
+/// The number of passes above which those that clones share are added up too.
+const SHARED_PASSES: usize = 4 * SEPARATE_PASSES;
+
 impl<B: Backend> Passes<B> {
     pub(super) fn new() -> Self {
-        Self::of(State {
-            inherited: Vec::new(),
-            own: Vec::new(),
-            clones: Vec::new(),
-            originals: Vec::new(),
-            steps: 0,
-        })
+        Self::with(Vec::new(), Vec::new())
     }
 
-    fn of(state: State<B>) -> Self {
-        Self(Arc::new(Mutex::new(state)))
+    fn with(passes: Vec<Entry<B>>, originals: Vec<Weak<Mutex<State<B>>>>) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            passes,
+            clones: Vec::new(),
+            originals,
+            steps: 0,
+        })))
     }
 
     /// The same passes, not a clone with passes of its own.
@@ -63,67 +98,95 @@ impl<B: Backend> Passes<B> {
     /// Counts a pass. It is called within backward passes and uses no tensor.
     pub(super) fn count(&self, layer: Layer, sums: ActivationSums<B>) {
         let mut state = lock(&self.0);
-        state.own.push(Arc::new(Pass::new(layer, sums)));
-        self.forget_taken(&mut state);
+        state.passes.push(Entry {
+            pass: Arc::new(Pass::new(layer, sums)),
+            source: Source::Own,
+        });
+        self.forget_taken(&mut state.passes);
     }
 
-    /// The sums that a step takes, with the layer of each: of passes here and of clones. Those that a step of a clone
-    /// has taken count only where there are no others.
-    pub(super) fn all(&self) -> Vec<(Layer, ActivationSums<B>)> {
+    /// The sums that a step takes, of passes here and of clones.
+    pub(super) fn all(&self) -> Vec<RecordedSums<B>> {
         let passes = self.counting(&lock(&self.0));
-        let pairs = passes.iter().map(|pass| (pass.layer, pass.sums.clone()));
-        pairs.collect()
+        let sums = passes
+            .into_iter()
+            .map(|Entry { pass, source }| RecordedSums {
+                layer: pass.layer,
+                sums: pass.sums.clone(),
+                of_clone: source == Source::Clone,
+            });
+        sums.collect()
+    }
+
+    /// The layer of the latest pass of those.
+    pub(super) fn layer(&self) -> Option<Layer> {
+        let passes = self.counting(&lock(&self.0));
+        passes.last().map(|entry| entry.pass.layer)
     }
 
     /// Forgets the passes and the relation to clones and originals, since a step has taken the sums.
     pub(super) fn end_step(&self) {
-        let (inherited, originals) = {
+        let (passes, originals) = {
             let mut state = lock(&self.0);
             state.steps += 1;
-            state.own.clear();
             state.clones.clear();
-            let inherited = std::mem::take(&mut state.inherited);
-            (inherited, std::mem::take(&mut state.originals))
+            let passes = std::mem::take(&mut state.passes);
+            (passes, std::mem::take(&mut state.originals))
         };
-        for pass in inherited {
-            lock(&pass.taken_from).extend(originals.iter().cloned());
+        for Entry { pass, source } in passes {
+            let mut steps = lock(&pass.steps);
+            match source {
+                Source::Own => steps.runner = true,
+                Source::Original | Source::Clone => steps.originals.extend_from_slice(&originals),
+            }
+        }
+        // An original that nobody uses would keep this state for good, and with it that of each clone.
+        for original in originals.iter().filter_map(Weak::upgrade) {
+            let clones = &mut lock(&original).clones;
+            clones.retain(|clone| !Arc::ptr_eq(&clone.state, &self.0));
         }
     }
 
     /// Makes one sum of many passes, so that a recorder that no optimizer asks does not grow. No lock is held while
     /// tensors are added: a backward pass waits for this one and holds those of the graph.
     pub(super) fn add_up(&self) {
-        let (inherited, own) = {
+        let before = {
             let mut state = lock(&self.0);
             state.absorb_clones_that_are_gone();
-            self.forget_taken(&mut state);
-            if state.inherited.len() + state.own.len() < SEPARATE_PASSES {
+            self.forget_taken(&mut state.passes);
+            if state.passes.len() < SEPARATE_PASSES {
                 return;
             }
-            let inherited = std::mem::take(&mut state.inherited);
-            (inherited, std::mem::take(&mut state.own))
+            state.passes.clone()
         };
-        let (inherited, mut own) = (added_up(inherited), added_up(own));
-        let mut state = lock(&self.0);
-        own.append(&mut state.own);
-        (state.inherited, state.own) = (inherited, own);
+        let after = added_up(&before);
+        let passes = &mut lock(&self.0).passes;
+        // Unless a step has taken them meanwhile, or another thread has added them up.
+        let unchanged = passes.len() >= before.len()
+            && (passes.iter().zip(&before)).all(|(now, then)| Arc::ptr_eq(&now.pass, &then.pass));
+        if unchanged {
+            passes.splice(..before.len(), after);
+        }
     }
 
-    fn counting(&self, state: &State<B>) -> Vec<Arc<Pass<B>>> {
-        let mut passes = state.inherited.clone();
-        state.visit_own(&mut |pass| passes.push(pass.clone()));
-        let is_taken = |pass: &Arc<Pass<B>>| pass.is_taken_from(&self.0);
-        if !passes.iter().all(is_taken) {
-            passes.retain(|pass| !is_taken(pass));
-        }
+    /// The passes that a step takes. Those that a step of a clone has taken count only where there are no others.
+    fn counting(&self, state: &State<B>) -> Vec<Entry<B>> {
+        let mut passes = state.passes.clone();
+        state.visit_clones(&mut |pass| {
+            passes.push(Entry {
+                pass: pass.clone(),
+                source: Source::Clone,
+            });
+        });
+        self.forget_taken(&mut passes);
         passes
     }
 
-    fn forget_taken(&self, state: &mut State<B>) {
-        let is_left = |pass: &Arc<Pass<B>>| !pass.is_taken_from(&self.0);
-        if state.own.iter().any(is_left) || state.inherited.iter().any(is_left) {
-            state.own.retain(is_left);
-            state.inherited.retain(is_left);
+    fn forget_taken(&self, passes: &mut Vec<Entry<B>>) {
+        passes.retain(|entry| !entry.is_of_a_step_elsewhere());
+        let is_left = |entry: &Entry<B>| !entry.pass.is_taken_from(&self.0);
+        if passes.iter().any(is_left) {
+            passes.retain(is_left);
         }
     }
 }
@@ -132,17 +195,23 @@ impl<B: Backend> Passes<B> {
 impl<B: Backend> Clone for Passes<B> {
     fn clone(&self) -> Self {
         self.add_up();
+        // Clones of clones that are gone would be a chain that grows with each.
+        let originals = lock(&self.0).originals.clone();
+        for original in originals.iter().filter_map(Weak::upgrade) {
+            lock(&original).absorb_clones_that_are_gone();
+        }
         let mut state = lock(&self.0);
+        let is_alive = |original: &Weak<_>| original.strong_count() > 0;
+        state.originals.retain(is_alive);
         let mut originals = state.originals.clone();
-        originals.retain(|original| original.strong_count() > 0);
         originals.push(Arc::downgrade(&self.0));
-        let clone = Self::of(State {
-            inherited: self.counting(&state),
-            own: Vec::new(),
-            clones: Vec::new(),
-            originals,
-            steps: 0,
-        });
+        let mut passes = self.counting(&state);
+        for entry in &mut passes {
+            if entry.source == Source::Own {
+                entry.source = Source::Original;
+            }
+        }
+        let clone = Self::with(passes, originals);
         state.clones.push(CloneState {
             state: clone.0.clone(),
             steps: 0,
@@ -152,13 +221,18 @@ impl<B: Backend> Clone for Passes<B> {
 }
 
 impl<B: Backend> State<B> {
-    /// Visits the passes that were counted here and in clones.
-    fn visit_own(&self, visit: &mut impl FnMut(&Arc<Pass<B>>)) {
-        self.own.iter().for_each(&mut *visit);
+    /// Visits the passes that clones and their clones have run.
+    fn visit_clones(&self, visit: &mut impl FnMut(&Arc<Pass<B>>)) {
         for clone in &self.clones {
             let state = lock(&clone.state);
             if state.steps == clone.steps {
-                state.visit_own(visit);
+                let own = |entry: &&Entry<B>| entry.source == Source::Own;
+                state
+                    .passes
+                    .iter()
+                    .filter(own)
+                    .for_each(|entry| visit(&entry.pass));
+                state.visit_clones(visit);
             }
         }
     }
@@ -175,10 +249,19 @@ impl<B: Backend> State<B> {
                 self.clones.push(clone);
             } else {
                 state.absorb_clones_that_are_gone();
-                self.own.append(&mut state.own);
+                let passes = std::mem::take(&mut state.passes).into_iter();
+                let own = |entry: &Entry<B>| entry.source == Source::Own;
+                self.passes.extend(passes.filter(own));
                 self.clones.append(&mut state.clones);
             }
         }
+    }
+}
+
+impl<B: Backend> Entry<B> {
+    /// Whether the clone that ran it has taken a step with it.
+    fn is_of_a_step_elsewhere(&self) -> bool {
+        self.source == Source::Clone && lock(&self.pass.steps).runner
     }
 }
 
@@ -187,38 +270,43 @@ impl<B: Backend> Pass<B> {
         Self {
             layer,
             sums,
-            taken_from: Mutex::new(Vec::new()),
+            steps: Mutex::new(Steps {
+                originals: Vec::new(),
+                runner: false,
+            }),
         }
     }
 
     fn is_taken_from(&self, state: &Arc<Mutex<State<B>>>) -> bool {
-        let taken_from = lock(&self.taken_from);
-        taken_from
-            .iter()
-            .any(|taken| std::ptr::eq(taken.as_ptr(), Arc::as_ptr(state)))
+        let steps = lock(&self.steps);
+        let mut originals = steps.originals.iter();
+        originals.any(|original| std::ptr::eq(original.as_ptr(), Arc::as_ptr(state)))
     }
 }
 
-/// One sum of each run of passes that no other recorder shares.
-fn added_up<B: Backend>(passes: Vec<Arc<Pass<B>>>) -> Vec<Arc<Pass<B>>> {
-    let mut added: Vec<Arc<Pass<B>>> = Vec::new();
-    for pass in passes {
-        let pass = match Arc::try_unwrap(pass) {
-            Ok(pass) => pass,
-            Err(shared) => {
-                added.push(shared);
-                continue;
-            }
-        };
-        let device = pass.sums.inputs.device();
-        match added.last_mut().and_then(Arc::get_mut) {
-            Some(last) if last.layer == pass.layer && last.sums.inputs.device() == device => {
-                last.sums = last.sums.clone().add(pass.sums);
-            }
-            _ => added.push(Arc::new(pass)),
+/// One sum of each run of passes that no other recorder shares, or of all if there are very many.
+fn added_up<B: Backend>(passes: &[Entry<B>]) -> Vec<Entry<B>> {
+    // The recorder has each once, and the caller.
+    let is_shared =
+        |entry: &Entry<B>| passes.len() < SHARED_PASSES && Arc::strong_count(&entry.pass) > 2;
+    let is_alike = |left: &Entry<B>, right: &Entry<B>| {
+        left.source == right.source
+            && left.pass.layer == right.pass.layer
+            && left.pass.sums.inputs.device() == right.pass.sums.inputs.device()
+    };
+    let runs = passes
+        .chunk_by(|left, right| is_alike(left, right) && !is_shared(left) && !is_shared(right));
+    let added = runs.map(|run| {
+        let sums = run.iter().map(|entry| entry.pass.sums.clone());
+        match (run, sums.reduce(ActivationSums::add)) {
+            ([first, _, ..], Some(sums)) => Entry {
+                pass: Arc::new(Pass::new(first.pass.layer, sums)),
+                source: first.source,
+            },
+            _ => run[0].clone(),
         }
-    }
-    added
+    });
+    added.collect()
 }
 
 /// A panic while a lock is held leaves values that are whole: each is replaced in one move.
@@ -258,7 +346,7 @@ mod tests {
             all.len()
         );
         all.iter()
-            .map(|(_, sums)| match sums.rows {
+            .map(|recorded| match recorded.sums.rows {
                 Rows::Counted(rows) => rows,
                 Rows::Weighed { .. } => unreachable!("rows are counted"),
             })
@@ -308,5 +396,64 @@ mod tests {
         clone.end_step();
         assert_eq!(rows(&passes), MANY);
         assert_eq!(rows(&clone), 0);
+    }
+
+    /// Breaks when a pass that a clone has run, and taken a step with, counts in another clone.
+    #[test]
+    fn a_clones_step_takes_its_passes_from_clones_that_were_made_before_it() {
+        let passes = Counted::new();
+        let first = passes.clone();
+        count(&first);
+        let second = passes.clone();
+        let kept = first.clone();
+        assert_eq!((rows(&second), rows(&kept)), (1, 1));
+        first.end_step();
+        assert_eq!((rows(&second), rows(&passes)), (0, 0));
+        // A clone of the one that ran it goes back to before the step.
+        assert_eq!(rows(&kept), 1);
+    }
+
+    /// The states that are alive behind an original: its own, and all that it refers to.
+    fn states(state: &Mutex<State<NdArray>>) -> usize {
+        let clones = &lock(state).clones;
+        1 + clones
+            .iter()
+            .map(|clone| states(&clone.state))
+            .sum::<usize>()
+    }
+
+    /// Breaks when an original that is kept and not used keeps the state of every clone of its clones.
+    #[test]
+    fn an_original_that_is_kept_does_not_keep_its_clones() {
+        for steps in [true, false] {
+            let passes = Counted::new();
+            let mut latest = passes.clone();
+            for _ in 0..MANY {
+                count(&latest);
+                let clone = latest.clone();
+                if steps {
+                    clone.end_step();
+                }
+                latest = clone;
+            }
+            let alive = states(&passes.0);
+            assert!(alive <= 4, "{alive} states, with steps: {steps}");
+            assert!(lock(&latest.0).originals.len() <= 4);
+        }
+    }
+
+    /// Breaks when passes are kept one by one as long as a clone has them too.
+    #[test]
+    fn passes_that_a_clone_shares_do_not_grow_without_bound() {
+        let online = Counted::new();
+        let mut target = online.clone();
+        for _ in 0..4 * MANY {
+            count(&online);
+            target = online.clone();
+        }
+        let kept = lock(&online.0).passes.len();
+        assert!(kept <= SHARED_PASSES, "{kept} passes");
+        assert_eq!(online.all().len(), kept);
+        drop(target);
     }
 }

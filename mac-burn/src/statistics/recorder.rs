@@ -2,7 +2,7 @@ use super::activation_sums::{ActivationSums, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
-use super::passes::{Passes, lock};
+use super::passes::{Passes, RecordedSums, lock};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
 use crate::layer::{Layer, LayerKind};
@@ -29,10 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 ///
 /// A forward pass is recorded when the backend differentiates, the weight is trained and the optimizer's schedule
 /// ([`tcov`](crate::MacConfig::tcov)) is due, and it counts when gradients flow back through it. A layer without a
-/// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step: a copy of
-/// an optimizer that is kept and never steps costs the recording of every pass. Before
+/// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step: a clone of
+/// an optimizer that never steps makes every model record every pass. Before
 /// the process has made an optimizer for the backend, a pass counts at once.
-/// [`without_recording`](crate::without_recording) excludes passes whose gradients are for others.
+/// [`without_recording`](crate::without_recording) excludes passes that only propagate gradients to other parameters.
 ///
 /// # Who owns the sums
 ///
@@ -82,7 +82,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// }
 /// # use burn::backend::Autodiff;
 /// # use burn::optim::{GradientsParams, Optimizer};
-/// # type B = Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let layer = ScaledLinear::<B>::new(3, &device);
 /// # let mut optim = mac_burn::MacConfig::new().init::<B, ScaledLinear<B>>();
@@ -361,13 +361,15 @@ impl<B: Backend> Recorder<B> {
         }
     }
 
-    /// The layer of the latest pass.
+    /// The layer of the latest pass here, or else of one that counts here.
     pub(crate) fn layer(&self) -> Option<Layer> {
-        lock(&self.shared.as_ref()?.state).layer
+        let shared = self.shared.as_ref()?;
+        let latest = lock(&shared.state).layer;
+        latest.or_else(|| shared.passes.layer())
     }
 
     /// The sums that a step takes, with the layer of each.
-    pub(crate) fn sums(&self) -> Vec<(Layer, ActivationSums<B>)> {
+    pub(crate) fn sums(&self) -> Vec<RecordedSums<B>> {
         let shared = self.shared.as_ref();
         shared.map_or_else(Vec::new, |shared| shared.passes.all())
     }

@@ -90,7 +90,7 @@ impl ScheduleObserver {
 /// use burn::optim::{GradientsParams, Optimizer};
 /// use burn::tensor::Tensor;
 /// use mac_burn::{MacConfig, MacLinear, without_recording};
-/// # type B = burn::backend::Autodiff<burn_ndarray::NdArray<f32>>;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
 /// # let device = Default::default();
 /// # let noise = Tensor::<B, 2>::ones([2, 3], &device);
 ///
