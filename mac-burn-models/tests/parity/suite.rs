@@ -2,8 +2,11 @@
 
 use std::{
     any::Any,
+    num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{Mutex, PoisonError},
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -27,6 +30,9 @@ pub(crate) type Single = Autodiff<Flex>;
 /// The backend of double precision. Its device is of another kind than [`Single`]'s, as it has to be: Burn has one
 /// default float type for each kind of device and process.
 pub(crate) type Double = Autodiff<NdArray<f64>>;
+
+/// As many networks at a time as fit into the memory of a small machine.
+const MOST_THREADS: usize = 4;
 
 /// A comparison on a backend; none if no family covers the fixture.
 pub(crate) type Compare = fn(&Fixture) -> Result<Option<Differences>, ParityError>;
@@ -94,18 +100,53 @@ impl Suite {
     ///
     /// If the folder cannot be read or holds no fixture.
     pub(crate) fn run(folder: &Path) -> Result<Self, ParityError> {
-        let mut suite = Self::default();
-        for path in fixture_files(folder)? {
-            let name = path.file_stem().unwrap_or(path.as_os_str());
-            let name = name.to_string_lossy().into_owned();
-            match File::read(&path) {
-                Ok(File::Fixture(fixture)) => suite.compare(&fixture),
-                Ok(File::Counts(counts)) => suite.count(&counts),
-                Err(error) => suite.failed.push((name, error.to_string())),
+        let files = fixture_files(folder)?;
+        // The double precision of a large network takes a minute of one core.
+        let threads = thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MOST_THREADS);
+        let queue = Mutex::new(files.iter().enumerate());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let compare_files = || {
+            let mut parts = Vec::new();
+            while let Some((index, path)) = next() {
+                let mut suite = Self::default();
+                suite.add_file(path);
+                parts.push((index, suite));
             }
+            parts
+        };
+        let mut parts: Vec<(usize, Self)> = thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(compare_files)).collect();
+            let finished = running.into_iter().map(ScopedJoinHandle::join);
+            finished
+                .flat_map(|parts| parts.expect("panics of comparisons are caught"))
+                .collect()
+        });
+        parts.sort_by_key(|(index, _)| *index);
+        let mut suite = Self::default();
+        for (_, part) in parts {
+            suite.append(part);
         }
-
         Ok(suite)
+    }
+
+    fn add_file(&mut self, path: &Path) {
+        let name = path.file_stem().unwrap_or(path.as_os_str());
+        let name = name.to_string_lossy().into_owned();
+        match File::read(path) {
+            Ok(File::Fixture(fixture)) => self.compare(&fixture),
+            Ok(File::Counts(counts)) => self.count(&counts),
+            Err(error) => self.failed.push((name, error.to_string())),
+        }
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.compared.append(&mut other.compared);
+        self.counted += other.counted;
+        self.not_covered.append(&mut other.not_covered);
+        self.not_counted.append(&mut other.not_counted);
+        self.failed.append(&mut other.failed);
     }
 
     /// The comparisons on a backend.
