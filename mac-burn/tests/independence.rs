@@ -177,6 +177,8 @@ enum Event {
     GoBackToClones,
     /// The kept clones are cloned, and what comes of that takes a step with other data.
     TryElsewhere,
+    /// The same, but a clone of what has run the pass takes the step.
+    TryCloneElsewhere,
 }
 
 struct Training {
@@ -244,9 +246,14 @@ impl Training {
             return;
         };
         match event {
-            Event::TryElsewhere => {
-                let (network, mut optim) = saved.clones();
-                train(network, &mut optim, 9, step..step + 1);
+            Event::TryElsewhere | Event::TryCloneElsewhere => {
+                let (network, optim) = saved.clones();
+                let mut elsewhere = Training::new(network, 9);
+                (elsewhere.optim, elsewhere.step) = (optim, step.min(MOST - 1));
+                elsewhere.run(match event {
+                    Event::TryElsewhere => Event::Step,
+                    _ => Event::StepClone,
+                });
                 self.saved = Some((step, saved));
                 return;
             }
@@ -282,6 +289,7 @@ fn events() -> impl Strategy<Value = Vec<(usize, Event)>> {
         LoadRecordsAfterBackward,
         GoBackToClones,
         TryElsewhere,
+        TryCloneElsewhere,
     ]);
     vec((0..3_usize, event), 1..80)
 }

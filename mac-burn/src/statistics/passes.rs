@@ -24,25 +24,19 @@ struct State<B: Backend> {
     /// In the order in which they counted here.
     passes: Vec<Entry<B>>,
     clones: Vec<CloneState<B>>,
+    /// From the first to the one that this is a clone of.
     originals: Vec<Weak<Mutex<State<B>>>>,
     steps: u64,
 }
 
 /// A pass as one recorder has it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Entry<B: Backend> {
     pass: Arc<Pass<B>>,
-    source: Source,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// The recorder ran it, or a clone that is gone.
-    Own,
-    /// The original had it when the recorder was cloned.
-    Original,
-    /// A clone has it, or another clone of the original had it then.
-    Clone,
+    /// The first recorder of this one and its originals that had it.
+    from: Weak<Mutex<State<B>>>,
+    /// Whether a clone of `from` ran it, and not `from` itself.
+    of_clone: bool,
 }
 
 /// The sums of a pass, or of several.
@@ -53,13 +47,13 @@ struct Pass<B: Backend> {
     steps: Mutex<Steps<B>>,
 }
 
-/// The steps that have taken a pass.
+/// The steps that have taken a pass, by the recorders that see them.
 #[derive(Debug)]
 struct Steps<B: Backend> {
-    /// The originals of clones whose step has taken it.
-    originals: Vec<Weak<Mutex<State<B>>>>,
-    /// Whether a step of the recorder that ran it has.
-    runner: bool,
+    /// Those with a clone that took it from a clone's pass: it is no longer theirs.
+    of_clones: Vec<Weak<Mutex<State<B>>>>,
+    /// Those with a clone that took it from their own passes: they may take a step with the same gradients.
+    of_own: Vec<Weak<Mutex<State<B>>>>,
 }
 
 /// The state of a clone, kept alive for the passes of one that is gone.
@@ -100,7 +94,8 @@ impl<B: Backend> Passes<B> {
         let mut state = lock(&self.0);
         state.passes.push(Entry {
             pass: Arc::new(Pass::new(layer, sums)),
-            source: Source::Own,
+            from: Arc::downgrade(&self.0),
+            of_clone: false,
         });
         self.forget_taken(&mut state.passes);
     }
@@ -108,13 +103,11 @@ impl<B: Backend> Passes<B> {
     /// The sums that a step takes, of passes here and of clones.
     pub(super) fn all(&self) -> Vec<RecordedSums<B>> {
         let passes = self.counting(&lock(&self.0));
-        let sums = passes
-            .into_iter()
-            .map(|Entry { pass, source }| RecordedSums {
-                layer: pass.layer,
-                sums: pass.sums.clone(),
-                of_clone: source == Source::Clone,
-            });
+        let sums = passes.into_iter().map(|entry| RecordedSums {
+            layer: entry.pass.layer,
+            sums: entry.pass.sums.clone(),
+            of_clone: entry.of_clone,
+        });
         sums.collect()
     }
 
@@ -128,17 +121,18 @@ impl<B: Backend> Passes<B> {
     pub(super) fn end_step(&self) {
         let (passes, originals) = {
             let mut state = lock(&self.0);
+            let passes = self.counting(&state);
             state.steps += 1;
+            state.passes.clear();
             state.clones.clear();
-            let passes = std::mem::take(&mut state.passes);
             (passes, std::mem::take(&mut state.originals))
         };
-        for Entry { pass, source } in passes {
+        for Entry { pass, from, .. } in passes {
+            let from = originals.iter().position(|known| known.ptr_eq(&from));
+            let (above, having) = originals.split_at(from.unwrap_or(originals.len()));
             let mut steps = lock(&pass.steps);
-            match source {
-                Source::Own => steps.runner = true,
-                Source::Original | Source::Clone => steps.originals.extend_from_slice(&originals),
-            }
+            enter(&mut steps.of_clones, above);
+            enter(&mut steps.of_own, having);
         }
         // An original that nobody uses would keep this state for good, and with it that of each clone.
         for original in originals.iter().filter_map(Weak::upgrade) {
@@ -152,14 +146,14 @@ impl<B: Backend> Passes<B> {
     pub(super) fn add_up(&self) {
         let before = {
             let mut state = lock(&self.0);
-            state.absorb_clones_that_are_gone();
+            state.absorb_clones_that_are_gone(&Arc::downgrade(&self.0));
             self.forget_taken(&mut state.passes);
             if state.passes.len() < SEPARATE_PASSES {
                 return;
             }
             state.passes.clone()
         };
-        let after = added_up(&before);
+        let after = self.added_up(&before);
         let passes = &mut lock(&self.0).passes;
         // Unless a step has taken them meanwhile, or another thread has added them up.
         let unchanged = passes.len() >= before.len()
@@ -175,7 +169,8 @@ impl<B: Backend> Passes<B> {
         state.visit_clones(&mut |pass| {
             passes.push(Entry {
                 pass: pass.clone(),
-                source: Source::Clone,
+                from: Arc::downgrade(&self.0),
+                of_clone: true,
             });
         });
         self.forget_taken(&mut passes);
@@ -183,11 +178,39 @@ impl<B: Backend> Passes<B> {
     }
 
     fn forget_taken(&self, passes: &mut Vec<Entry<B>>) {
-        passes.retain(|entry| !entry.is_of_a_step_elsewhere());
-        let is_left = |entry: &Entry<B>| !entry.pass.is_taken_from(&self.0);
+        passes.retain(|entry| !contains(&lock(&entry.pass.steps).of_clones, &entry.from));
+        let this = Arc::downgrade(&self.0);
+        let is_left = |entry: &Entry<B>| !contains(&lock(&entry.pass.steps).of_own, &this);
         if passes.iter().any(is_left) {
             passes.retain(is_left);
         }
+    }
+
+    /// One sum of each run of passes that no other recorder shares, or of all if there are very many.
+    fn added_up(&self, passes: &[Entry<B>]) -> Vec<Entry<B>> {
+        let this = Arc::downgrade(&self.0);
+        // The recorder has each once, and the caller.
+        let is_shared =
+            |entry: &Entry<B>| passes.len() < SHARED_PASSES && Arc::strong_count(&entry.pass) > 2;
+        let is_alike = |left: &Entry<B>, right: &Entry<B>| {
+            left.of_clone == right.of_clone
+                && left.from.ptr_eq(&this) == right.from.ptr_eq(&this)
+                && left.pass.layer == right.pass.layer
+                && left.pass.sums.inputs.device() == right.pass.sums.inputs.device()
+        };
+        let runs = passes
+            .chunk_by(|left, right| is_alike(left, right) && !is_shared(left) && !is_shared(right));
+        let added = runs.map(|run| {
+            let sums = run.iter().map(|entry| entry.pass.sums.clone());
+            match (run, sums.reduce(ActivationSums::add)) {
+                ([first, _, ..], Some(sums)) => Entry {
+                    pass: Arc::new(Pass::new(first.pass.layer, sums)),
+                    ..first.clone()
+                },
+                _ => run[0].clone(),
+            }
+        });
+        added.collect()
     }
 }
 
@@ -197,20 +220,19 @@ impl<B: Backend> Clone for Passes<B> {
         self.add_up();
         // Clones of clones that are gone would be a chain that grows with each.
         let originals = lock(&self.0).originals.clone();
-        for original in originals.iter().filter_map(Weak::upgrade) {
-            lock(&original).absorb_clones_that_are_gone();
-        }
-        let mut state = lock(&self.0);
-        let is_alive = |original: &Weak<_>| original.strong_count() > 0;
-        state.originals.retain(is_alive);
-        let mut originals = state.originals.clone();
-        originals.push(Arc::downgrade(&self.0));
-        let mut passes = self.counting(&state);
-        for entry in &mut passes {
-            if entry.source == Source::Own {
-                entry.source = Source::Original;
+        for original in &originals {
+            if let Some(state) = original.upgrade() {
+                lock(&state).absorb_clones_that_are_gone(original);
             }
         }
+        let mut state = lock(&self.0);
+        let passes = self.counting(&state);
+        let mut originals = std::mem::take(&mut state.originals);
+        originals.retain(|original| {
+            original.strong_count() > 0 || passes.iter().any(|pass| pass.from.ptr_eq(original))
+        });
+        state.originals.clone_from(&originals);
+        originals.push(Arc::downgrade(&self.0));
         let clone = Self::with(passes, originals);
         state.clones.push(CloneState {
             state: clone.0.clone(),
@@ -226,19 +248,19 @@ impl<B: Backend> State<B> {
         for clone in &self.clones {
             let state = lock(&clone.state);
             if state.steps == clone.steps {
-                let own = |entry: &&Entry<B>| entry.source == Source::Own;
-                state
+                let own = state
                     .passes
                     .iter()
-                    .filter(own)
-                    .for_each(|entry| visit(&entry.pass));
+                    .filter(|entry| entry.is_of(&clone.state));
+                own.for_each(|entry| visit(&entry.pass));
                 state.visit_clones(visit);
             }
         }
     }
 
-    /// Counts the passes of clones that are gone as its own, and forgets the clones that a step has separated.
-    fn absorb_clones_that_are_gone(&mut self) {
+    /// Counts the passes of clones that are gone as those of `this`, whose state it is, and forgets the clones that a
+    /// step has separated.
+    fn absorb_clones_that_are_gone(&mut self, this: &Weak<Mutex<Self>>) {
         for clone in std::mem::take(&mut self.clones) {
             let mut state = lock(&clone.state);
             if state.steps != clone.steps {
@@ -248,10 +270,16 @@ impl<B: Backend> State<B> {
                 drop(state);
                 self.clones.push(clone);
             } else {
-                state.absorb_clones_that_are_gone();
-                let passes = std::mem::take(&mut state.passes).into_iter();
-                let own = |entry: &Entry<B>| entry.source == Source::Own;
-                self.passes.extend(passes.filter(own));
+                state.absorb_clones_that_are_gone(&Arc::downgrade(&clone.state));
+                let own = state
+                    .passes
+                    .iter()
+                    .filter(|entry| entry.is_of(&clone.state));
+                self.passes.extend(own.map(|entry| Entry {
+                    pass: entry.pass.clone(),
+                    from: this.clone(),
+                    of_clone: false,
+                }));
                 self.clones.append(&mut state.clones);
             }
         }
@@ -259,9 +287,19 @@ impl<B: Backend> State<B> {
 }
 
 impl<B: Backend> Entry<B> {
-    /// Whether the clone that ran it has taken a step with it.
-    fn is_of_a_step_elsewhere(&self) -> bool {
-        self.source == Source::Clone && lock(&self.pass.steps).runner
+    /// Whether the recorder with this state ran it, or a clone of it that is gone.
+    fn is_of(&self, state: &Arc<Mutex<State<B>>>) -> bool {
+        !self.of_clone && std::ptr::eq(self.from.as_ptr(), Arc::as_ptr(state))
+    }
+}
+
+impl<B: Backend> Clone for Entry<B> {
+    fn clone(&self) -> Self {
+        Self {
+            pass: self.pass.clone(),
+            from: self.from.clone(),
+            of_clone: self.of_clone,
+        }
     }
 }
 
@@ -271,42 +309,23 @@ impl<B: Backend> Pass<B> {
             layer,
             sums,
             steps: Mutex::new(Steps {
-                originals: Vec::new(),
-                runner: false,
+                of_clones: Vec::new(),
+                of_own: Vec::new(),
             }),
         }
     }
-
-    fn is_taken_from(&self, state: &Arc<Mutex<State<B>>>) -> bool {
-        let steps = lock(&self.steps);
-        let mut originals = steps.originals.iter();
-        originals.any(|original| std::ptr::eq(original.as_ptr(), Arc::as_ptr(state)))
-    }
 }
 
-/// One sum of each run of passes that no other recorder shares, or of all if there are very many.
-fn added_up<B: Backend>(passes: &[Entry<B>]) -> Vec<Entry<B>> {
-    // The recorder has each once, and the caller.
-    let is_shared =
-        |entry: &Entry<B>| passes.len() < SHARED_PASSES && Arc::strong_count(&entry.pass) > 2;
-    let is_alike = |left: &Entry<B>, right: &Entry<B>| {
-        left.source == right.source
-            && left.pass.layer == right.pass.layer
-            && left.pass.sums.inputs.device() == right.pass.sums.inputs.device()
-    };
-    let runs = passes
-        .chunk_by(|left, right| is_alike(left, right) && !is_shared(left) && !is_shared(right));
-    let added = runs.map(|run| {
-        let sums = run.iter().map(|entry| entry.pass.sums.clone());
-        match (run, sums.reduce(ActivationSums::add)) {
-            ([first, _, ..], Some(sums)) => Entry {
-                pass: Arc::new(Pass::new(first.pass.layer, sums)),
-                source: first.source,
-            },
-            _ => run[0].clone(),
+fn contains<T>(known: &[Weak<T>], which: &Weak<T>) -> bool {
+    known.iter().any(|known| known.ptr_eq(which))
+}
+
+fn enter<T>(known: &mut Vec<Weak<T>>, new: &[Weak<T>]) {
+    for new in new {
+        if !contains(known, new) {
+            known.push(new.clone());
         }
-    });
-    added.collect()
+    }
 }
 
 /// A panic while a lock is held leaves values that are whole: each is replaced in one move.
@@ -413,6 +432,37 @@ mod tests {
         assert_eq!(rows(&kept), 1);
     }
 
+    /// Breaks when a pass that a clone has run stays in its original after a step of a clone of the clone.
+    #[test]
+    fn a_step_of_a_clones_clone_takes_its_passes_from_the_original() {
+        for runs_in_worker in [false, true] {
+            let passes = Counted::new();
+            let network = passes.clone();
+            let worker = network.clone();
+            count(if runs_in_worker { &worker } else { &network });
+            let second = passes.clone();
+            let stepped = network.clone();
+            assert_eq!([&passes, &second, &network].map(rows), [1, 1, 1]);
+            stepped.end_step();
+            // The one that was cloned may take a step with the same gradients.
+            assert_eq!([&passes, &second, &network].map(rows), [0, 0, 1]);
+            drop((network, worker));
+            assert_eq!([&passes, &passes.clone()].map(rows), [0, 0]);
+        }
+    }
+
+    /// Breaks when a step of an original leaves the pass of its clone in other clones.
+    #[test]
+    fn a_step_of_an_original_takes_the_passes_of_its_clones() {
+        let passes = Counted::new();
+        let network = passes.clone();
+        let worker = network.clone();
+        count(&worker);
+        let second = passes.clone();
+        network.end_step();
+        assert_eq!([&passes, &second, &network].map(rows), [0, 0, 0]);
+    }
+
     /// The states that are alive behind an original: its own, and all that it refers to.
     fn states(state: &Mutex<State<NdArray>>) -> usize {
         let clones = &lock(state).clones;
@@ -438,7 +488,7 @@ mod tests {
             }
             let alive = states(&passes.0);
             assert!(alive <= 4, "{alive} states, with steps: {steps}");
-            assert!(lock(&latest.0).originals.len() <= 4);
+            assert!(lock(&latest.0).originals.len() <= SEPARATE_PASSES);
         }
     }
 
