@@ -94,7 +94,7 @@ impl<B: Backend> MeanActivation<B> {
         self.mean.as_ref().map(Augmented::joined)
     }
 
-    fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<RankOne<B>> {
+    fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<&RankOne<B>> {
         let bias = gradient.bias.is_some();
         let fresh = matches!(&self.preconditioner, Some((with, _)) if *with == bias);
         if !fresh {
@@ -104,7 +104,7 @@ impl<B: Backend> MeanActivation<B> {
             self.preconditioner = Some((bias, rank_one));
         }
         let (_, rank_one) = self.preconditioner.as_ref()?;
-        Some(rank_one.clone())
+        Some(rank_one)
     }
 
     pub(crate) fn from_record(

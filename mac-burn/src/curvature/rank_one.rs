@@ -18,6 +18,10 @@ fn smallest_divisor(dtype: DType) -> f64 {
     }
 }
 
+/// What is added to a mean with an element near 0, in smallest divisors: powers of two, so that an element of 0 and its
+/// reciprocal are exact, and each is of use unless an element is within half a divisor of its negative.
+const ADDED: [f64; 9] = [0.0, 2.0, -2.0, 4.0, -4.0, 8.0, -8.0, 16.0, -16.0];
+
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;
 
@@ -52,143 +56,95 @@ struct AugmentedColumn<B: Backend> {
 
 /// `â` in shapes that broadcast over a weight of three axes, for updates in the memory of the gradient.
 ///
-/// `G − w ⊗ â` is computed as `(G / â − w) · â`. This is the same up to rounding, and works within the memory of `G` where
-/// the product would be one more tensor of its size; on a processor that costs more than the update. Nothing can be
-/// divided by an `â` that is 0, or so near to it that the quotient may overflow. If there is one, `w` is subtracted with
-/// `â + b` and added with `b`, for a `b` that is not near 0: `((G / (â + b) − w) · (â + b) / b + w) · b`. So the
-/// gradient of an input that is always 0 stays 0.
+/// `G − w ⊗ â` is computed as `(G / (â + b) − w) · (â + b) + w · b`. This is the same up to rounding, and works within the
+/// memory of `G` where the product would be one more tensor of its size; on a processor that costs more than the update.
+/// The number `b` is 0, unless an element of `â` is so near to 0 that the quotient may overflow. As it is the same for all
+/// elements, and far below those that are not near 0, the gradient of an input that is always 0 stays exactly as it is.
 #[derive(Debug, Clone)]
 struct InPlace<B: Backend> {
-    /// `1 / â` or `1 / (â + b)`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of
-    /// so many groups of rows.
+    /// `â + b`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups of
+    /// rows.
+    divisor: Tensor<B, 3>,
+    /// `1 / (â + b)` in the same shape.
     reciprocal: Tensor<B, 3>,
-    near_zero: Option<NearZero<B>>,
-    /// `â` in the same shape, where it takes more than a reshape: of a fused projection.
-    by_part: Option<Tensor<B, 3>>,
-}
-
-/// The factors of an update with elements of `â` near 0, in the shape of the reciprocal.
-#[derive(Debug, Clone)]
-struct NearZero<B: Backend> {
-    /// `(â + b) / b`.
-    ratio: Tensor<B, 3>,
-    /// `b`: `â`, or [`smallest_divisor`] with its sign where it is near 0.
-    added: Tensor<B, 3>,
+    /// `b`, if it is not 0.
+    added: Option<f64>,
 }
 
 impl<B: Backend> InPlace<B> {
-    /// None for a layer whose parts with one mean are not of one size.
+    /// None for a layer whose parts with one mean are not of one size, or a mean with elements near 0 of all sizes.
     ///
-    /// Reads whether an element is near 0 from the device, which is the processor itself.
+    /// Reads the smallest element from the device, which is the processor itself.
     fn new(direction: &Tensor<B, 2>, kind: LayerKind, size_output: usize) -> Option<Self> {
         let [means, size] = direction.dims();
-        let by_part = match kind.value_columns(size_output) {
-            None => None,
+        let direction = match kind.value_columns(size_output) {
+            None if matches!(kind, LayerKind::Conv2d { .. }) => {
+                direction.clone().reshape([means, 1, size])
+            }
+            None => direction.clone().reshape([size, 1, 1]),
             Some(values) if values > 0 && size_output.is_multiple_of(values) => {
                 let of_mean = |mean| direction.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
                 let mut parts = vec![of_mean(0); size_output / values - 1];
                 parts.push(of_mean(1));
-                Some(Tensor::cat(parts, 1))
+                Tensor::cat(parts, 1)
             }
             Some(_) => return None,
         };
-        let direction = by_part.clone().unwrap_or_else(|| match kind {
-            LayerKind::Conv2d { .. } => direction.clone().reshape([means, 1, size]),
-            _ => direction.clone().reshape([size, 1, 1]),
-        });
         let smallest = smallest_divisor(direction.dtype());
-        let is_near_zero = direction.clone().abs().lower_elem(smallest);
-        // Divided, since `recip` of `NdArray<f32>` is an approximation.
-        let reciprocal = |divisor: Tensor<B, 3>| divisor.ones_like() / divisor;
-        if !is_near_zero.clone().any().into_scalar().elem::<bool>() {
-            return Some(Self {
-                reciprocal: reciprocal(direction),
-                near_zero: None,
-                by_part,
-            });
-        }
-        let is_negative = direction.clone().lower_elem(0.0);
-        let added = direction.clone().mask_fill(is_near_zero.clone(), smallest);
-        let added = added.mask_fill(is_near_zero.bool_and(is_negative), -smallest);
-        let divisor = direction + added.clone();
-        Some(Self {
-            reciprocal: reciprocal(divisor.clone()),
-            near_zero: Some(NearZero {
-                ratio: divisor / added.clone(),
+        ADDED.iter().find_map(|added| {
+            let added = (*added != 0.0).then_some(added * smallest);
+            let divisor = match added {
+                Some(added) => direction.clone().add_scalar(added),
+                None => direction.clone(),
+            };
+            let least: f64 = divisor.clone().abs().min().into_scalar().elem();
+            (least >= smallest).then(|| Self {
+                // Divided, since `recip` of `NdArray<f32>` is an approximation.
+                reciprocal: divisor.ones_like() / divisor.clone(),
+                divisor,
                 added,
-            }),
-            by_part: None,
+            })
         })
     }
 
-    /// The vectors.
-    fn vectors(&self) -> impl Iterator<Item = &Tensor<B, 3>> {
-        let near_zero = self.near_zero.iter();
-        let near_zero = near_zero.flat_map(|factors| [&factors.ratio, &factors.added]);
-        near_zero.chain([&self.reciprocal]).chain(&self.by_part)
-    }
-
     fn bytes(&self) -> usize {
-        self.vectors().map(bytes).sum()
+        bytes(&self.divisor) + bytes(&self.reciprocal)
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
-        let moved = |tensor: &Tensor<B, 3>| tensor.clone().to_device(device);
         Self {
-            reciprocal: moved(&self.reciprocal),
-            near_zero: self.near_zero.as_ref().map(|factors| NearZero {
-                ratio: moved(&factors.ratio),
-                added: moved(&factors.added),
-            }),
-            by_part: self.by_part.as_ref().map(moved),
+            divisor: self.divisor.clone().to_device(device),
+            reciprocal: self.reciprocal.clone().to_device(device),
+            added: self.added,
         }
     }
 
     /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in a row.
-    fn matrix(
-        &self,
-        weight: Tensor<B, 2>,
-        step: Tensor<B, 2>,
-        direction: &Tensor<B, 2>,
-    ) -> Tensor<B, 2> {
+    fn matrix(&self, weight: Tensor<B, 2>, step: Tensor<B, 2>) -> Tensor<B, 2> {
         let shape = weight.dims();
         let [size, columns] = shape;
-        let [_, parts, _] = self.reciprocal.dims();
+        let [_, parts, _] = self.divisor.dims();
         // One row for all columns, and one scalar for a row of a part: what processors have a fast path for.
-        let scaled = |weight: Tensor<B, 2>, factors: Tensor<B, 3>| {
-            (weight.reshape([size, parts, columns / parts]) * factors).reshape(shape)
+        let scaled = |weight: Tensor<B, 2>, factors: &Tensor<B, 3>| {
+            let weight = weight.reshape([size, parts, columns / parts]);
+            (weight * factors.clone()).reshape(shape)
         };
-        let quotient = scaled(weight, self.reciprocal.clone());
-        match &self.near_zero {
-            None => scaled(quotient - step, self.direction(direction)),
-            Some(NearZero { ratio, added }) => {
-                let subtracted = scaled(quotient - step.clone(), ratio.clone());
-                scaled(subtracted + step, added.clone())
-            }
+        let quotient = scaled(weight, &self.reciprocal);
+        match self.added {
+            None => scaled(quotient - step, &self.divisor),
+            Some(added) => scaled(quotient - step.clone(), &self.divisor) + step.mul_scalar(added),
         }
     }
 
     /// The same of a weight `[groups, rows, size]`, with `w` in columns.
-    fn rows(
-        &self,
-        weight: Tensor<B, 3>,
-        step: Tensor<B, 3>,
-        direction: &Tensor<B, 2>,
-    ) -> Tensor<B, 3> {
+    fn rows(&self, weight: Tensor<B, 3>, step: Tensor<B, 3>) -> Tensor<B, 3> {
         let quotient = weight * self.reciprocal.clone();
-        match &self.near_zero {
-            None => (quotient - step) * self.direction(direction),
-            Some(NearZero { ratio, added }) => {
-                ((quotient - step.clone()) * ratio.clone() + step) * added.clone()
+        match self.added {
+            None => (quotient - step) * self.divisor.clone(),
+            Some(added) => {
+                (quotient - step.clone()) * self.divisor.clone() + step.mul_scalar(added)
             }
         }
-    }
-
-    /// `â` in the shape of the reciprocal.
-    fn direction(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
-        let shape = self.reciprocal.dims();
-        let reshaped = || direction.clone().reshape(shape);
-        self.by_part.clone().unwrap_or_else(reshaped)
     }
 }
 
@@ -267,9 +223,10 @@ impl<B: Backend> RankOne<B> {
     }
 
     fn apply_in(&self, form: Form, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B> {
-        let this = self.to_device(&gradient.weight.device());
+        let device = gradient.weight.device();
+        let moved = (self.direction.device() != device).then(|| self.to_device(&device));
         let mut steps = Steps {
-            rank_one: this,
+            rank_one: moved.as_ref().unwrap_or(self),
             form,
             guard: guard && gradient.broken.is_none(),
             broken: gradient.broken,
@@ -325,8 +282,8 @@ pub(super) fn is_processor<B>() -> bool {
 }
 
 /// One application of a [`RankOne`].
-struct Steps<B: Backend> {
-    rank_one: RankOne<B>,
+struct Steps<'a, B: Backend> {
+    rank_one: &'a RankOne<B>,
     form: Form,
     guard: bool,
     broken: Option<Tensor<B, 1, Bool>>,
@@ -334,7 +291,7 @@ struct Steps<B: Backend> {
 
 type Gradients<B, const D: usize> = (Tensor<B, D>, Option<Tensor<B, 1>>);
 
-impl<B: Backend> Steps<B> {
+impl<B: Backend> Steps<'_, B> {
     /// Of a weight `[size, columns]`.
     fn matrix(&mut self, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Gradients<B, 2> {
         let [_, columns] = weight.dims();
@@ -357,9 +314,7 @@ impl<B: Backend> Steps<B> {
         };
         let bias = bias.map(|bias| bias.reshape([columns]));
         let weight = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => {
-                in_place.matrix(weight, in_one_row(step), &direction)
-            }
+            (Form::InPlace, Some(in_place)) => in_place.matrix(weight, in_one_row(step)),
             _ => self.out_of_place_matrix(weight, direction, step),
         };
         (weight, bias)
@@ -403,9 +358,7 @@ impl<B: Backend> Steps<B> {
         // So that nothing else holds the memory of a matrix that is no copy.
         drop(weight);
         let updated = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => {
-                in_place.rows(matrix, step, &self.rank_one.direction)
-            }
+            (Form::InPlace, Some(in_place)) => in_place.rows(matrix, step),
             _ => matrix - step.matmul(direction.swap_dims(1, 2)),
         };
         (updated.reshape(shape), bias)

@@ -229,22 +229,43 @@ fn updates_in_place_divide_by_nothing_that_is_almost_zero() {
             let rank_one = case.rank_one(&Augmented { inputs, one }, 1.0);
             rank_one.in_place.expect("it is prepared")
         };
-        assert!(
-            in_place(mean.inputs.clone()).near_zero.is_none(),
-            "{case:?}"
-        );
+        assert!(in_place(mean.inputs.clone()).added.is_none(), "{case:?}");
         for almost_zero in [0.0, -0.0, 1e-31, -1e-32] {
             let almost_zero = tensor(vec![almost_zero], [1, 1], dtype);
             let inputs = mean.inputs.clone().slice_assign([0..1, 1..2], almost_zero);
             let prepared = in_place(inputs);
-            assert!(prepared.near_zero.is_some(), "{case:?}");
-            let smallest = smallest_divisor(dtype);
-            for factor in prepared
-                .vectors()
-                .flat_map(|vector| vector.to_data().iter::<f64>().collect::<Vec<_>>())
-            {
-                assert!(factor.abs() <= 1.001 / smallest, "{case:?}: {factor:e}");
+            assert!(prepared.added.is_some(), "{case:?}");
+            let largest = 1.0 / smallest_divisor(dtype);
+            for factor in prepared.reciprocal.into_data().iter::<f64>() {
+                assert!(factor.abs() <= largest, "{case:?}: {factor:e}");
             }
+        }
+    }
+}
+
+/// Breaks when a number is added that an element takes to almost 0, or when the update depends on what is added.
+#[test]
+fn another_number_is_added_where_an_element_is_its_negative() {
+    let smallest = smallest_divisor(DType::F64);
+    for blocked in 1..=ADDED.len() {
+        let blocking = ADDED[..blocked].iter().map(|added| -added * smallest);
+        let inputs: Vec<f64> = [1.0, 1e-35].into_iter().chain(blocking).collect();
+        let size = inputs.len();
+        let inputs = tensor(inputs, [1, size], DType::F64);
+        let prepared = InPlace::new(&inputs, LayerKind::Linear, 2);
+        let added = prepared.map(|prepared| prepared.added.expect("an element is 0") / smallest);
+        assert_eq!(added, ADDED.get(blocked).copied());
+
+        // As the gradient of a linear layer is: as small as its input.
+        let weight = inputs.clone().transpose() * tensor(vec![0.7, -1.9], [1, 2], DType::F64);
+        let apply = |form| matrix(preconditioned(form, inputs.clone(), 0.5, weight.clone()));
+        let (expected, found) = (apply(Form::OutOfPlace), apply(Form::InPlace));
+        for (expected, found) in expected.iter().zip(found.iter()) {
+            let difference = (expected - found).abs();
+            assert!(
+                difference <= 1e-8 * expected.abs(),
+                "{blocked} blocked: {found:e} in place of {expected:e}"
+            );
         }
     }
 }
