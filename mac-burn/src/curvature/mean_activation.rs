@@ -6,7 +6,7 @@ use crate::precision::bytes;
 use crate::report::Coverage;
 use crate::statistics::{ActivationSums, Rows};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, ElementConversion, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// A power of two by which means are multiplied before they are summed to see whether they are finite: a sum of
@@ -202,26 +202,37 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let total = mean.clone().mul_scalar(BELOW_OVERFLOW).sum_dim(1);
         let finite = total.abs().lower_equal_elem(largest);
 
+        // Where the answer is at hand it saves the masks, which cost a processor more than the averages.
+        let all_finite = is_processor::<B>() && finite.clone().all().into_scalar().elem();
+        let unless_broken = |before: Tensor<B, 2>, after: Tensor<B, 2>| match all_finite {
+            true => after,
+            false => {
+                let finite = finite.clone().expand(before.shape());
+                before.mask_where(finite, after)
+            }
+        };
         let moved = |before: Tensor<B, 2>, mean: Tensor<B, 2>| {
             let after = before.clone().mul_scalar(decay) + mean.mul_scalar(1.0 - decay);
-            before
-                .clone()
-                .mask_where(finite.clone().expand(before.shape()), after)
+            unless_broken(before, after)
         };
-        let one_was = self.average_of_one();
-        let ones = self.correction.ones_like();
+        let moved_to_one = |before: Tensor<B, 2>| {
+            let after = before.clone().mul_scalar(decay).add_scalar(1.0 - decay);
+            unless_broken(before, after)
+        };
         self.one = match one {
-            Some(one) => Some(moved(one_was, one)),
-            None => self.one.is_some().then(|| moved(one_was, ones.clone())),
+            Some(one) => Some(moved(self.average_of_one(), one)),
+            None => self.one.take().map(moved_to_one),
         };
         self.inputs = moved(self.inputs.clone(), mean);
-        self.correction = moved(self.correction.clone(), ones);
-        // Of padding alone the count is 0, otherwise at least 1.
-        let one_more = match count {
-            Some(count) => self.rejected.clone() + count.clamp_max(1.0),
-            None => self.rejected.clone().add_scalar(1.0),
-        };
-        self.rejected = one_more.mask_where(finite, self.rejected.clone());
+        self.correction = moved_to_one(self.correction.clone());
+        if !all_finite {
+            // Of padding alone the count is 0, otherwise at least 1.
+            let one_more = match count {
+                Some(count) => self.rejected.clone() + count.clamp_max(1.0),
+                None => self.rejected.clone().add_scalar(1.0),
+            };
+            self.rejected = one_more.mask_where(finite, self.rejected.clone());
+        }
         self.updates += 1;
     }
 

@@ -22,6 +22,9 @@ fn smallest_divisor(dtype: DType) -> f64 {
 /// reciprocal are exact, and each is of use unless an element is within half a divisor of its negative.
 const ADDED: [f64; 9] = [0.0, 2.0, -2.0, 4.0, -4.0, 8.0, -8.0, 16.0, -16.0];
 
+/// The smallest magnitude that a mean is divided by.
+const SMALLEST_MAGNITUDE: f64 = 1e-37;
+
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;
 
@@ -30,8 +33,9 @@ const MORE_AXES: usize = 5;
 /// By Sherman and Morrison this is `ρ (ρ I + ā āᵀ)⁻¹`. It is applied to the input side of a gradient as one product
 /// with a vector and one rank-one update; the `d × d` matrix never exists.
 ///
-/// It is kept as `â = ā / m`, where `m` is the largest magnitude in `ā`, and `s = 1 / (ρ / m² + ‖â‖²)`. Squares of
-/// `â` neither overflow nor vanish, and `s` is at most 1, whatever the magnitudes of `ā` and `ρ`.
+/// It is kept as `â = ā / m`, where `m = max |x̄| + 1` is about the largest magnitude in `ā`, and
+/// `s = 1 / (ρ / m² + ‖â‖²)`. Squares of `â` neither overflow nor vanish, and `s` is at most 4, whatever the magnitudes of
+/// `ā` and `ρ`. Without a bias `m` is `max |x̄|`, and `s` at most 1.
 #[derive(Debug, Clone)]
 pub(crate) struct RankOne<B: Backend> {
     /// The inputs' part of `â`, `[means, size]`.
@@ -158,23 +162,22 @@ impl<B: Backend> RankOne<B> {
         size_output: usize,
     ) -> Self {
         let one = bias.then(|| mean.one.clone());
-        let mut largest = mean.inputs.clone().abs().max_dim(1);
+        let mut magnitude = mean.inputs.clone().abs().max_dim(1);
         if let Some(one) = &one {
-            largest = largest.max_pair(one.clone().abs());
+            magnitude = magnitude + one.clone();
         }
-        // A mean of 0 preconditions nothing.
-        let none = largest.clone().lower_equal_elem(0.0);
-        let largest = largest.mask_fill(none, 1.0);
+        // A mean of 0 preconditions nothing, and one below this neither: even the smallest damping is far above its square.
+        let magnitude = magnitude.clamp_min(SMALLEST_MAGNITUDE);
 
-        let direction = mean.inputs.clone() / largest.clone();
-        let bias = one.map(|one| one / largest.clone());
+        let direction = mean.inputs.clone() / magnitude.clone();
+        let bias = one.map(|one| one / magnitude.clone());
         let mut norm = direction.clone().square().sum_dim(1);
         if let Some(bias) = &bias {
             norm = norm + bias.clone().square();
         }
-        let damping = largest.zeros_like().add_scalar(damping);
+        let damping = magnitude.full_like(damping);
         // Divided twice: the square of `m` may be out of range. (And `recip` of `NdArray<f32>` is an approximation.)
-        let norm = damping / largest.clone() / largest + norm;
+        let norm = damping / magnitude.clone() / magnitude + norm;
         let scale = norm.ones_like() / norm;
         let in_place = match Form::of::<B>() {
             Form::InPlace => InPlace::new(&direction, kind, size_output),
