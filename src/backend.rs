@@ -6,7 +6,8 @@
 
 #[cfg(feature = "wgpu")]
 use crate::caught::caught;
-use burn::tensor::backend::Backend;
+use crate::no_device::{NoDevice, probe};
+use burn::tensor::backend::{Backend, BackendTypes};
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{WgpuDevice, graphics::AutoGraphicsApi, init_setup};
 use std::any::Any;
@@ -60,6 +61,19 @@ pub type Selected = Flex;
     feature = "flex"
 ))]
 pub type Training = burn::backend::Autodiff<Selected>;
+
+/// The default device of the selected backend, whose name is printed.
+///
+/// # Errors
+///
+/// If there is none that can be used.
+#[expect(clippy::print_stdout, reason = "programs begin with this line")]
+pub fn device() -> Result<<Selected as BackendTypes>::Device, NoDevice> {
+    let device = Default::default();
+    probe::<Selected>(&device)?;
+    println!("backend: {}", describe::<Selected>(&device));
+    Ok(device)
+}
 
 /// Names a backend and a device of it: "flex on Cpu".
 ///

@@ -9,11 +9,11 @@ static HOOK: Mutex<()> = Mutex::new(());
 
 /// What was said in a panic.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Panicked {
+pub struct Panicked {
     /// Its message.
-    pub(crate) message: String,
+    pub message: String,
     /// The message of the first panic of any thread since the work began: the cause, where this one is only its consequence.
-    pub(crate) first: String,
+    pub first: String,
 }
 
 /// The result of `work`, or what it panicked with: burn-dataset, and backends without a device, report no error otherwise.
@@ -22,7 +22,7 @@ pub(crate) struct Panicked {
 ///
 /// # Errors
 /// If it panics.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Panicked> {
+pub fn caught<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Panicked> {
     let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let said = Arc::new(Mutex::new(None));
     let listener = Arc::clone(&said);

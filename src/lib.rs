@@ -2,27 +2,24 @@
 //! data sets, and small helpers.
 
 pub mod accuracy;
-pub mod augment;
+pub mod atomic_recorder;
 pub mod backend;
-mod caught;
-pub mod cifar;
+pub mod caught;
 pub mod command_line;
 pub mod digits;
 pub mod exit;
 pub mod fingerprint;
 pub mod image_batch;
 pub mod image_data;
+#[cfg(feature = "images")]
 pub mod image_files;
+#[cfg(feature = "images")]
 pub mod image_folder;
-pub mod image_network;
 pub mod interval;
-pub mod learner;
+#[cfg(feature = "images")]
 pub mod mnist;
-pub mod networks;
 pub mod no_device;
 pub mod optimizer_choice;
-pub mod parameter_average;
-pub mod small_images;
 pub mod tasks;
 pub mod training;
 

@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use thiserror::Error;
 
 use super::{Inner, Schedule, Task};
-use crate::learner::AtomicRecorder;
+use crate::atomic_recorder::AtomicRecorder;
 
 /// The file of a checkpoint in its folder.
 const FILE: &str = "checkpoint";

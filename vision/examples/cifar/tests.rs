@@ -1,0 +1,185 @@
+//! Runs of the example, on images that are made here.
+
+#[path = "../support/interruption.rs"]
+mod interruption;
+
+use std::error::Error;
+use std::fs;
+use std::io::sink;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use clap::ValueEnum;
+use mac_burn::{Coverage, Mac, MacConfig};
+use mac_burn_examples::backend::{Selected, Training};
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_vision::image_network::ImageNetwork;
+use mac_burn_vision::learner::PlainRenderer;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+use crate::args::Args;
+use crate::dataset_choice::DatasetChoice;
+use crate::model_choice::ModelChoice;
+use crate::training;
+use interruption::{interrupted, parameters};
+
+const CIFAR10: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
+
+const CIFAR100: [&str; 2] = ["train.bin", "test.bin"];
+
+/// A folder of a binary version, with as many images of noise in each of these files.
+fn folder(files: &[&str], images: usize, labels: usize) -> TempDir {
+    let folder = temporary();
+    let mut random = StdRng::seed_from_u64(7);
+    for file in files {
+        let mut image = || -> Vec<u8> {
+            let labels: Vec<u8> = (0..labels).map(|_| random.random_range(0..10)).collect();
+            let pixels = (0..3 * 32 * 32).map(|_| random.random());
+            labels.into_iter().chain(pixels).collect()
+        };
+        let bytes: Vec<u8> = (0..images).flat_map(|_| image()).collect();
+        fs::write(folder.path().join(file), bytes).expect("it can be written");
+    }
+    folder
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory can be made")
+}
+
+/// Runs the example with these options, and with these directories.
+fn run(options: &str, images: Option<&Path>, artifacts: &Path) -> Result<(), Box<dyn Error>> {
+    let mut line: Vec<_> = ["cifar", "--artifacts"].map(Into::into).into();
+    line.push(artifacts.as_os_str().to_owned());
+    if let Some(images) = images {
+        line.push("--data-dir".into());
+        line.push(images.as_os_str().to_owned());
+    }
+    line.extend(options.split_whitespace().map(Into::into));
+    training::run(&Args::try_read(line)?, Some(PlainRenderer::new(sink())))
+}
+
+/// Crops and flips that a generator draws one after the other, and not by epoch and image, would show here, as would a
+/// schedule or statistics that begin anew.
+#[test]
+fn a_resumed_run_of_mac_ends_with_the_parameters_of_an_uninterrupted_one() {
+    // 10 images make 3 steps an epoch, so the run ends with the second step of its second epoch.
+    let options = "--model resnet20 --batch-size 4 --steps 5 --tcov 2 --tinv 3";
+    let (images, whole) = (folder(&CIFAR10, 2, 1), temporary());
+    run(options, Some(images.path()), whole.path()).expect("the run is short");
+    let resumed = interrupted(whole.path());
+
+    let options = format!("{options} --resume 1");
+    run(&options, Some(images.path()), resumed.path()).expect("there is a checkpoint");
+
+    assert!(parameters(resumed.path(), 2) == parameters(whole.path(), 2));
+    assert!(parameters(whole.path(), 1) != parameters(whole.path(), 2));
+}
+
+#[test]
+fn the_other_optimizers_train_on_cifar100_and_on_digits() {
+    let (images, artifacts) = (folder(&CIFAR100, 3, 2), temporary());
+    let sgd = "--model lenet5 --dataset cifar100 --optimizer sgd --batch-size 2 --steps 1";
+    run(sgd, Some(images.path()), artifacts.path()).expect("the run is short");
+    assert!(!parameters(artifacts.path(), 1).is_empty());
+
+    let artifacts = temporary();
+    let adamw = "--model lenet5 --data digits --optimizer adamw --steps 1 --workers 0";
+    run(adamw, None, artifacts.path()).expect("the run is short");
+    assert!(!parameters(artifacts.path(), 1).is_empty());
+}
+
+/// Breaks when a network that is not MAC's records in each forward pass what nobody takes.
+#[test]
+fn only_mac_trains_a_network_with_recorders() {
+    let coverage = |optimizer: &str| {
+        let line = ["cifar", "--model", "lenet5", "--optimizer", optimizer];
+        let args = Args::try_read(line).expect(optimizer);
+        let model = training::model(&args, &args.config(1));
+        let mac: Mac<training::Model, Training> = MacConfig::new().init();
+        mac.report(&model).layers[0].coverage
+    };
+    assert_eq!(coverage("mac"), Coverage::NothingRecorded);
+    assert_eq!(coverage("sgd"), Coverage::NoRecorder);
+    assert_eq!(coverage("adamw"), Coverage::NoRecorder);
+}
+
+#[test]
+fn a_run_is_continued_only_as_it_began() {
+    let (images, artifacts) = (folder(&CIFAR10, 1, 1), temporary());
+    let options = "--model lenet5 --batch-size 5 --steps 2 --no-input-covariance";
+    run(options, Some(images.path()), artifacts.path()).expect("the run is short");
+    let said = |options: &str, images: &TempDir| {
+        let result = run(options, Some(images.path()), artifacts.path());
+        result.expect_err("the run is another").to_string()
+    };
+
+    assert!(
+        said(options, &images).contains("holds a run already, with checkpoints of epochs 1, 2")
+    );
+    let other_lr = said(&format!("{options} --resume 1 --lr 0.2"), &images);
+    assert!(
+        other_lr.ends_with("begun with:\n  course.lr: 0.1, not 0.2"),
+        "{other_lr}"
+    );
+    let other_model = said(
+        &format!("{} --resume 1", options.replace("lenet5", "deit-tiny")),
+        &images,
+    );
+    assert!(
+        other_model.ends_with("begun with:\n  network: LeNet, not Deit"),
+        "{other_model}"
+    );
+    let other_images = said(&format!("{options} --resume 1"), &folder(&CIFAR10, 2, 1));
+    assert!(
+        other_images.ends_with("begun with:\n  train_images: 5, not 10"),
+        "{other_images}"
+    );
+    let missing = said(options, &temporary());
+    assert!(
+        missing.contains("data_batch_1.bin cannot be read"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn every_network_takes_the_smallest_images() {
+    let device = Default::default();
+    let shape = DatasetChoice::Digits.shape();
+    for model in ModelChoice::value_variants() {
+        // Of all that is special for small images, widths and depths are no part.
+        if matches!(model, ModelChoice::Wrn28x10 | ModelChoice::Resnet110) {
+            continue;
+        }
+        let network = model.network(shape).init::<Selected>(&device);
+        let images = Tensor::zeros([1, shape.channels, shape.size, shape.size], &device);
+        assert_eq!(network.forward(images).dims(), [1, 10], "{model:?}");
+    }
+}
+
+/// Numbers of parameters are those that `mac-burn-models` documents; Burn counts the running mean and variance of each
+/// normalized channel too.
+#[test]
+fn names_are_those_of_the_networks() {
+    for (model, parameters, normalized_channels) in [
+        (ModelChoice::Resnet20, 269_722, 688),
+        (ModelChoice::Resnet18, 11_173_962, 4800),
+        (ModelChoice::DeitTiny, 5_362_762, 0),
+        (ModelChoice::Lenet5, 62_006, 0),
+    ] {
+        let network = model.network(DatasetChoice::Cifar10.shape());
+        let network = network.init::<Selected>(&Default::default());
+        let expected = parameters + 2 * normalized_channels;
+        assert_eq!(network.num_params(), expected, "{model:?}");
+    }
+}
