@@ -66,11 +66,11 @@ struct AugmentedColumn<B: Backend> {
 /// elements, and far below those that are not near 0, the gradient of an input that is always 0 stays exactly as it is.
 #[derive(Debug, Clone)]
 struct InPlace<B: Backend> {
-    /// `â + b`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups of
-    /// rows.
-    divisor: Tensor<B, 3>,
-    /// `1 / (â + b)` in the same shape.
+    /// `1 / (â + b)`, `[size, parts, 1]` of a weight `[size, parts · columns]`, or `[groups, 1, size]` of one of so many groups
+    /// of rows.
     reciprocal: Tensor<B, 3>,
+    /// `â + b` in the same shape, where it is more than a reshape of `â`.
+    divisor: Option<Tensor<B, 3>>,
     /// `b`, if it is not 0.
     added: Option<f64>,
 }
@@ -81,7 +81,8 @@ impl<B: Backend> InPlace<B> {
     /// Reads the smallest element from the device, which is the processor itself.
     fn new(direction: &Tensor<B, 2>, kind: LayerKind, size_output: usize) -> Option<Self> {
         let [means, size] = direction.dims();
-        let direction = match kind.value_columns(size_output) {
+        let columns = kind.value_columns(size_output);
+        let direction = match columns {
             None if matches!(kind, LayerKind::Conv2d { .. }) => {
                 direction.clone().reshape([means, 1, size])
             }
@@ -105,49 +106,68 @@ impl<B: Backend> InPlace<B> {
             (least >= smallest).then(|| Self {
                 // Divided, since `recip` of `NdArray<f32>` is an approximation.
                 reciprocal: divisor.ones_like() / divisor.clone(),
-                divisor,
+                divisor: (added.is_some() || columns.is_some()).then_some(divisor),
                 added,
             })
         })
     }
 
     fn bytes(&self) -> usize {
-        bytes(&self.divisor) + bytes(&self.reciprocal)
+        bytes(&self.reciprocal) + self.divisor.as_ref().map_or(0, bytes)
     }
 
     fn to_device(&self, device: &B::Device) -> Self {
         Self {
-            divisor: self.divisor.clone().to_device(device),
             reciprocal: self.reciprocal.clone().to_device(device),
+            divisor: self
+                .divisor
+                .as_ref()
+                .map(|divisor| divisor.clone().to_device(device)),
             added: self.added,
         }
     }
 
+    /// `â + b` in the shape of the reciprocal.
+    fn divisor(&self, direction: &Tensor<B, 2>) -> Tensor<B, 3> {
+        let shape = self.reciprocal.dims();
+        let reshaped = || direction.clone().reshape(shape);
+        self.divisor.clone().unwrap_or_else(reshaped)
+    }
+
     /// `G − w ⊗ â` of a weight `[size, columns]`, with `w` in a row.
-    fn matrix(&self, weight: Tensor<B, 2>, step: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn matrix(
+        &self,
+        weight: Tensor<B, 2>,
+        step: Tensor<B, 2>,
+        direction: &Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
         let shape = weight.dims();
         let [size, columns] = shape;
-        let [_, parts, _] = self.divisor.dims();
+        let [_, parts, _] = self.reciprocal.dims();
         // One row for all columns, and one scalar for a row of a part: what processors have a fast path for.
-        let scaled = |weight: Tensor<B, 2>, factors: &Tensor<B, 3>| {
-            let weight = weight.reshape([size, parts, columns / parts]);
-            (weight * factors.clone()).reshape(shape)
+        let scaled = |weight: Tensor<B, 2>, factors: Tensor<B, 3>| {
+            (weight.reshape([size, parts, columns / parts]) * factors).reshape(shape)
         };
-        let quotient = scaled(weight, &self.reciprocal);
+        let quotient = scaled(weight, self.reciprocal.clone());
+        let divisor = self.divisor(direction);
         match self.added {
-            None => scaled(quotient - step, &self.divisor),
-            Some(added) => scaled(quotient - step.clone(), &self.divisor) + step.mul_scalar(added),
+            None => scaled(quotient - step, divisor),
+            Some(added) => scaled(quotient - step.clone(), divisor) + step.mul_scalar(added),
         }
     }
 
     /// The same of a weight `[groups, rows, size]`, with `w` in columns.
-    fn rows(&self, weight: Tensor<B, 3>, step: Tensor<B, 3>) -> Tensor<B, 3> {
+    fn rows(
+        &self,
+        weight: Tensor<B, 3>,
+        step: Tensor<B, 3>,
+        direction: &Tensor<B, 2>,
+    ) -> Tensor<B, 3> {
+        let divisor = self.divisor(direction);
         let quotient = weight * self.reciprocal.clone();
         match self.added {
-            None => (quotient - step) * self.divisor.clone(),
-            Some(added) => {
-                (quotient - step.clone()) * self.divisor.clone() + step.mul_scalar(added)
-            }
+            None => (quotient - step) * divisor,
+            Some(added) => (quotient - step.clone()) * divisor + step.mul_scalar(added),
         }
     }
 }
@@ -317,7 +337,9 @@ impl<B: Backend> Steps<'_, B> {
         };
         let bias = bias.map(|bias| bias.reshape([columns]));
         let weight = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => in_place.matrix(weight, in_one_row(step)),
+            (Form::InPlace, Some(in_place)) => {
+                in_place.matrix(weight, in_one_row(step), &direction)
+            }
             _ => self.out_of_place_matrix(weight, direction, step),
         };
         (weight, bias)
@@ -361,7 +383,9 @@ impl<B: Backend> Steps<'_, B> {
         // So that nothing else holds the memory of a matrix that is no copy.
         drop(weight);
         let updated = match (self.form, &self.rank_one.in_place) {
-            (Form::InPlace, Some(in_place)) => in_place.rows(matrix, step),
+            (Form::InPlace, Some(in_place)) => {
+                in_place.rows(matrix, step, &self.rank_one.direction)
+            }
             _ => matrix - step.matmul(direction.swap_dims(1, 2)),
         };
         (updated.reshape(shape), bias)

@@ -47,13 +47,14 @@ struct Pass<B: Backend> {
     steps: Mutex<Steps<B>>,
 }
 
-/// The steps that have taken a pass, by the recorders that see them.
+/// The recorders that a pass is taken from by the steps of others.
 #[derive(Debug)]
 struct Steps<B: Backend> {
-    /// Those with a clone that took it from a clone's pass: it is no longer theirs.
-    of_clones: Vec<Weak<Mutex<State<B>>>>,
-    /// Those with a clone that took it from their own passes: they may take a step with the same gradients.
-    of_own: Vec<Weak<Mutex<State<B>>>>,
+    /// Those that count it no longer: it came to them from a clone, which has taken a step, or a clone of which has.
+    gone_from: Vec<Weak<Mutex<State<B>>>>,
+    /// Those that had it when they were cloned, and the clone has taken a step: as they may take one with the same gradients,
+    /// they count it where there are no other passes.
+    taken_from: Vec<Weak<Mutex<State<B>>>>,
 }
 
 /// The state of a clone, kept alive for the passes of one that is gone.
@@ -128,11 +129,12 @@ impl<B: Backend> Passes<B> {
             (passes, std::mem::take(&mut state.originals))
         };
         for Entry { pass, from, .. } in passes {
+            // One that this recorder ran itself is gone from all of them.
             let from = originals.iter().position(|known| known.ptr_eq(&from));
             let (above, having) = originals.split_at(from.unwrap_or(originals.len()));
             let mut steps = lock(&pass.steps);
-            enter(&mut steps.of_clones, above);
-            enter(&mut steps.of_own, having);
+            enter(&mut steps.gone_from, above);
+            enter(&mut steps.taken_from, having);
         }
         // An original that nobody uses would keep this state for good, and with it that of each clone.
         for original in originals.iter().filter_map(Weak::upgrade) {
@@ -178,9 +180,9 @@ impl<B: Backend> Passes<B> {
     }
 
     fn forget_taken(&self, passes: &mut Vec<Entry<B>>) {
-        passes.retain(|entry| !contains(&lock(&entry.pass.steps).of_clones, &entry.from));
+        passes.retain(|entry| !contains(&lock(&entry.pass.steps).gone_from, &entry.from));
         let this = Arc::downgrade(&self.0);
-        let is_left = |entry: &Entry<B>| !contains(&lock(&entry.pass.steps).of_own, &this);
+        let is_left = |entry: &Entry<B>| !contains(&lock(&entry.pass.steps).taken_from, &this);
         if passes.iter().any(is_left) {
             passes.retain(is_left);
         }
@@ -309,8 +311,8 @@ impl<B: Backend> Pass<B> {
             layer,
             sums,
             steps: Mutex::new(Steps {
-                of_clones: Vec::new(),
-                of_own: Vec::new(),
+                gone_from: Vec::new(),
+                taken_from: Vec::new(),
             }),
         }
     }
@@ -384,7 +386,7 @@ mod tests {
 
     /// Breaks when passes of clones that are gone pile up, as those of workers do with an optimizer that takes no sums.
     #[test]
-    fn passes_of_clones_that_are_gone_are_kept_as_few_sums() {
+    fn passes_gone_from_that_are_gone_are_kept_as_few_sums() {
         let passes = Counted::new();
         for _ in 0..MANY {
             let workers = [passes.clone(), passes.clone()];

@@ -1,7 +1,6 @@
 //! To everybody but the optimizer, a recorded layer is the layer itself.
 
-mod support;
-
+use crate::support::{B, Network, filled, gradients, images, values};
 use burn::module::{AutodiffModule, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
@@ -11,7 +10,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_store::ModuleSnapshot;
 use mac_burn::{MacConv2d, MacLinear};
-use support::{B, Network, filled, gradients, images, values};
 
 #[derive(Module, Debug)]
 struct Plain<B: Backend> {

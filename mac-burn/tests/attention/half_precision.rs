@@ -1,12 +1,10 @@
 //! Attention in half precision: its statistics are those of its half-precision probabilities and inputs, in `f32`.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-mod support;
-
-use attention::{Host, Masked, Masks, Padded, assert_close, attended_mean, mask_attn, mask_pad};
-use attention::{backward, means, observed};
+use crate::attention::{
+    Host, Masked, Masks, Padded, assert_close, attended_mean, mask_attn, mask_pad,
+};
+use crate::attention::{backward, means, observed};
+use crate::support::{filled, random};
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
@@ -18,7 +16,6 @@ use burn_flex::Flex;
 use mac_burn::{
     AttentionInput, MacMultiHeadAttention, MacPreconditioner, MacSelfAttention, SelfAttentionConfig,
 };
-use support::{filled, random};
 
 /// Of the backends of these tests only this one has half precision.
 type B = Autodiff<Flex>;

@@ -1,7 +1,6 @@
 //! The norm of all gradients together is limited, before they are preconditioned and after.
 
-mod support;
-
+use crate::support::{B, Network, difference, gradients, images, values};
 use burn::backend::Autodiff;
 use burn::grad_clipping::{GradientClipping, GradientClippingConfig};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -10,7 +9,6 @@ use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
 use mac_burn::MacConfig;
-use support::{B, Network, difference, gradients, images, values};
 
 type Inner = <B as AutodiffBackend>::InnerBackend;
 

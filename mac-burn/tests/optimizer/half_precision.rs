@@ -1,12 +1,10 @@
 //! Steps in half precision: computed in `f32`, rounded once.
 
-mod support;
-
+use crate::support::random;
 use burn::optim::SimpleOptimizer;
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
 use mac_burn::{MacConfig, MacOptimizer, MacOptimizerState, WeightDecayForm};
-use support::random;
 
 const COUNT: usize = 20_000;
 const LR: f64 = 0.1;

@@ -1,7 +1,6 @@
 //! The first layer's dense curvature.
 
-mod support;
-
+use crate::support::random;
 use burn::backend::Autodiff;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{LinearConfig, PaddingConfig2d};
@@ -12,7 +11,6 @@ use burn::tensor::ops::UnfoldOptions;
 use burn_ndarray::NdArray;
 use mac_burn::{InputCovariance, MacConfig, MacConv2d, MacError, MacLinear};
 use nalgebra::DMatrix;
-use support::random;
 
 type B = Autodiff<NdArray<f64>>;
 

@@ -1,11 +1,9 @@
 //! A network without its recorders is the plain network.
 
-mod support;
-
+use crate::support::{B, Network, gradients, images, train, values};
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{Optimizer, SgdConfig};
 use mac_burn::{MacConfig, unrecorded};
-use support::{B, Network, gradients, images, train, values};
 
 #[test]
 fn parameters_and_their_ids_stay() {

@@ -1,10 +1,9 @@
 //! Trainings of one process do not see each other: models made of one, and optimizers over one model.
 
-#[path = "support/small.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
-mod small;
-mod support;
-
+use crate::small::{
+    LR, Optim, Saved, Small, alone, assert_equal, batch, groups, optimizer, train, two_optimizers,
+};
+use crate::support::{B, values};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
@@ -12,13 +11,9 @@ use mac_burn::with_fresh_recorders;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use small::{
-    LR, Optim, Saved, Small, alone, assert_equal, batch, groups, optimizer, train, two_optimizers,
-};
 use std::mem;
 use std::sync::LazyLock;
 use std::thread;
-use support::{B, values};
 
 /// Breaks when what a training leaves in its recorders is in other clones of its original.
 #[test]

@@ -1,14 +1,8 @@
 //! What attention's recorders record, against its definition.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-#[path = "support/rank_one.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod rank_one;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::rank_one::{Gradients, expected};
+use crate::support::random;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
@@ -19,8 +13,6 @@ use mac_burn::{
     AttendedValues, AttentionInput, MacConfig, MacLinear, MacMultiHeadAttention, MacSelfAttention,
     Recorder,
 };
-use rank_one::{Gradients, expected};
-use support::random;
 
 /// Sums in f64 in another order differ by rounding. One probability, token or count more or less, or a
 /// mean over the wrong positions, shows at 1e-3.

@@ -1,17 +1,12 @@
 //! How the statistics of attention add up over micro-batches.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::support::{filled, random};
 use burn::backend::Autodiff;
 use burn::nn::attention::{MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::tensor::{Tensor, s};
 use burn_ndarray::NdArray;
 use mac_burn::{AttentionInput, MacMultiHeadAttention};
-use support::{filled, random};
 
 type F64 = Autodiff<NdArray<f64>>;
 

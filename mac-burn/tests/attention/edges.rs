@@ -1,18 +1,13 @@
 //! Attention at its edges: nothing but padding, dropout, frozen projections.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::support::{filled, random};
 use burn::module::{Module, Param};
 use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::tensor::{Int, Tensor, s};
 use mac_burn::{
     AttentionInput, MacConfig, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
 };
-use support::{filled, random};
 
 /// Sums in f64 in another order differ by rounding; a padded token that counts, or a dropped probability,
 /// shows at 1e-2.

@@ -1,11 +1,7 @@
 //! Recorded encoders and decoders: Burn's modules to everybody but the optimizer.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::support::{filled, random, values};
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::transformer::{
@@ -21,7 +17,6 @@ use mac_burn::{
     DecoderInput, EncoderInput, MacTransformerDecoder, MacTransformerDecoderLayer,
     MacTransformerEncoder, MacTransformerEncoderLayer, Recorded, RecordedLayer,
 };
-use support::{filled, random, values};
 
 type B = Autodiff<NdArray<f64>>;
 

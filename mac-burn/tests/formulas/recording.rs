@@ -1,7 +1,6 @@
 //! What recorders record, and when.
 
-mod support;
-
+use crate::support::{Network, gradients, images, random};
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::conv::Conv2dConfig;
@@ -12,7 +11,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_ndarray::NdArray;
 use mac_burn::{MacConfig, MacConv2d, MacLinear, MacPreconditioner};
-use support::{Network, gradients, images, random};
 
 type F64 = Autodiff<NdArray<f64>>;
 

@@ -1,13 +1,11 @@
 //! A run that is saved, loaded and continued is the run that was never interrupted, bit for bit.
 
-mod support;
-
+use crate::support::{B, Network, images, through_files, train, values};
 use burn::module::{Initializer, Module, Param};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::{InputCovariance, Mac, MacConfig, MacError};
-use support::{B, Network, images, through_files, train, values};
 
 /// A layer of a user's own: its recorder knows the weight only once a forward pass has named it.
 #[derive(Module, Debug)]

@@ -1,7 +1,6 @@
 //! What the report says, and what the state weighs.
 
-mod support;
-
+use crate::support::{B, Network, gradients, images, random, train};
 use burn::module::AutodiffModule;
 use burn::nn::LinearConfig;
 use burn::nn::conv::Conv2dConfig;
@@ -11,7 +10,6 @@ use mac_burn::{
     Coverage, InputCovariance, MacConfig, MacConv2d, MacLinear, MacSelfAttention,
     SelfAttentionConfig,
 };
-use support::{B, Network, gradients, images, random, train};
 
 #[test]
 fn it_has_a_row_a_layer_with_what_is_done() {

@@ -1,15 +1,10 @@
 //! The record of a MAC with an auxiliary optimizer.
 
-#[path = "support/auxiliary_optimizer.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod auxiliary_optimizer;
-mod support;
-
-use auxiliary_optimizer::*;
+use crate::auxiliary_optimizer::*;
+use crate::support::{B, Network, gradients, images, through_files, train, values};
 use burn::optim::{AdamW, Optimizer};
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder as _};
 use mac_burn::{MacError, MacRecord};
-use support::{B, Network, gradients, images, through_files, train, values};
 
 type Files = NamedMpkFileRecorder<FullPrecisionSettings>;
 

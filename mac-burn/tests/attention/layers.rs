@@ -1,11 +1,7 @@
 //! To everybody but the optimizer, recorded attention is Burn's attention.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::support::{filled, random, values};
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::nn::attention::{MhaCache, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
@@ -18,7 +14,6 @@ use mac_burn::{
     AttentionInput, MacMultiHeadAttention, MacSelfAttention, SelfAttention, SelfAttentionConfig,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::{filled, random, values};
 
 type B = Autodiff<Inner>;
 type Inner = NdArray<f64>;

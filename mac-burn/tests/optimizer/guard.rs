@@ -1,7 +1,6 @@
 //! What is not finite does no harm.
 
-mod support;
-
+use crate::support::{B, Network, gradients, images, train, values};
 use burn::backend::Autodiff;
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Param;
@@ -10,7 +9,6 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
 use mac_burn::{Mac, MacConfig, with_fresh_recorders};
-use support::{B, Network, gradients, images, train, values};
 
 /// The place of the hidden layer's weight in the values of the network.
 const HIDDEN: usize = 6;
@@ -48,7 +46,7 @@ fn step_that_saw(
     images: Tensor<B, 4>,
 ) -> Network<B> {
     let apart = with_fresh_recorders(network.clone());
-    let grads = gradients(&apart, support::images(9, 5));
+    let grads = gradients(&apart, crate::support::images(9, 5));
     drop(gradients(&network, images));
     optim.step(0.1, network, grads)
 }

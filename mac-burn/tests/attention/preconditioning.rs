@@ -1,14 +1,8 @@
 //! What the statistics of attention do to its gradients.
 
-#[path = "support/attention.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod attention;
-#[path = "support/rank_one.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod rank_one;
-mod support;
-
-use attention::*;
+use crate::attention::*;
+use crate::rank_one::{Gradients, expected};
+use crate::support::{filled, random};
 use burn::backend::Autodiff;
 use burn::module::Param;
 use burn::nn::Linear;
@@ -19,8 +13,6 @@ use burn_ndarray::NdArray;
 use mac_burn::{
     AttentionInput, MacConfig, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig,
 };
-use rank_one::{Gradients, expected};
-use support::{filled, random};
 
 type F64 = Autodiff<NdArray<f64>>;
 

@@ -1,7 +1,6 @@
 //! Settings in which MAC must be something simpler, exactly.
 
-mod support;
-
+use crate::support::{Network, difference, filled, gradients, images, random, train, values};
 use burn::backend::Autodiff;
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
@@ -13,7 +12,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn_ndarray::NdArray;
 use mac_burn::{MacConfig, MacConv2d, MacLinear, WeightDecayForm};
-use support::{Network, difference, filled, gradients, images, random, train, values};
 
 type F64 = Autodiff<NdArray<f64>>;
 

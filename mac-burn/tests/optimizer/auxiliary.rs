@@ -1,11 +1,7 @@
 //! What an auxiliary optimizer steps, and that all else is as without it.
 
-#[path = "support/auxiliary_optimizer.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod auxiliary_optimizer;
-mod support;
-
-use auxiliary_optimizer::*;
+use crate::auxiliary_optimizer::*;
+use crate::support::{B, Network, filled, gradients, images, train, values};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamId};
 use burn::nn::{LinearConfig, Relu};
@@ -13,7 +9,6 @@ use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, O
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn::tensor::{Tensor, TensorData};
 use mac_burn::{InputCovariance, MacConfig, MacError, MacLinear};
-use support::{B, Network, filled, gradients, images, train, values};
 
 type Inner = <B as AutodiffBackend>::InnerBackend;
 

@@ -1,11 +1,7 @@
 //! Records of other versions: those of version 1 are read where a format names their fields, all others refused.
 
-#[path = "support/auxiliary_optimizer.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
-mod auxiliary_optimizer;
-mod support;
-
-use auxiliary_optimizer::both;
+use crate::auxiliary_optimizer::both;
+use crate::support::{B, Network, busy_optimizer, difference, images, train, values};
 use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::record::{
@@ -15,7 +11,6 @@ use burn::record::{
 use mac_burn::{Mac, MacError, MacRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::{B, Network, busy_optimizer, difference, images, train, values};
 
 type Mpk = NamedMpkFileRecorder<FullPrecisionSettings>;
 type Bin = BinFileRecorder<FullPrecisionSettings>;
@@ -81,7 +76,7 @@ fn a_run_of_version_1_continues() {
 /// Breaks when the state of what was the second optimizer is not found, or its factor.
 #[test]
 fn a_run_of_version_1_with_an_auxiliary_optimizer_continues() {
-    let both = || both(auxiliary_optimizer::config(), 0.5);
+    let both = || both(crate::auxiliary_optimizer::config(), 0.5);
     check_continues::<Mpk, _>("auxiliary", both());
     check_continues::<Json, _>("auxiliary", both());
 }
@@ -112,7 +107,7 @@ fn a_record_of_version_1_is_written_as_the_present_version() {
 #[test]
 fn a_record_of_version_1_with_an_auxiliary_optimizer_is_refused_by_a_mac_without() {
     let record: MacRecord<B> = load::<Mpk, _>("auxiliary-optimizer").expect("version 1 is read");
-    let config = auxiliary_optimizer::config();
+    let config = crate::auxiliary_optimizer::config();
     let refused = config.init().try_load_record(record, &Network::new(8));
     assert_eq!(refused.err(), Some(MacError::RecordWithAuxiliaryOptimizer));
 }
@@ -150,7 +145,7 @@ fn a_version_to_come_is_refused() {
     let (found, expected) = (3, 2);
     let refused = |change: fn(&mut serde_json::Value)| {
         let (record, network) = changed(change);
-        let optim = auxiliary_optimizer::config().init();
+        let optim = crate::auxiliary_optimizer::config().init();
         optim.try_load_record(record, &network).err()
     };
     let error = Some(MacError::RecordVersion { found, expected });

@@ -1,0 +1,10 @@
+//! What is recorded and what comes of it against the formulas, in `f64`.
+//!
+//! The default type of a device is one for a process, so what is tested in `f32` is beside this folder.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod covariance;
+mod recording;
+mod reduction;

@@ -1,0 +1,24 @@
+//! Recorded layers and the steps of the optimizer, in `f32`.
+//!
+//! What is one for a process, as a logger or a count of operations, has a test of its own beside this folder.
+
+#[path = "../support/auxiliary_optimizer.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod auxiliary_optimizer;
+#[path = "../support/small.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod small;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auxiliary;
+mod auxiliary_record;
+mod clipping;
+mod guard;
+mod half_precision;
+mod independence;
+mod records;
+mod report;
+mod resume;
+mod transparency;
+mod unrecorded;
