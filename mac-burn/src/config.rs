@@ -32,9 +32,14 @@ pub enum WeightDecayForm {
 /// A gradient's component along a layer's mean input `ā` is multiplied by the gain
 /// `ρ / (ρ + ‖ā‖²)`, all others by 1. So compare damping `ρ` with `‖ā‖²`: the `‖x̄‖²` that
 /// [`report`](Mac::report) prints, and 1 more with a bias: well below it, the direction that all inputs share is all but
-/// removed from the gradient; well above it, MAC is momentum SGD. It does not change the length of
-/// a step otherwise, so a learning rate tuned for SGD is a good start. The exception is a first
-/// layer with an [`InputCovariance`](crate::InputCovariance), whose step scales with `1/ρ`.
+/// removed from the gradient; well above it, MAC is momentum SGD. The length of
+/// a step changes otherwise only in a first layer with an [`InputCovariance`](crate::InputCovariance), where it scales with
+/// `1/ρ`.
+///
+/// # Learning rate
+///
+/// Gradients keep their scale, as with SGD and unlike with Adam. So start at SGD's learning rate, with its warm-up and decay,
+/// and search a factor of ten both ways. A rate that was tuned for Adam is usually ten to a hundred times too small.
 ///
 /// # What is not covered
 ///
@@ -61,7 +66,8 @@ pub struct MacConfig {
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
     /// Default: 5
     pub tcov: usize,
-    /// Every `tinv`-th step takes the moving averages into use, the first step included; at least 1.
+    /// Every `tinv`-th step takes the moving averages into use, the first step included; at least 1. In a run of a few
+    /// hundred steps set it to `tcov` or so: with 50, the means of the first batch stay in use for a good part of such a run.
     /// Default: 50
     pub tinv: usize,
     /// Burn's clipping of each parameter's gradient by itself, before preconditioning. Default: none
@@ -83,8 +89,8 @@ pub struct MacConfig {
     /// false
     pub no_decay_norms_and_biases: bool,
     /// Whether a parameter whose gradient is not finite keeps its value and momentum for that step. Off
-    /// by default, for what it costs: on flex it makes a step of a large weight about three times as
-    /// long, on wgpu it launches several times the kernels. A [auxiliary
+    /// by default, for what it costs: on flex it makes a step about twice as
+    /// long, on wgpu it launches several times the kernels. An [auxiliary
     /// optimizer](Mac::with_auxiliary_optimizer) takes such a gradient as one of zeros into its averages;
     /// the parameter keeps its value all the same. Default: false
     pub guard_gradients: bool,

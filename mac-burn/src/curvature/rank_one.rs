@@ -18,8 +18,8 @@ fn smallest_divisor(dtype: DType) -> f64 {
     }
 }
 
-/// What is added to a mean with an element near 0, in smallest divisors: powers of two, so that an element of 0 and its
-/// reciprocal are exact, and each is of use unless an element is within half a divisor of its negative.
+/// The numbers of which one is added to a mean, in smallest divisors: 0, and for a mean with an element near 0 powers of two, so
+/// that an element of 0 is divided by and multiplied with exactly. One will do unless an element is within 1 of its negative.
 const ADDED: [f64; 9] = [0.0, 2.0, -2.0, 4.0, -4.0, 8.0, -8.0, 16.0, -16.0];
 
 /// The smallest magnitude that a mean is divided by.

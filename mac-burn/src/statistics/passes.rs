@@ -50,10 +50,10 @@ struct Pass<B: Backend> {
 /// The recorders that a pass is taken from by the steps of others.
 #[derive(Debug)]
 struct Steps<B: Backend> {
-    /// Those that count it no longer: it came to them from a clone, which has taken a step, or a clone of which has.
+    /// The recorders that count it no longer: it came to them from a clone, which has taken a step, or a clone of which has.
     gone_from: Vec<Weak<Mutex<State<B>>>>,
-    /// Those that had it when they were cloned, and the clone has taken a step: as they may take one with the same gradients,
-    /// they count it where there are no other passes.
+    /// The recorders that had it when they were cloned, and whose clone has taken a step: as they may take one with the same
+    /// gradients, they count it where there are no other passes.
     taken_from: Vec<Weak<Mutex<State<B>>>>,
 }
 
@@ -386,7 +386,7 @@ mod tests {
 
     /// Breaks when passes of clones that are gone pile up, as those of workers do with an optimizer that takes no sums.
     #[test]
-    fn passes_gone_from_that_are_gone_are_kept_as_few_sums() {
+    fn passes_of_clones_that_are_gone_are_kept_as_few_sums() {
         let passes = Counted::new();
         for _ in 0..MANY {
             let workers = [passes.clone(), passes.clone()];
@@ -490,7 +490,9 @@ mod tests {
             }
             let alive = states(&passes.0);
             assert!(alive <= 4, "{alive} states, with steps: {steps}");
-            assert!(lock(&latest.0).originals.len() <= SEPARATE_PASSES);
+            // Without steps those too that are gone, and that a pass which is kept by itself came from.
+            let most = if steps { 4 } else { SEPARATE_PASSES };
+            assert!(lock(&latest.0).originals.len() <= most);
         }
     }
 
