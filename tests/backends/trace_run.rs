@@ -29,7 +29,7 @@ pub(crate) struct TraceRuns {
 /// repository must all be run.
 pub(crate) fn trace_runs<B: AutodiffBackend>() -> TraceRuns {
     let mut traces = TraceRuns::default();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/traces");
     traces.add::<B>(&fixtures);
     let of_repository = &traces.not_run;
     assert!(of_repository.is_empty(), "not run: {of_repository:?}");

@@ -56,7 +56,7 @@ use crate::{
 
 /// The cases of the repository.
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/traces")
 }
 
 /// Writes past the test harness, which keeps what a passing test prints to itself.
