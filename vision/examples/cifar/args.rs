@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use mac_burn::MacConfig;
 use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
 use mac_burn_examples::interval::{at_least_one, number_in};
-use mac_burn_vision::learner::Course;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
+use mac_burn_vision::learner::Course;
 
 use crate::dataset_choice::DatasetChoice;
 use crate::model_choice::ModelChoice;

@@ -2,9 +2,9 @@
 
 use burn::config::Config;
 use clap::ValueEnum;
+use mac_burn_examples::{digits, mnist};
 use mac_burn_vision::cifar::{self, CifarKind};
 use mac_burn_vision::small_images::{Augmentation, ImageShape};
-use mac_burn_examples::{digits, mnist};
 
 /// A data set, as named on the command line.
 #[derive(Config, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,9 +7,9 @@ use burn::data::dataset::{Dataset, InMemDataset};
 use burn_dataset::vision::MnistItem;
 use mac_burn_examples::digits::{DigitItem, DigitsDataset};
 use mac_burn_examples::image_data::ImageData;
-use mac_burn_vision::small_images::{Normalization, SmallImage, SmallImagesBatcher};
 use mac_burn_examples::{digits, mnist};
 use mac_burn_vision::cifar;
+use mac_burn_vision::small_images::{Normalization, SmallImage, SmallImagesBatcher};
 
 use crate::dataset_choice::DatasetChoice;
 

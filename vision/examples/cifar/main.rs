@@ -1,11 +1,11 @@
 //! Trains the networks of the MAC paper by the authors' recipe for CIFAR, in burn-train's `Learner`:
 //!
 //! ```text
-//! cargo run --release --example cifar -- --model resnet20
-//! cargo run --release --example cifar -- --model wrn28-10 --dataset cifar100 --optimizer sgd
-//! cargo run --release --example cifar -- --data-dir cifar-10-batches-bin
-//! cargo run --release --example cifar -- --dataset digits --steps 100
-//! cargo run --release --example cifar -- --help
+//! cargo run --release -p mac-burn-vision --example cifar -- --model resnet20
+//! cargo run --release -p mac-burn-vision --example cifar -- --model wrn28-10 --dataset cifar100 --optimizer sgd
+//! cargo run --release -p mac-burn-vision --example cifar -- --data-dir cifar-10-batches-bin
+//! cargo run --release -p mac-burn-vision --example cifar -- --dataset digits --steps 100
+//! cargo run --release -p mac-burn-vision --example cifar -- --help
 //! ```
 //!
 //! The recipe: batches of 128; crops of the image in a frame of 4 zeros, and flips; MAC and SGD with a learning rate of

@@ -1,8 +1,8 @@
 //! The networks.
 
 use clap::ValueEnum;
-use mac_burn_vision::small_images::ImageShape;
 use mac_burn_models::{DeitConfig, DenseNetConfig, LeNetConfig, ResNetConfig, WideResNetConfig};
+use mac_burn_vision::small_images::ImageShape;
 
 use mac_burn_vision::networks::NetworkConfig;
 

@@ -8,8 +8,8 @@ use burn::tensor::backend::Backend;
 use burn::train::renderer::MetricsRenderer;
 use mac_burn::MacConfig;
 use mac_burn_examples::backend::{Selected, Training, describe};
-use mac_burn_vision::learner::{Artifacts, Classifier, Loaders, Run};
 use mac_burn_examples::no_device;
+use mac_burn_vision::learner::{Artifacts, Classifier, Loaders, Run};
 
 use crate::args::Args;
 use crate::images::{self, Images};

@@ -4,12 +4,12 @@ use std::ops::Bound::{Excluded, Included};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use mac_burn_vision::augment::RandomErasing;
 use mac_burn_examples::command_line::{ChoosesOptimizer, MAC_HEADING};
 use mac_burn_examples::interval::{at_least_one, number_in};
-use mac_burn_vision::learner::Course;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::OptimizerPlan;
+use mac_burn_vision::augment::RandomErasing;
+use mac_burn_vision::learner::Course;
 
 use crate::automatic_choice::AutomaticChoice;
 use crate::model_choice::ModelChoice;

@@ -7,9 +7,9 @@ use burn::data::dataset::{Dataset, InMemDataset};
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 use mac_burn::InputCovariance;
-use mac_burn_vision::augment::{MixedBatch, Mixing};
 use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_examples::image_files::{ImageFile, ImageFiles};
+use mac_burn_vision::augment::{MixedBatch, Mixing};
 use mac_burn_vision::image_network::ImageNetwork;
 use mac_burn_vision::learner::{EpochBatcher, EpochLoader, LoaderPlan, OrderedLoader};
 

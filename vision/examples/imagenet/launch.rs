@@ -13,10 +13,8 @@ use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining};
 use mac_burn_examples::accuracy::correct;
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
-use mac_burn_vision::learner::{
-    AveragingOptimizer, ScheduledLr, SoftClassifier, checkpoint,
-};
 use mac_burn_examples::training::WithOptimizer;
+use mac_burn_vision::learner::{AveragingOptimizer, ScheduledLr, SoftClassifier, checkpoint};
 
 use crate::image_loaders::ImageLoaders;
 use crate::run_config::RunConfig;

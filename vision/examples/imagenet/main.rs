@@ -3,12 +3,12 @@
 //! way below:
 //!
 //! ```text
-//! cargo run --release --example imagenet -- ROOT
-//! cargo run --release --example imagenet -- ROOT --model deit-small --batch-size 256
-//! cargo run --release --example imagenet -- ROOT --model swin-tiny --optimizer adamw
-//! cargo run --release --example imagenet -- ROOT --model resnet101 --epochs 200
-//! cargo run --release --example imagenet -- ROOT --model resnet18 --image-size 64 --steps 100
-//! cargo run --release --example imagenet -- --help
+//! cargo run --release -p mac-burn-vision --example imagenet -- ROOT
+//! cargo run --release -p mac-burn-vision --example imagenet -- ROOT --model deit-small --batch-size 256
+//! cargo run --release -p mac-burn-vision --example imagenet -- ROOT --model swin-tiny --optimizer adamw
+//! cargo run --release -p mac-burn-vision --example imagenet -- ROOT --model resnet101 --epochs 200
+//! cargo run --release -p mac-burn-vision --example imagenet -- ROOT --model resnet18 --image-size 64 --steps 100
+//! cargo run --release -p mac-burn-vision --example imagenet -- --help
 //! ```
 //!
 //! The images are in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`, and `--data-dir ROOT` is the same; they are read and changed

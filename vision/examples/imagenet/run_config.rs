@@ -1,12 +1,12 @@
 //! What a run is.
 
 use burn::config::Config;
+use mac_burn_examples::training::{OptimizerPlan, Schedule};
 use mac_burn_vision::augment::{
     CenterCrop, Mixing, Normalization, RandomResizedCrop, TrainingBatcher, ValidationBatcher,
 };
 use mac_burn_vision::learner::Course;
 use mac_burn_vision::parameter_average::ParameterAverage;
-use mac_burn_examples::training::{OptimizerPlan, Schedule};
 
 use crate::recipe::Recipe;
 use mac_burn_vision::networks::NetworkConfig;

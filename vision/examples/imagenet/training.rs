@@ -9,8 +9,8 @@ use burn::train::renderer::MetricsRenderer;
 use mac_burn::Report;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::image_files;
-use mac_burn_vision::learner::{Artifacts, SoftClassifier};
 use mac_burn_examples::no_device;
+use mac_burn_vision::learner::{Artifacts, SoftClassifier};
 
 use crate::args::Args;
 use crate::image_loaders::ImageLoaders;

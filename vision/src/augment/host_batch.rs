@@ -51,8 +51,8 @@ impl HostBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mac_burn_examples::backend::Selected;
     use image::Rgb;
+    use mac_burn_examples::backend::Selected;
 
     fn normalization() -> Normalization {
         Normalization {

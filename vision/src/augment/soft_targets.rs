@@ -26,10 +26,10 @@ pub fn soft_targets<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mac_burn_examples::backend::Selected;
     use burn::nn::loss::CrossEntropyLossConfig;
     use burn::tensor::TensorData;
     use burn::tensor::loss::cross_entropy_with_logits;
+    use mac_burn_examples::backend::Selected;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 

@@ -9,8 +9,8 @@ use super::{
     AutomaticAugmentation, HostBatch, MixedBatch, Mixing, Normalization, RandomErasing,
     RandomResizedCrop, soft_targets,
 };
-use mac_burn_examples::image_files::{FolderError, ImageFile};
 use crate::learner::{BatchError, EpochBatcher, Repeated};
+use mac_burn_examples::image_files::{FolderError, ImageFile};
 use mac_burn_examples::training::stream;
 
 /// Makes batches to train on out of files: each image is read, cropped at random, flipped with a probability of 0.5, changed
@@ -116,9 +116,9 @@ impl<B: Backend> Batcher<B, Repeated<ImageFile>, Result<MixedBatch<B>, BatchErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mac_burn_examples::backend::Selected;
     use clap::ValueEnum;
     use image::Rgb;
+    use mac_burn_examples::backend::Selected;
     use tempfile::TempDir;
 
     /// A folder with three images, each of one color on the left and another on the right, in shades by which any two parts differ.

@@ -3,9 +3,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::{CenterCrop, HostBatch, Normalization};
+use crate::learner::{BatchError, Repeated};
 use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_examples::image_files::ImageFile;
-use crate::learner::{BatchError, Repeated};
 
 /// Makes batches to validate with out of files: the middle of each image.
 #[derive(Clone, Debug)]

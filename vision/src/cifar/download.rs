@@ -4,8 +4,8 @@ use burn_dataset::vision::{
 };
 
 use super::{CHANNELS, CifarError, CifarKind, SIZE};
-use mac_burn_examples::caught::caught;
 use crate::small_images::SmallImage;
+use mac_burn_examples::caught::caught;
 
 /// Loads the images by burn-dataset, which downloads them when they are first used: those to train on, and those to
 /// test with. All of them are decoded, so that no epoch has to.

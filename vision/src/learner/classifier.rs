@@ -5,8 +5,8 @@ use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
-use mac_burn_examples::image_batch::ImageBatch;
 use crate::image_network::ImageNetwork;
+use mac_burn_examples::image_batch::ImageBatch;
 
 /// A network that classifies images, with its loss.
 #[derive(Module, Debug)]

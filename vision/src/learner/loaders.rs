@@ -10,9 +10,9 @@ use burn::tensor::backend::AutodiffBackend;
 use mac_burn::InputCovariance;
 
 use super::{Classifier, Course, EpochBatcher, EpochLoader};
+use crate::image_network::ImageNetwork;
 use mac_burn_examples::image_batch::ImageBatch;
 use mac_burn_examples::image_data::ImageData;
-use crate::image_network::ImageNetwork;
 
 /// The data loaders of a run.
 pub struct Loaders<B: AutodiffBackend> {

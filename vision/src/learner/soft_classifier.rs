@@ -8,8 +8,8 @@ use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use super::TrainableNetwork;
 use crate::augment::MixedBatch;
-use mac_burn_examples::image_batch::ImageBatch;
 use crate::image_network::ImageNetwork;
+use mac_burn_examples::image_batch::ImageBatch;
 
 /// A network that is trained on images with probabilities of classes, `−Σ p log q` averaged over the batch, and validated
 /// on images with a class each. The accuracy while training is that of the class with the larger share.

@@ -3,8 +3,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::{Augmentation, ImageShape, Normalization, SmallImage};
-use mac_burn_examples::image_batch::ImageBatch;
 use crate::learner::EpochBatcher;
+use mac_burn_examples::image_batch::ImageBatch;
 
 /// Makes batches of normalized images: as they are, or, once [an epoch](EpochBatcher::of_epoch) is given, changed.
 #[derive(Clone, Debug)]

@@ -16,8 +16,8 @@ use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::Training;
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_data::ImageData;
-use mac_burn_vision::learner::{Classifier, Course, Loaders, Run, checkpoint};
 use mac_burn_models::{LeNet, LeNetConfig};
+use mac_burn_vision::learner::{Classifier, Course, Loaders, Run, checkpoint};
 use tempfile::TempDir;
 
 use silent_renderer::SilentRenderer;

@@ -1,0 +1,227 @@
+//! Trains a LeNet on handwritten digits in Burn's `Learner`, with MAC in place of AdamW:
+//!
+//! ```text
+//! cargo run --release --example learner --features learner
+//! cargo run --release --example learner --features learner -- --epochs 20 --resume 10
+//! ```
+//!
+//! Burn stores checkpoints of the network, the optimizer and the schedule after every epoch, and keeps the last two and
+//! the best. A resumed run continues with them; the images come in another order than in a run that was not interrupted, as
+//! Burn's loader begins its shuffling anew. The `Learner` keeps the optimizer, so MAC's report is made from the checkpoint.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};
+use burn::data::dataset::InMemDataset;
+use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::module::{AutodiffModule, Module};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
+use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
+use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
+use burn::train::{
+    ClassificationOutput, EarlyStoppingStrategy, InferenceStep, Learner, SupervisedTraining,
+    TrainOutput, TrainStep,
+};
+use clap::Parser;
+use mac_burn::{InputCovariance, MacConfig};
+use mac_burn_examples::backend::{self, Training};
+use mac_burn_models::{LeNet, LeNetConfig};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+const BATCH: usize = 64;
+
+/// Trains a LeNet on handwritten digits of 8×8 pixels in Burn's Learner, with MAC.
+#[derive(Parser)]
+struct Args {
+    /// Passes over the training images
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    epochs: u16,
+    /// Learning rate at the start of a cosine schedule, in (0, 1]
+    #[arg(long, default_value_t = 0.05)]
+    lr: f64,
+    /// Seed of the initial parameters and of the order of the images
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder of checkpoints, metrics and the log
+    #[arg(long, default_value = "target/learner")]
+    artifacts: PathBuf,
+    /// Continue after this epoch, from its checkpoint among the artifacts
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u16).range(1..))]
+    resume: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let device = backend::device()?;
+    Training::seed(&device, args.seed);
+    let checkpoint = |epoch| args.artifacts.join(format!("checkpoint/optim-{epoch}.mpk"));
+    if let Some(epoch) = args.resume
+        && !checkpoint(epoch).is_file()
+    {
+        return Err(format!(
+            "--resume {epoch}: there is no {}",
+            checkpoint(epoch).display()
+        )
+        .into());
+    }
+
+    let model = Classifier::<Training> {
+        network: LeNetConfig::new([8, 8]).init(&device),
+    };
+    let train = DataLoaderBuilder::new(Digits)
+        .batch_size(BATCH)
+        .shuffle(args.seed)
+        .build(digits(false));
+    let valid = DataLoaderBuilder::new(Digits)
+        .batch_size(BATCH)
+        .build(digits(true));
+    let steps = usize::from(args.epochs) * train.num_items().div_ceil(BATCH);
+    let schedule = CosineAnnealingLrSchedulerConfig::new(args.lr, steps).init()?;
+    let config = MacConfig::new().with_weight_decay(5e-4).with_tinv(5);
+    let mut optimizer = config.init();
+    // A checkpoint of the optimizer has the covariance.
+    if args.resume.is_none() {
+        let mut covariance = InputCovariance::of(&model.network.conv1);
+        train
+            .iter()
+            .for_each(|batch: Batch<Training>| covariance.update(batch.images));
+        optimizer = optimizer.with_input_covariance(&covariance)?;
+    }
+
+    let diverged = Arc::new(AtomicBool::new(false));
+    let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+    let training = SupervisedTraining::new(&args.artifacts, train, valid)
+        .metrics((AccuracyMetric::new(), LossMetric::new()))
+        .metric_train_numeric(LearningRateMetric::new())
+        .with_file_checkpointer(recorder.clone())
+        .early_stopping(LossIsNotFinite(diverged.clone()))
+        .num_epochs(args.epochs.into())
+        .summary();
+    let training = args.resume.into_iter().fold(training, |training, epoch| {
+        training.checkpoint(epoch.into())
+    });
+    let interrupter = training.interrupter();
+    let result = training.launch(Learner::new(model, optimizer, schedule));
+    // The dashboard has a screen of its own until it is dropped.
+    drop(result.renderer);
+    if diverged.load(Ordering::Relaxed) {
+        return Err(format!("training diverged: --lr {} is too large", args.lr).into());
+    }
+    if let Some(reason) = interrupter.get_message() {
+        return Err(format!("training ended early: {reason}").into());
+    }
+
+    let model = Classifier::<Training>::from_inner(result.model);
+    let record = recorder.load(checkpoint(args.epochs), &device)?;
+    println!(
+        "{}",
+        config
+            .init()
+            .try_load_record(record, &model)?
+            .report(&model)
+    );
+    Ok(())
+}
+
+/// Stops a training that has diverged, and says so.
+#[derive(Clone)]
+struct LossIsNotFinite(Arc<AtomicBool>);
+
+impl EarlyStoppingStrategy for LossIsNotFinite {
+    fn should_stop(&mut self, epoch: usize, store: &EventStoreClient) -> bool {
+        let loss = store.find_metric("Loss", epoch, Aggregate::Mean, &Split::Train);
+        let diverged = loss.is_some_and(|loss| !loss.is_finite());
+        self.0.store(diverged, Ordering::Relaxed);
+        diverged
+    }
+}
+
+#[derive(Module, Debug)]
+struct Classifier<B: Backend> {
+    network: LeNet<B>,
+}
+
+impl<B: Backend> Classifier<B> {
+    fn classify(&self, batch: Batch<B>) -> ClassificationOutput<B> {
+        let logits = self.network.forward(batch.images);
+        let loss = CrossEntropyLossConfig::new()
+            .init(&logits.device())
+            .forward(logits.clone(), batch.classes.clone());
+        ClassificationOutput::new(loss, logits, batch.classes)
+    }
+}
+
+impl<B: AutodiffBackend> TrainStep for Classifier<B> {
+    type Input = Batch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: Batch<B>) -> TrainOutput<ClassificationOutput<B>> {
+        let output = self.classify(batch);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl<B: Backend> InferenceStep for Classifier<B> {
+    type Input = Batch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: Batch<B>) -> ClassificationOutput<B> {
+        self.classify(batch)
+    }
+}
+
+/// Standardised images `[items, 1, 8, 8]` and their classes `[items]`.
+#[derive(Clone, Debug)]
+struct Batch<B: Backend> {
+    images: Tensor<B, 4>,
+    classes: Tensor<B, 1, Int>,
+}
+
+/// Sixty-four pixels from 0 to 16, and the class.
+type Digit = Vec<f32>;
+
+#[derive(Clone)]
+struct Digits;
+
+impl<B: Backend> Batcher<B, Digit, Batch<B>> for Digits {
+    fn batch(&self, items: Vec<Digit>, device: &B::Device) -> Batch<B> {
+        // With the mean and the standard deviation of the images to train on.
+        let pixels = items
+            .iter()
+            .flat_map(|digit| &digit[..64])
+            .map(|pixel| (pixel - 4.881_141_7) / 6.018_802_5);
+        let images = TensorData::new(pixels.collect(), [items.len(), 1, 8, 8]);
+        let classes: Vec<i32> = items.iter().map(|digit| digit[64] as i32).collect();
+        Batch {
+            images: Tensor::from_data(images, device),
+            classes: Tensor::from_data(&classes[..], device),
+        }
+    }
+}
+
+/// Every sixth digit of the file is for tests.
+fn digits(tests: bool) -> InMemDataset<Digit> {
+    let lines = include_str!("../data/digits.csv").lines().enumerate();
+    let lines = lines.filter(|(index, _)| (index % 6 == 5) == tests);
+    let items = lines.map(|(_, line)| {
+        line.split(',')
+            .map(|field| field.parse().expect("a number"))
+            .collect()
+    });
+    InMemDataset::new(items.collect())
+}
