@@ -15,6 +15,7 @@
 
 mod options;
 mod outcome;
+mod plot;
 mod table;
 mod trial;
 
@@ -31,6 +32,8 @@ use mac_burn_examples::training::{OptimizerArgs, Schedule, Task};
 use mac_burn_models::{DeitConfig, GptConfig};
 use options::Options;
 use outcome::Outcome;
+use std::error::Error;
+use std::fs;
 use trial::Trial;
 
 /// Chooses the learning rates.
@@ -42,19 +45,20 @@ const OPTIMIZERS: [OptimizerChoice; 3] = [
     OptimizerChoice::Adamw,
 ];
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read();
     let device = Default::default();
     println!("# Learning: {}\n", describe::<Selected>(&device));
     if options.wants_task("vit") {
-        vit(&options);
+        vit(&options)?;
     }
     if options.wants_task("char-gpt") {
-        gpt(&options);
+        gpt(&options)?;
     }
+    Ok(())
 }
 
-fn vit(options: &Options) {
+fn vit(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let task = |seed| {
         let data = ImageData {
@@ -72,10 +76,10 @@ fn vit(options: &Options) {
         .with_n_layers(4);
     let images = DigitsDataset::test().len();
     println!("vit on digits, {images} images to validate with\n");
-    compare(options, task, || config.init::<Training>(&device));
+    compare("vit", options, task, || config.init::<Training>(&device))
 }
 
-fn gpt(options: &Options) {
+fn gpt(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let task = |seed| {
         TextModel::<Training>::new(HAMLET, 64, 32, seed, &device).expect("Hamlet is long enough")
@@ -86,11 +90,18 @@ fn gpt(options: &Options) {
         .with_n_heads(4)
         .with_d_model(64);
     println!("char-gpt on Hamlet, nats a character\n");
-    compare(options, task, || config.init::<Training>(&device));
+    compare("char-gpt", options, task, || {
+        config.init::<Training>(&device)
+    })
 }
 
 /// Tunes the optimizers and prints their standings.
-fn compare<T, M>(options: &Options, task: impl Fn(u64) -> T, make: impl Fn() -> M)
+fn compare<T, M>(
+    name: &str,
+    options: &Options,
+    task: impl Fn(u64) -> T,
+    make: impl Fn() -> M,
+) -> Result<(), Box<dyn Error>>
 where
     T: Task<Training, Model = M>,
     M: AutodiffModule<Training> + 'static,
@@ -127,7 +138,14 @@ where
     };
     if options.seeds().next().is_some() {
         println!("\n{standings}\n");
+        if let Some(folder) = &options.plot {
+            fs::create_dir_all(folder)?;
+            let file = folder.join(format!("{name}.svg"));
+            plot::plot(name, &standings.rows, &file)?;
+            println!("picture: {}", file.display());
+        }
     }
+    Ok(())
 }
 
 /// Trains once. What a run that diverges has seen is its outcome as well.

@@ -2,6 +2,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use mac_burn_examples::training::OptimizerArgs;
+use std::path::PathBuf;
 
 /// Steps of a run.
 const STEPS: usize = 600;
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// The validation loss that steps and seconds are counted to [default: what all reach on average]
     #[arg(long)]
     pub(crate) goal: Option<f64>,
+    /// Draw the losses of each task into a file of this folder, as SVG
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) plot: Option<PathBuf>,
     /// What the optimizers have besides the learning rate.
     #[command(flatten)]
     pub(crate) optimizer: OptimizerArgs,
