@@ -21,17 +21,13 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::{
-    ClassificationOutput, EarlyStoppingStrategy, InferenceStep, Learner, SupervisedTraining,
-    TrainOutput, TrainStep,
+    ClassificationOutput, EarlyStoppingStrategy, InferenceStep, Interrupter, Learner,
+    SupervisedTraining, TrainOutput, TrainStep,
 };
 use clap::Parser;
 use mac_burn::{InputCovariance, MacConfig};
 use mac_burn_examples::backend::{self, Training};
 use mac_burn_models::{LeNet, LeNetConfig};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 const BATCH: usize = 64;
@@ -103,25 +99,22 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         optimizer = optimizer.with_input_covariance(&covariance)?;
     }
 
-    let diverged = Arc::new(AtomicBool::new(false));
+    let interrupter = Interrupter::new();
     let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
     let training = SupervisedTraining::new(&args.artifacts, train, valid)
         .metrics((AccuracyMetric::new(), LossMetric::new()))
         .metric_train_numeric(LearningRateMetric::new())
         .with_file_checkpointer(recorder.clone())
-        .early_stopping(LossIsNotFinite(diverged.clone()))
+        .with_interrupter(interrupter.clone())
+        .early_stopping(StopWhenDiverged(interrupter.clone()))
         .num_epochs(args.epochs.into())
         .summary();
     let training = args.resume.into_iter().fold(training, |training, epoch| {
         training.checkpoint(epoch.into())
     });
-    let interrupter = training.interrupter();
     let result = training.launch(Learner::new(model, optimizer, schedule));
     // The dashboard has a screen of its own until it is dropped.
     drop(result.renderer);
-    if diverged.load(Ordering::Relaxed) {
-        return Err(format!("training diverged: --lr {} is too large", args.lr).into());
-    }
     if let Some(reason) = interrupter.get_message() {
         return Err(format!("training ended early: {reason}").into());
     }
@@ -138,15 +131,18 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stops a training that has diverged, and says so.
+/// Stops a training after an epoch whose mean loss is not finite, and gives the reason to its interrupter.
 #[derive(Clone)]
-struct LossIsNotFinite(Arc<AtomicBool>);
+struct StopWhenDiverged(Interrupter);
 
-impl EarlyStoppingStrategy for LossIsNotFinite {
+impl EarlyStoppingStrategy for StopWhenDiverged {
     fn should_stop(&mut self, epoch: usize, store: &EventStoreClient) -> bool {
         let loss = store.find_metric("Loss", epoch, Aggregate::Mean, &Split::Train);
         let diverged = loss.is_some_and(|loss| !loss.is_finite());
-        self.0.store(diverged, Ordering::Relaxed);
+        if diverged {
+            self.0
+                .stop(Some("the loss is not finite; try a smaller --lr"));
+        }
         diverged
     }
 }

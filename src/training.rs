@@ -6,6 +6,7 @@
 
 mod any_optimizer;
 mod batches;
+mod curve;
 mod diverged;
 mod exempting_optimizer;
 mod exemption;
@@ -21,6 +22,7 @@ mod task;
 
 pub use any_optimizer::WithOptimizer;
 pub use batches::Batches;
+pub use curve::{Curve, CurveArgs, CurveError, CurvePoint};
 pub use diverged::Diverged;
 pub use exempting_optimizer::ExemptingOptimizer;
 pub use exemption::Exemption;

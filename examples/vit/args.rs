@@ -13,7 +13,7 @@ use mac_burn_models::DeitConfig;
 /// Trains a small vision transformer.
 #[derive(Parser, Debug)]
 pub(crate) struct Args {
-    /// What to train on
+    /// Data set
     #[arg(long, value_enum, default_value_t)]
     pub(crate) data: DataChoice,
 

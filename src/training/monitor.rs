@@ -1,5 +1,5 @@
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
@@ -21,6 +21,9 @@ pub struct Monitor {
     pub seconds: f64,
 }
 
+/// The longest time without a line where there is no terminal for a bar.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Takes the steps that are left, and calls `observe` after every `every` of them and after the last.
 ///
 /// # Errors
@@ -39,13 +42,17 @@ where
     let steps = session.schedule.steps;
     bar.set_length(steps as u64);
     bar.set_position(session.step as u64);
-    let (mut seconds, mut start) = (0.0, Instant::now());
+    let (mut seconds, mut start, mut told) = (0.0, Instant::now(), Instant::now());
     let mut losses: Vec<Tensor<B::InnerBackend, 1>> = Vec::new();
     while session.step < steps {
         let loss;
         (session, loss) = session.advance();
         losses.push(loss);
         bar.inc(1);
+        if bar.is_hidden() && told.elapsed() >= SILENCE {
+            eprintln!("step {} of {steps}", session.step);
+            told = Instant::now();
+        }
         if session.step.is_multiple_of(every) || session.step == steps {
             // Reading the losses waits for the steps.
             let train_loss = Tensor::cat(std::mem::take(&mut losses), 0).mean();
@@ -59,6 +66,7 @@ where
             };
             observe(&session, monitor)?;
             start = Instant::now();
+            told = start;
         }
     }
     bar.finish_and_clear();

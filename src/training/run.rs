@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::Report;
 
 use super::{
-    Diverged, LearningRates, OptimizerArgs, Progress, Schedule, Session, Task, WithOptimizer, train,
+    Curve, CurveArgs, Diverged, LearningRates, OptimizerArgs, Progress, Schedule, Session, Task,
+    WithOptimizer, train,
 };
 use crate::interval::at_least_one;
 
@@ -25,7 +26,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 32, value_parser = at_least_one())]
     pub batch_size: usize,
 
-    /// Validate, and store a checkpoint, after every n-th step
+    /// Validate and store a checkpoint every n steps
     #[arg(long, default_value_t = 100, value_parser = at_least_one())]
     pub every: usize,
 
@@ -36,6 +37,10 @@ pub struct RunArgs {
     /// Continue from the checkpoint among the artifacts, with otherwise the same options
     #[arg(long)]
     pub resume: bool,
+
+    /// The files of the losses.
+    #[command(flatten)]
+    pub curve: CurveArgs,
 }
 
 /// A run with checkpoints and a progress bar.
@@ -44,7 +49,7 @@ pub struct Run<'a, T, F> {
     pub task: &'a T,
     /// The course of the run.
     pub args: &'a RunArgs,
-    /// What makes steps of gradients.
+    /// The optimizer.
     pub optimizer: &'a OptimizerArgs,
     /// The learning rates of the task.
     pub rates: LearningRates,
@@ -88,6 +93,7 @@ impl<T, F: FnMut(Progress)> Run<'_, T, F> {
             every: _,
             seed,
             resume: _,
+            curve: _,
         } = self.args;
         format!(
             "{}\n--steps {steps}\n--batch-size {batch_size}\n--seed {seed}\nlearning rate {lr}\n{}",
@@ -133,10 +139,17 @@ where
                 (run.tell)(progress);
             }
         }
+        let files = run.args.curve.clone();
+        let mut curve = match run.args.resume {
+            true => Curve::resumed(files, session.step)?,
+            false => Curve::new(files)?,
+        };
         let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(PROGRESS)?);
         let session = train(session, run.args.every, &bar, |session, monitor| {
             Diverged::check(&monitor, lr)?;
-            bar.suspend(|| (run.tell)(monitor.into()));
+            let progress = Progress::from(monitor);
+            bar.suspend(|| (run.tell)(progress));
+            curve.add(progress.into())?;
             Ok(session.save(&run.artifacts, &options)?)
         })?;
         Ok((session.model, session.optimizer))

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) model: ModelChoice,
 
-    /// What to train on
+    /// Data set
     #[arg(long, visible_alias = "data", value_enum, default_value_t = DatasetChoice::Cifar10)]
     pub(crate) dataset: DatasetChoice,
 
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// What makes steps of gradients
+    /// Optimizer
     #[arg(long, value_enum, default_value_t)]
     pub(crate) optimizer: OptimizerChoice,
 
@@ -103,15 +103,15 @@ struct MacArgs {
           value_parser = number_in(0.0..1.0))]
     stat_decay: f64,
 
-    /// Record activations in every n-th step
+    /// Record activations every n steps
     #[arg(long, default_value_t = MacConfig::resnet_cifar().tcov, value_parser = at_least_one())]
     tcov: usize,
 
-    /// Take the recorded means into use in every n-th step
+    /// Refresh the preconditioner every n steps
     #[arg(long, default_value_t = MacConfig::resnet_cifar().tinv, value_parser = at_least_one())]
     tinv: usize,
 
-    /// Treat the first layer like the others, instead of by its covariance, measured before training
+    /// Precondition the first layer by its mean activation, not by the covariance of its inputs, which is measured before training
     #[arg(long)]
     no_input_covariance: bool,
 }

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) model: ModelChoice,
 
-    /// What makes steps of gradients
+    /// Optimizer
     #[arg(long, value_enum, default_value_t)]
     pub(crate) optimizer: OptimizerChoice,
 
@@ -144,11 +144,11 @@ struct MacArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
     stat_decay: Option<f64>,
 
-    /// Record activations in every n-th step [default: 5]
+    /// Record activations every n steps [default: 5]
     #[arg(long, value_parser = at_least_one())]
     tcov: Option<usize>,
 
-    /// Take the recorded means into use in every n-th step [default: 50 for ResNets, 5 for transformers]
+    /// Refresh the preconditioner every n steps [default: 50 for ResNets, 5 for transformers]
     #[arg(long, value_parser = at_least_one())]
     tinv: Option<usize>,
 
@@ -157,7 +157,7 @@ struct MacArgs {
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.0, value_parser = number_in(0.0..=1.0))]
     auxiliary_lr: f64,
 
-    /// Treat the first layer like the others, instead of by its covariance, measured before training
+    /// Precondition the first layer by its mean activation, not by the covariance of its inputs, which is measured before training
     #[arg(long)]
     no_input_covariance: bool,
 }

@@ -14,7 +14,9 @@ use mac_burn_examples::accuracy::correct;
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::training::WithOptimizer;
-use mac_burn_vision::learner::{AveragingOptimizer, ScheduledLr, SoftClassifier, checkpoint};
+use mac_burn_vision::learner::{
+    AveragingOptimizer, ScheduledLr, SoftClassifier, StopWhenDiverged, checkpoint,
+};
 
 use crate::image_loaders::ImageLoaders;
 use crate::run_config::RunConfig;
@@ -77,6 +79,7 @@ impl<R: MetricsRenderer + 'static> Launch<'_, R> {
         .metric_train_numeric(LearningRateMetric::new())
         .with_file_checkpointer(AtomicRecorder)
         .with_interrupter(self.interrupter.clone())
+        .early_stopping(StopWhenDiverged(self.interrupter.clone()))
         .num_epochs(self.config.epochs())
         .summary();
         if let Some(epoch) = self.resume {

@@ -14,7 +14,7 @@ use burn::train::{Learner, LearningComponentsMarker, SupervisedTraining};
 use mac_burn::{Mac, MacConfig, MacError, Report};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 
-use super::{Classifier, Course, Loaders, TrainableNetwork, checkpoint};
+use super::{Classifier, Course, Loaders, StopWhenDiverged, TrainableNetwork, checkpoint};
 
 /// A run, from its beginning or from one of its checkpoints.
 pub struct Run<B: AutodiffBackend> {
@@ -54,6 +54,8 @@ impl<B: AutodiffBackend> Run<B> {
         .with_file_checkpointer(AtomicRecorder)
         .num_epochs(self.epochs());
 
+        let diverged = StopWhenDiverged(training.interrupter());
+        let training = training.early_stopping(diverged);
         match self.resume {
             Some(epoch) => training.checkpoint(epoch),
             None => training,

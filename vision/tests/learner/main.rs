@@ -233,3 +233,20 @@ fn the_report_of_a_run_is_made_from_its_last_checkpoint() {
         "the run has two epochs"
     );
 }
+
+/// Breaks when a training goes on after its loss has become NaN.
+#[test]
+fn a_training_that_diverges_ends_with_an_error() {
+    let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
+    let run = run(artifacts.path(), course(), None);
+    // The first step overflows.
+    let optimizer = mac().with_weight_decay(1e38).init();
+    let error = run
+        .train(model(), optimizer, Some(SilentRenderer))
+        .expect_err("the loss is not finite");
+    assert_eq!(
+        error.to_string(),
+        "training ended early: the loss of epoch 1 is not finite; try a smaller --lr"
+    );
+    assert!(!checkpoint(artifacts.path(), "model", 2).exists());
+}
