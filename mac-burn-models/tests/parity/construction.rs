@@ -108,9 +108,14 @@ impl Construction {
 
     /// Refuses rates above 0: what is dropped at random cannot be compared.
     pub(crate) fn refuse_dropping(&self, rates: &[f64]) -> Result<(), ParityError> {
-        match rates.iter().all(|rate| *rate == 0.0) {
-            true => Ok(()),
-            false => Err(self.unsupported("drops at random")),
+        self.refuse(&[(rates.iter().any(|rate| *rate != 0.0), "drops at random")])
+    }
+
+    /// Refuses the first of these that is so, each with a reason that says what the network has.
+    pub(crate) fn refuse(&self, of_others: &[(bool, &str)]) -> Result<(), ParityError> {
+        match of_others.iter().find(|(is_so, _)| *is_so) {
+            Some((_, reason)) => Err(self.unsupported(reason)),
+            None => Ok(()),
         }
     }
 
