@@ -1,8 +1,8 @@
 //! Half precision: the digits network trained in it, and layers preconditioned in it, each against an oracle in `f64`.
 
 use crate::digits_run::{STEPS, train};
-use crate::run::{Bits, Filler, RandomBatches, element_dtype, largest_of};
-use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use crate::run::{Bits, Filler, RandomBatches, element_dtype, float_tensors, largest_of};
+use burn::module::AutodiffModule;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
@@ -49,12 +49,12 @@ pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<(String, Option<HalfRun>)> 
 
 fn half_run<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> HalfRun {
     let (network, optim, losses) = train::<B>(dtype, None, |_, _| {});
-    let mut parameters = Types::default();
-    network.visit(&mut parameters);
+    let tensors = float_tensors(&network).into_iter();
+    let dtypes = tensors.map(|(path, data)| (path, format!("{:?}", data.dtype)));
     HalfRun {
         first_loss: Bits(losses[0]),
         last_loss: Bits(losses[STEPS - 3..].iter().sum::<f64>() / 3.0),
-        parameters: parameters.types,
+        parameters: dtypes.collect(),
         statistics: statistics(&network, &optim),
         roundings: roundings::<B>(dtype, epsilon),
     }
@@ -89,28 +89,6 @@ fn statistics<B: AutodiffBackend>(
         })
     });
     types.collect()
-}
-
-/// The types of parameters.
-#[derive(Default)]
-struct Types {
-    path: Vec<String>,
-    types: BTreeMap<String, String>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Types {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let dtype = format!("{:?}", param.val().dtype());
-        self.types.insert(self.path.join("."), dtype);
-    }
 }
 
 impl fmt::Display for HalfRun {

@@ -149,20 +149,25 @@ pub(crate) fn read_parameters<B: Backend, M: Module<B>>(
     network: &M,
     parameters: &mut Parameters,
 ) {
-    network.visit(&mut Reader {
-        step,
-        path: Vec::new(),
-        parameters,
-    });
+    for (path, data) in float_tensors(network) {
+        parameters.insert(after_step(step, &path), data.iter().map(Bits).collect());
+    }
 }
 
-struct Reader<'a> {
-    step: usize,
+/// The float tensors of a network by their paths.
+pub(crate) fn float_tensors<B: Backend, M: Module<B>>(network: &M) -> BTreeMap<String, TensorData> {
+    let mut reader = Reader::default();
+    network.visit(&mut reader);
+    reader.found
+}
+
+#[derive(Default)]
+struct Reader {
     path: Vec<String>,
-    parameters: &'a mut Parameters,
+    found: BTreeMap<String, TensorData>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
+impl<B: Backend> ModuleVisitor<B> for Reader {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_string());
     }
@@ -172,9 +177,8 @@ impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let name = after_step(self.step, &self.path.join("."));
-        let values = param.val().into_data().iter().map(Bits).collect();
-        self.parameters.insert(name, values);
+        self.found
+            .insert(self.path.join("."), param.val().into_data());
     }
 }
 
