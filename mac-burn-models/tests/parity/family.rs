@@ -189,10 +189,10 @@ fn densenet_model(name: &str, classes: usize) -> Option<Config> {
     Some(Config::DenseNet(constructor(classes)))
 }
 
-/// A name like `wrn_28_10`, or the class, of which the depth is an argument.
+/// A name like `wrn_28_10`, or the class, of which the depth is an argument; it has two names.
 fn wide_model(name: &str, classes: usize) -> Option<Config> {
     let (depth, width) = match name {
-        "WideResNet" => (0, 1),
+        "WideResNet" | "Wide_ResNet" => (0, 1),
         name => {
             let (depth, width) = name.strip_prefix("wrn_")?.split_once('_')?;
             (depth.parse().ok()?, width.parse().ok()?)

@@ -182,6 +182,27 @@ fn classes_take_their_blocks_as_arguments_or_in_brackets() {
     }
 }
 
+/// Breaks when the class of Wide ResNet is not found under one of its names, or is built without its depth.
+///
+/// No fixture is of the class. It is built as the network of the function `wrn_28_10`, whose fixture has names and shapes that a
+/// class of another structure would not have.
+#[test]
+fn the_class_of_wide_resnet_has_two_names() {
+    let parameters = |source: &str, arguments| parameters(source, arguments).ok().flatten();
+    let file = "cifar100/models/wide_resnet.py";
+    let function = parameters(&format!("{file}:wrn_28_10"), json!({}));
+    assert_eq!(function, Some(36_536_884));
+    for class in ["WideResNet", "Wide_ResNet"] {
+        let class = format!("{file}:{class}");
+        let sizes = json!({ "depth": 28, "widen_factor": 10 });
+        assert_eq!(parameters(&class, sizes), function, "{class}");
+        let in_brackets = format!("{class}(28, widen_factor=10)");
+        assert_eq!(parameters(&in_brackets, json!({})), function, "{class}");
+        assert_eq!(parameters(&class, json!({})), None, "{class}");
+        assert_eq!(parameters(&class, json!({ "depth": 29 })), None, "{class}");
+    }
+}
+
 /// Breaks when a name of the authors' list is another function's, or one that needs a choice is taken.
 #[test]
 fn functions_have_the_names_of_the_authors() {
