@@ -25,7 +25,7 @@ const DIGITS: &str = "digits network, 30 steps";
 /// The run of attention, by name.
 const ATTENTION: &str = "attention under masks, 10 steps";
 
-/// What a backend computed.
+/// The results of a backend.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
     /// By case: [`DIGITS`], [`ATTENTION`], `trace mlp`, ….
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
     pub(crate) half: Vec<(String, Option<HalfRun>)>,
     /// Traces that are not run, and why.
     pub(crate) not_run: Vec<(String, String)>,
-    /// What [`Selected`](mac_burn_examples::backend::Selected) says that it is, where it should be this backend.
+    /// The description of [`Selected`](mac_burn_examples::backend::Selected), where it should be this backend.
     pub(crate) selected: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Contender {
     run: fn() -> Answer,
 }
 
-/// What all are compared with.
+/// The backend that all are compared with.
 pub(crate) const ORACLE: Contender = Contender {
     name: "ndarray f64",
     probe: usable::<NdArray<f64>>,
@@ -139,16 +139,16 @@ const BACKEND: &str = "MAC_BACKENDS_RUN";
 /// Names the file that the process answers in.
 const ANSWER: &str = "MAC_BACKENDS_ANSWER";
 
-/// What came of a backend.
+/// The outcome of a backend's process.
 pub(crate) enum Outcome {
     Answered(Box<Answer>),
     /// There is no device; the reason.
     Skipped(String),
-    /// What is wrong with its answer, how it ended, and what it wrote as errors.
+    /// The fault of its answer, how it ended, and what it wrote as errors.
     Failed(String),
 }
 
-/// Where drivers of Vulkan are looked for, by the names that the loader has had for it.
+/// The variables that tell Vulkan's loader where drivers are, by its present and its former name.
 const DRIVERS: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 /// Runs a backend in a new process.

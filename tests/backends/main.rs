@@ -77,7 +77,7 @@ fn compare() -> ExitCode {
     }
 }
 
-/// What the command line asks, in the words of Rust's own test harness; no test here is ignored.
+/// The arguments of the command line, in the words of Rust's own test harness; no test here is ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
     /// Whether a list is asked for, not a run.

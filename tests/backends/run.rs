@@ -110,7 +110,7 @@ const ATTENTION: f64 = 1e-5;
 /// How many tolerances at least a mistake must move a parameter by, on every backend.
 const NOTICED: f64 = 100.0;
 
-/// What was run.
+/// The kind of a run, which decides how far backends may differ.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Trace { takes_reciprocals: bool },
@@ -119,7 +119,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What these two backends may differ by.
+    /// The largest difference of these two backends.
     pub(crate) fn allowed(self, backends: [&str; 2]) -> f64 {
         match self {
             Self::Digits => DIGITS,
@@ -132,7 +132,7 @@ impl Kind {
         }
     }
 
-    /// What a mistake must move a parameter by on a backend.
+    /// The least that a mistake must move a parameter by on a backend.
     pub(crate) fn noticed(self, backend: &str) -> f64 {
         NOTICED * self.allowed([backend; 2])
     }

@@ -214,13 +214,13 @@ impl Case {
     }
 }
 
-/// What goes before the header of a safetensors file: its length, in so many bytes.
+/// The bytes before the header of a safetensors file, which have its length.
 const LENGTH: usize = 8;
 
 /// The bytes of a trace, and where in them each tensor is.
 pub(crate) struct Trace {
     bytes: Vec<u8>,
-    /// Where the tensors' own bytes begin.
+    /// The place at which the tensors' own bytes begin.
     start: usize,
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -270,7 +270,7 @@ impl Trace {
         Ok(self.tensor(key)?.iter::<f64>().collect())
     }
 
-    /// What follows `prefix` in the keys that start with it, sorted.
+    /// The rest of each key that starts with `prefix`, sorted.
     pub(crate) fn suffixes(&self, prefix: &str) -> Vec<String> {
         self.tensors
             .keys()
@@ -334,7 +334,7 @@ pub(crate) fn not_covered(case: &Case) -> Result<Option<String>, TraceError> {
 }
 
 impl Conv2dSpec {
-    /// Where the mean patch of the authors' code is not that of the convolution, as the README of
+    /// How the mean patch of the authors' code differs from that of the convolution, as the README of
     /// the traces states; this project takes the patches that the kernel sees.
     fn deviation(&self) -> Option<&'static str> {
         if self.groups > 1 {

@@ -1,4 +1,4 @@
-//! What a trace says at each point of a replay against what the replay finds there, and how far that may be.
+//! The numbers of a trace against those that a replay finds, and how far they may be from each other.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -38,7 +38,7 @@ impl Precision {
     }
 }
 
-/// What the trace calls the averages of a layer's means: that of the inputs and, for attention, the
+/// The trace's names for the averages of a layer's means: that of the inputs and, for attention, the
 /// attention-weighted one.
 const EMAS: [&str; 2] = ["exp_avg", "exp_avg_v"];
 
@@ -62,7 +62,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What was found.
+    /// The differences that were found.
     pub(crate) fn into_differences(self) -> Differences {
         self.differences
     }
@@ -232,7 +232,7 @@ fn is_compared_buffer(name: &str) -> bool {
     is_buffer(name) && !name.ends_with(".running_var")
 }
 
-/// What is compared.
+/// A kind of numbers that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Quantity {
     /// The inverse of the damped covariance of the first layer's input.
@@ -380,12 +380,12 @@ const SINGLE_FLOOR: f64 = 2e-6;
 /// their own `f64` in the same case: the README's factor for parameters.
 const SINGLE_MARGIN: f64 = 10.0;
 
-/// What an `f64` replay is allowed, absolute. The replays find up to 2.2e-13 in their parameters. One
+/// The largest difference of an `f64` replay, absolute. The replays find up to 2.2e-13 in their parameters. One
 /// thing alone in `f32` shows further out: statistics move a parameter by 2.6e-10 (`cnn`) to 4.2e-9
 /// (`vit`), the scale of attention's scores, in their derivative only, by 3.6e-9 (`vit`).
 pub(crate) const DOUBLE: f64 = 1e-10;
 
-/// What an `f32` replay of a case is allowed, absolute.
+/// The largest differences of an `f32` replay of a case, absolute.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tolerance {
     pub(crate) parameter: f64,

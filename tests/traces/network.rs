@@ -1,4 +1,4 @@
-//! What a case's architecture must offer to be replayed, a list of layers as one, and the names of a network's tensors.
+//! The interface of an architecture that can be replayed, a list of layers as one, and the names of a network's tensors.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -108,7 +108,7 @@ impl<B: AutodiffBackend> Network<B> for Sequential<B> {
 /// Values by PyTorch's names, row by row in PyTorch's layout.
 pub(crate) type NamedValues = BTreeMap<String, Vec<f64>>;
 
-/// What each tensor of a network is called.
+/// The names of the tensors of a network.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     names: HashMap<ParamId, Name>,

@@ -147,7 +147,7 @@ pub(crate) trait Trainer<B: AutodiffBackend, N: Network<B>> {
     fn step(&mut self, lr: f64, network: N, gradients: GradientsParams)
     -> (N, Option<NamedValues>);
 
-    /// Where the activation averages are.
+    /// The preconditioner, which has the activation averages.
     fn preconditioner(&self) -> &MacPreconditioner<B>;
 }
 

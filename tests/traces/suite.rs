@@ -48,7 +48,7 @@ fn replay_without_reciprocals(
     replay::<Autodiff<NdArray<f32>>>(case, trace, route)
 }
 
-/// What became of the cases of a folder.
+/// The outcome of the cases of a folder.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Suite {
     /// How many cases the replays are of.

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Module, Debug)]
 pub(crate) struct VisionTransformer<B: Backend> {
     deit: Deit<B>,
-    /// What takes the place of the blocks' attention where a test makes a mistake.
+    /// In place of the blocks' attention where a test makes a mistake.
     mistaken: Vec<OneMeanAttention<B>>,
 }
 
@@ -209,7 +209,7 @@ fn parameter<B: Backend>(
     Ok(Initializer::Zeros.init(shape, device))
 }
 
-/// What only the arguments say, with timm's defaults.
+/// The settings that only the arguments have, with timm's defaults.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Arguments {

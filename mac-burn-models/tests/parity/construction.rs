@@ -1,4 +1,4 @@
-//! What makes a network: the callable in Python, and its arguments.
+//! The callable in Python that makes a network, and its arguments.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ pub(crate) type Arguments = Map<String, Value>;
 #[derive(Clone, Debug)]
 pub(crate) struct Construction {
     source: String,
-    /// What is in the brackets after the callable.
+    /// The text in the brackets after the callable.
     signature: Option<String>,
     arguments: Arguments,
 }

@@ -1,4 +1,4 @@
-//! What is easily taken wrong in a port, each of which a comparison must notice.
+//! Mistakes that a port easily makes, each of which a comparison must notice.
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
