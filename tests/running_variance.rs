@@ -1,4 +1,4 @@
-//! What a trained network answers with PyTorch's form of the running variance in place of Burn's.
+//! A trained network's answers with PyTorch's form of the running variance in place of Burn's.
 //!
 //! Burn averages the variance of a batch, PyTorch its unbiased estimate, `n/(n − 1)` times as much for `n` values of a channel.
 //! Here `n` is 512 at least, on the 2×2 maps of ResNet-20's last stage, a quarter of the least in the recipes of the paper.

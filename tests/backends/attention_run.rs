@@ -1,8 +1,6 @@
-use crate::element_dtype::element_dtype;
-use crate::filler::Filler;
-use crate::half_layers::Batches;
-use crate::reader::read_parameters;
-use crate::run::Parameters;
+//! A network of attention under masks, trained as it should be and with mistakes.
+
+use crate::run::{Filler, Parameters, RandomBatches, element_dtype, read_parameters};
 use burn::module::Module;
 use burn::nn::LinearConfig;
 use burn::nn::attention::MultiHeadAttentionConfig;
@@ -50,7 +48,7 @@ impl AttentionMistake {
 pub(crate) fn attention_run<B: AutodiffBackend>(mistake: Option<AttentionMistake>) -> Parameters {
     let dtype = element_dtype::<B>();
     let mut network = Network::<B>::new().map(&mut Filler::new(21, dtype));
-    let mut batches = Batches::new(22, dtype);
+    let mut batches = RandomBatches::new(22, dtype);
     let skipped = match mistake {
         Some(AttentionMistake::NoMeanOfValues) => vec!["across.value".to_string()],
         _ => Vec::new(),

@@ -16,30 +16,16 @@
 #![allow(clippy::print_stdout, reason = "what is skipped must be seen")]
 
 mod agreement;
-mod arguments;
 mod attention_run;
-mod bits;
-mod bounds;
 mod contender;
-mod differences_table;
 mod digits_run;
-mod element_dtype;
-mod filler;
-mod half_attention;
-mod half_gradient;
-mod half_layers;
-mod half_run;
-mod mistake;
-mod process;
-mod reader;
+mod half;
 mod run;
 mod trace_run;
 mod traces;
 
 use crate::agreement::Agreement;
-use crate::arguments::Arguments;
-use crate::contender::{CONTENDERS, ORACLE};
-use crate::process::{Outcome, answer_if_asked, ask, ask_without_vulkan};
+use crate::contender::{CONTENDERS, ORACLE, Outcome, answer_if_asked, ask, ask_without_vulkan};
 use std::process::ExitCode;
 // The files of the replay name each other from the root of the crate.
 use crate::traces::*;
@@ -88,5 +74,57 @@ fn compare() -> ExitCode {
     match agreement.failed() {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// The arguments of the command line, in the words of Rust's own test harness; no test here is ignored.
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    /// Whether a list is asked for, not a run.
+    pub(crate) list: bool,
+    exact: bool,
+    only_ignored: bool,
+    filters: Vec<String>,
+    skipped: Vec<String>,
+}
+
+/// Options whose value may be the next argument, of those that are taken and change nothing here.
+const WITH_VALUE: [&str; 6] = [
+    "--color",
+    "--format",
+    "--logfile",
+    "--shuffle-seed",
+    "--test-threads",
+    "-Z",
+];
+
+impl Arguments {
+    pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Self {
+        let mut read = Self::default();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => read.list = true,
+                "--exact" => read.exact = true,
+                "--ignored" => read.only_ignored = true,
+                "--skip" => read.skipped.extend(arguments.next()),
+                option if WITH_VALUE.contains(&option) => drop(arguments.next()),
+                option if option.starts_with('-') => {
+                    let skipped = option.strip_prefix("--skip=");
+                    read.skipped.extend(skipped.map(ToString::to_string));
+                }
+                _ => read.filters.push(argument),
+            }
+        }
+        read
+    }
+
+    /// Whether the test of this name is among those asked for.
+    pub(crate) fn want(&self, test: &str) -> bool {
+        let names = |pattern: &String| match self.exact {
+            true => test == pattern,
+            false => test.contains(pattern.as_str()),
+        };
+        let chosen = self.filters.is_empty() || self.filters.iter().any(names);
+        chosen && !self.only_ignored && !self.skipped.iter().any(names)
     }
 }

@@ -1,5 +1,10 @@
-use crate::bits::Bits;
-use crate::bounds::Kind;
+//! The parameters that a run comes to, how far they may be from another backend's, and the random numbers that all runs share.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Element, Tensor, TensorData};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -62,4 +67,192 @@ pub(crate) fn largest_of(values: impl Iterator<Item = f64>) -> f64 {
         true => f64::INFINITY,
         false => largest.max(value),
     })
+}
+
+/// A number that is written as its bits, since JSON has neither NaN nor infinity.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub(crate) struct Bits(pub(crate) f64);
+
+impl From<u64> for Bits {
+    fn from(bits: u64) -> Self {
+        Self(f64::from_bits(bits))
+    }
+}
+
+impl From<Bits> for u64 {
+    fn from(bits: Bits) -> Self {
+        bits.0.to_bits()
+    }
+}
+
+/// Largest difference of a parameter after any step of a trace. The authors' own `f32` differs from
+/// their `f64` by 1e-7 to 5e-7, as do the backends, which sum in other orders; the smallest mistake that
+/// the replay of traces makes (`tests/traces/comparison.rs`) moves a parameter by 4.2e-5, 20 times this.
+const TRACE: f64 = 2e-6;
+
+/// The same on `NdArray<f32>` for a run whose derivatives it approximates; of traces, see
+/// [`Case::takes_reciprocals`](crate::case::Case::takes_reciprocals): 1.2e-5 is measured in `vit` with
+/// AVX-512, and AVX2 is six times as coarse. Attention's values by the wrong mean are 4.0e-3 away there.
+const APPROXIMATE: f64 = 1e-4;
+
+/// The backend that takes reciprocals by the processor's approximation.
+const APPROXIMATES: &str = "ndarray";
+
+/// Largest difference of a parameter after any of 30 steps of the digits network, which are more steps of a
+/// larger network than a trace's: less than 1e-6 is measured.
+const DIGITS: f64 = 1e-5;
+
+/// Largest difference of a parameter after any of 10 steps of attention: 3.0e-7 is measured, and 3.0e-6 where reciprocals are
+/// approximated, through which a softmax is differentiated; there [`APPROXIMATE`] is allowed.
+const ATTENTION: f64 = 1e-5;
+
+/// How many tolerances at least a mistake must move a parameter by, on every backend.
+const NOTICED: f64 = 100.0;
+
+/// The kind of a run, which decides how far backends may differ.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Trace { takes_reciprocals: bool },
+    Digits,
+    Attention,
+}
+
+impl Kind {
+    /// The largest difference of these two backends.
+    pub(crate) fn allowed(self, backends: [&str; 2]) -> f64 {
+        match self {
+            Self::Digits => DIGITS,
+            Self::Attention if backends.contains(&APPROXIMATES) => APPROXIMATE,
+            Self::Attention => ATTENTION,
+            Self::Trace {
+                takes_reciprocals: true,
+            } if backends.contains(&APPROXIMATES) => APPROXIMATE,
+            Self::Trace { .. } => TRACE,
+        }
+    }
+
+    /// The least that a mistake must move a parameter by on a backend.
+    pub(crate) fn noticed(self, backend: &str) -> f64 {
+        NOTICED * self.allowed([backend; 2])
+    }
+}
+
+/// The type of floats that a backend is named for.
+pub(crate) fn element_dtype<B: Backend>() -> DType {
+    B::FloatElem::dtype()
+}
+
+/// Adds the parameters of a network as they are after a step.
+pub(crate) fn read_parameters<B: Backend, M: Module<B>>(
+    step: usize,
+    network: &M,
+    parameters: &mut Parameters,
+) {
+    for (path, data) in float_tensors(network) {
+        parameters.insert(after_step(step, &path), data.iter().map(Bits).collect());
+    }
+}
+
+/// The float tensors of a network by their paths.
+pub(crate) fn float_tensors<B: Backend, M: Module<B>>(network: &M) -> BTreeMap<String, TensorData> {
+    let mut reader = Reader::default();
+    network.visit(&mut reader);
+    reader.found
+}
+
+#[derive(Default)]
+struct Reader {
+    path: Vec<String>,
+    found: BTreeMap<String, TensorData>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Reader {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found
+            .insert(self.path.join("."), param.val().into_data());
+    }
+}
+
+/// Fills parameters with values that do not depend on the backend.
+pub(crate) struct Filler {
+    random: StdRng,
+    dtype: DType,
+}
+
+impl Filler {
+    pub(crate) fn new(seed: u64, dtype: DType) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            dtype,
+        }
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Filler {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, tensor, mapper) = param.consume();
+        let dims = tensor.dims();
+        // A weight of rank 2 has its inputs first, one of rank 4 has them after its outputs.
+        let inputs: usize = match D {
+            1 => 64,
+            2 => dims[0],
+            _ => dims[1..].iter().product(),
+        };
+        let bound = (3.0 / inputs as f32).sqrt();
+        let values = (0..tensor.shape().num_elements())
+            .map(|_| self.random.random_range(-bound..bound))
+            .collect();
+        let data = TensorData::new::<f32, _>(values, tensor.shape());
+        let tensor = Tensor::from_data(data, (&tensor.device(), self.dtype)).require_grad();
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+/// Random tensors of a type.
+pub(crate) struct RandomBatches {
+    random: StdRng,
+    dtype: DType,
+}
+
+impl RandomBatches {
+    pub(crate) fn new(seed: u64, dtype: DType) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            dtype,
+        }
+    }
+
+    /// Inputs have a mean away from zero.
+    pub(crate) fn inputs<B: Backend, const D: usize>(&mut self, shape: [usize; D]) -> Tensor<B, D> {
+        self.uniform(0.0, shape)
+    }
+
+    /// The sum of outputs with random weights.
+    pub(crate) fn loss<B: Backend, const D: usize>(
+        &mut self,
+        output: Tensor<B, D>,
+    ) -> Tensor<B, 1> {
+        let weights = self.uniform(-1.0, output.dims());
+        (output * weights).sum()
+    }
+
+    fn uniform<B: Backend, const D: usize>(
+        &mut self,
+        from: f32,
+        shape: [usize; D],
+    ) -> Tensor<B, D> {
+        let values =
+            (0..shape.iter().product::<usize>()).map(|_| self.random.random_range(from..1.0));
+        let data = TensorData::new::<f32, _>(values.collect(), shape);
+        Tensor::from_data(data, (&Default::default(), self.dtype))
+    }
 }

@@ -1,16 +1,9 @@
-use crate::bits::Bits;
-use crate::bounds::Kind;
-use crate::case::{ArchitectureKind, Case};
-use crate::coverage::not_covered;
-use crate::error::TraceError;
-use crate::names::Names;
-use crate::network::Network;
-use crate::replay::{first_layer_covariance, loss};
-use crate::run::{Parameters, Run, after_step};
-use crate::sequential::Sequential;
-use crate::suite::case_folders;
-use crate::trace::Trace;
-use crate::trainer::Route;
+//! The authors' traces, by the replay of the test `traces`, of which this test needs a part.
+
+use crate::case::{ArchitectureKind, Case, Trace, TraceError, case_folders, not_covered};
+use crate::network::{Names, Network, Sequential};
+use crate::replay::{Route, first_layer_covariance, loss};
+use crate::run::{Bits, Kind, Parameters, Run, after_step};
 use crate::vision_transformer::VisionTransformer;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;

@@ -1,41 +1,17 @@
 //! The replay of traces as the test of that name has it, of which this test needs a part.
 #![allow(dead_code, reason = "the rest is for the test of that name")]
 
-#[path = "../traces/attention.rs"]
-pub(crate) mod attention;
 #[path = "../traces/case.rs"]
 pub(crate) mod case;
 #[path = "../traces/comparison.rs"]
 pub(crate) mod comparison;
-#[path = "../traces/coverage.rs"]
-pub(crate) mod coverage;
-#[path = "../traces/differences.rs"]
-pub(crate) mod differences;
-#[path = "../traces/error.rs"]
-pub(crate) mod error;
 #[path = "../traces/layer.rs"]
 pub(crate) mod layer;
 #[path = "../traces/layer_spec.rs"]
 pub(crate) mod layer_spec;
-#[path = "../traces/named_layers.rs"]
-pub(crate) mod named_layers;
-#[path = "../traces/names.rs"]
-pub(crate) mod names;
 #[path = "../traces/network.rs"]
 pub(crate) mod network;
 #[path = "../traces/replay.rs"]
 pub(crate) mod replay;
-#[path = "../traces/sequential.rs"]
-pub(crate) mod sequential;
-#[path = "../traces/signal.rs"]
-pub(crate) mod signal;
-#[path = "../traces/suite.rs"]
-pub(crate) mod suite;
-#[path = "../traces/tolerance.rs"]
-pub(crate) mod tolerance;
-#[path = "../traces/trace.rs"]
-pub(crate) mod trace;
-#[path = "../traces/trainer.rs"]
-pub(crate) mod trainer;
 #[path = "../traces/vision_transformer.rs"]
 pub(crate) mod vision_transformer;

@@ -1,16 +1,18 @@
-//! A case as its `case.json` describes it.
+//! A case as its folder has it, and which cases this project means to reproduce.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use mac_burn::{MacConfig, WeightDecayForm};
+use burn::tensor::TensorData;
+use mac_burn::{MacConfig, MacError, WeightDecayForm};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::error::TraceError;
+use crate::layer_spec::{Conv2dSpec, Extent, LayerKind, LayerSpec, Padding};
 
 /// One run of the authors' code: everything about it that is not a tensor.
 #[derive(Clone, Debug, Deserialize)]
@@ -210,4 +212,190 @@ impl Case {
             params: BTreeSet::from([parameter.to_owned()]),
         });
     }
+}
+
+/// The bytes before the header of a safetensors file, which have its length.
+const LENGTH: usize = 8;
+
+/// The bytes of a trace, and where in them each tensor is.
+pub(crate) struct Trace {
+    bytes: Vec<u8>,
+    /// The place at which the tensors' own bytes begin.
+    start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl Trace {
+    /// Reads `trace.safetensors` of a case's folder.
+    pub(crate) fn read(folder: &Path) -> Result<Self, TraceError> {
+        let path = folder.join("trace.safetensors");
+        let bytes = fs::read(&path).map_err(|source| TraceError::Read { path, source })?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes)?;
+        let tensors = metadata.tensors().into_iter();
+        let tensors = tensors.map(|(key, info)| (key, info.clone())).collect();
+
+        Ok(Self {
+            bytes,
+            start: LENGTH + header,
+            tensors,
+        })
+    }
+
+    /// A tensor in PyTorch's layout: floats as `f64`, which holds every `f32` exactly, integers as `i64`.
+    pub(crate) fn tensor(&self, key: &str) -> Result<TensorData, TraceError> {
+        let info = self
+            .tensors
+            .get(key)
+            .ok_or_else(|| TraceError::MissingTensor(key.to_owned()))?;
+        let (from, to) = info.data_offsets;
+        let bytes = &self.bytes[self.start + from..self.start + to];
+        let shape = info.shape.clone();
+
+        match info.dtype {
+            Dtype::F32 => Ok(TensorData::new(
+                elements(bytes, |b| f64::from(f32::from_le_bytes(b))),
+                shape,
+            )),
+            Dtype::F64 => Ok(TensorData::new(elements(bytes, f64::from_le_bytes), shape)),
+            Dtype::I64 => Ok(TensorData::new(elements(bytes, i64::from_le_bytes), shape)),
+            dtype => Err(TraceError::ElementType {
+                key: key.to_owned(),
+                dtype,
+            }),
+        }
+    }
+
+    /// The values of a float tensor, row by row in PyTorch's layout.
+    pub(crate) fn floats(&self, key: &str) -> Result<Vec<f64>, TraceError> {
+        Ok(self.tensor(key)?.iter::<f64>().collect())
+    }
+
+    /// The rest of each key that starts with `prefix`, sorted.
+    pub(crate) fn suffixes(&self, prefix: &str) -> Vec<String> {
+        self.tensors
+            .keys()
+            .filter_map(|key| key.strip_prefix(prefix))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// Little-endian elements of `N` bytes each.
+fn elements<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|chunk| element(*chunk))
+        .collect()
+}
+
+/// The subfolders that hold a case, sorted.
+pub(crate) fn case_folders(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let read = |source| TraceError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.join("case.json").is_file() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    if folders.is_empty() {
+        return Err(TraceError::NoCase(folder.to_owned()));
+    }
+
+    Ok(folders)
+}
+
+/// Why a case is not replayed; none if it is.
+///
+/// An architecture or a layer that the harness does not know is an error, not a reason: the case would
+/// be MAC's.
+pub(crate) fn not_covered(case: &Case) -> Result<Option<String>, TraceError> {
+    if case.official.cls != "MAC" {
+        return Ok(Some(format!("optimizer {}", case.official.cls)));
+    }
+    case.architecture.known()?;
+    for value in &case.architecture.layers {
+        let spec = LayerSpec::read(value)?;
+        let LayerKind::Conv2d(conv) = &spec.kind else {
+            continue;
+        };
+        if let Some(deviation) = conv.deviation() {
+            return Ok(Some(format!("`{}`: {deviation}", spec.name)));
+        }
+    }
+
+    Ok(None)
+}
+
+impl Conv2dSpec {
+    /// How the mean patch of the authors' code differs from that of the convolution, as the README of
+    /// the traces states; this project takes the patches that the kernel sees.
+    fn deviation(&self) -> Option<&'static str> {
+        if self.groups > 1 {
+            Some("the authors' code shares one mean between the channels of a grouped convolution")
+        } else if self.dilation.sides() != Extent::Square(1).sides() {
+            Some("the authors' mean patch ignores dilation")
+        } else if self.padding_mode != "zeros" {
+            Some("the authors' mean patch is padded with zeros whatever the padding mode")
+        } else if self.padding == Padding::Named("valid".to_owned()) {
+            Some("the authors' mean patch takes the padding `valid` for `same`")
+        } else {
+            None
+        }
+    }
+}
+
+/// A case that cannot be read or built; never a difference in numbers.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TraceError {
+    #[error("{}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {source}", path.display())]
+    Json {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("the trace is no safetensors file: {0}")]
+    Safetensors(#[from] SafeTensorError),
+    #[error("the trace has no tensor `{0}`")]
+    MissingTensor(String),
+    #[error("tensor `{key}` has the element type {dtype}, which is not read")]
+    ElementType { key: String, dtype: Dtype },
+    #[error("layer `{layer}`: {reason}")]
+    Layer { layer: String, reason: String },
+    #[error("parameter `{0}` of the case is in no layer of the network")]
+    UnknownParameter(String),
+    #[error("parameter `{0}` of the network is not in the case")]
+    ExtraParameter(String),
+    #[error("parameter `{0}` is in no parameter group of the case")]
+    Ungrouped(String),
+    #[error("`{name}` has the shape {expected:?} in the network and {found:?} in the trace")]
+    Shape {
+        name: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+    #[error("`{name}` has {expected} values in the trace and {found} here")]
+    Length {
+        name: String,
+        expected: usize,
+        found: usize,
+    },
+    #[error("layer `{0}` has an activation average in the trace and none here")]
+    MissingEma(String),
+    #[error("{0}")]
+    Unsupported(String),
+    #[error(transparent)]
+    Optimizer(#[from] MacError),
+    #[error("{} holds no case: no subfolder of it has a case.json", .0.display())]
+    NoCase(PathBuf),
 }

@@ -1,14 +1,13 @@
-//! What a trace says at each point of a replay, against what the replay finds there.
+//! The numbers of a trace against those that a replay finds, and how far they may be from each other.
+
+use std::{collections::BTreeMap, fmt};
 
 use burn::tensor::{DType, Element, Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    case::Case,
-    differences::{Differences, Quantity},
-    error::TraceError,
-    names::{NamedValues, is_buffer},
-    tolerance::{DOUBLE, Tolerance},
-    trace::Trace,
+    case::{Case, Trace, TraceError},
+    network::{NamedValues, is_buffer},
 };
 
 /// The float type of a replay, which decides what it is compared with.
@@ -39,7 +38,7 @@ impl Precision {
     }
 }
 
-/// What the trace calls the averages of a layer's means: that of the inputs and, for attention, the
+/// The trace's names for the averages of a layer's means: that of the inputs and, for attention, the
 /// attention-weighted one.
 const EMAS: [&str; 2] = ["exp_avg", "exp_avg_v"];
 
@@ -63,7 +62,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What was found.
+    /// The differences that were found.
     pub(crate) fn into_differences(self) -> Differences {
         self.differences
     }
@@ -231,4 +230,208 @@ impl<'a> Comparison<'a> {
 /// training never reads it.
 fn is_compared_buffer(name: &str) -> bool {
     is_buffer(name) && !name.ends_with(".running_var")
+}
+
+/// A kind of numbers that is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Quantity {
+    /// The inverse of the damped covariance of the first layer's input.
+    InputCovariance,
+    /// Attention averaged over batch, heads and queries, as the network's parameters give it.
+    Attention,
+    Loss,
+    /// The gradient before preconditioning: not MAC's, but what tells a wrong network from a wrong
+    /// optimizer.
+    Gradient,
+    Preconditioned,
+    Ema,
+    /// Parameters, and the running means among the buffers.
+    Parameter,
+}
+
+impl Quantity {
+    /// Every quantity, in the order of the table.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::InputCovariance,
+        Self::Attention,
+        Self::Loss,
+        Self::Gradient,
+        Self::Preconditioned,
+        Self::Ema,
+        Self::Parameter,
+    ];
+
+    /// The name in the table.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::InputCovariance => "input cov.",
+            Self::Attention => "attention",
+            Self::Loss => "loss",
+            Self::Gradient => "gradient",
+            Self::Preconditioned => "precond.",
+            Self::Ema => "EMA",
+            Self::Parameter => "parameter",
+        }
+    }
+}
+
+/// The largest absolute difference of a quantity, in proportion to what is allowed there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Worst {
+    pub(crate) difference: f64,
+    pub(crate) allowed: f64,
+    at: String,
+}
+
+impl Worst {
+    /// Whether the difference is more than rounding explains.
+    pub(crate) fn exceeds(&self) -> bool {
+        self.difference > self.allowed
+    }
+}
+
+impl fmt::Display for Worst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} differs by {:.1e}, where {:.1e} is allowed",
+            self.at, self.difference, self.allowed
+        )
+    }
+}
+
+/// The largest difference of each quantity that was compared.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Differences {
+    worst: BTreeMap<Quantity, Worst>,
+}
+
+impl Differences {
+    /// Compares the values that the trace has at `at` with those found.
+    pub(crate) fn compare(
+        &mut self,
+        quantity: Quantity,
+        at: &str,
+        expected: &[f64],
+        found: &[f64],
+        allowed: f64,
+    ) -> Result<(), TraceError> {
+        if expected.len() != found.len() {
+            return Err(TraceError::Length {
+                name: at.to_owned(),
+                expected: expected.len(),
+                found: found.len(),
+            });
+        }
+        let difference = largest_difference(expected, found);
+        let worse = self
+            .worst
+            .get(&quantity)
+            .is_none_or(|worst| difference / allowed > worst.difference / worst.allowed);
+        if worse {
+            let at = at.to_owned();
+            self.worst.insert(
+                quantity,
+                Worst {
+                    difference,
+                    allowed,
+                    at,
+                },
+            );
+        }
+
+        Ok(())
+    }
+
+    /// The largest difference of a quantity, if it was compared.
+    pub(crate) fn worst(&self, quantity: Quantity) -> Option<&Worst> {
+        self.worst.get(&quantity)
+    }
+
+    /// The differences that are more than rounding explains.
+    pub(crate) fn exceeding(&self) -> impl Iterator<Item = (Quantity, &Worst)> {
+        self.worst
+            .iter()
+            .filter(|(_, worst)| worst.exceeds())
+            .map(|(quantity, worst)| (*quantity, worst))
+    }
+}
+
+/// Not-a-number and infinity count as the largest number that JSON carries between processes.
+fn largest_difference(expected: &[f64], found: &[f64]) -> f64 {
+    let differences = expected.iter().zip(found).map(|(e, f)| (e - f).abs());
+
+    differences.fold(0.0, |largest, difference| {
+        if difference.is_finite() {
+            f64::max(largest, difference)
+        } else {
+            f64::MAX
+        }
+    })
+}
+
+/// The least that an `f32` replay is allowed, absolute: the README of the traces finds the authors'
+/// own `f32` up to 5e-7 from their `f64`, and another order of summation may be a few times that. The
+/// smallest of the mistakes that the tests make moves a parameter by 4.2e-5, 20 times as far (1 % less
+/// decay of the averages, in `cnn`).
+const SINGLE_FLOOR: f64 = 2e-6;
+
+/// Two `f32` runs that sum in different orders, in multiples of what the authors' `f32` differs from
+/// their own `f64` in the same case: the README's factor for parameters.
+const SINGLE_MARGIN: f64 = 10.0;
+
+/// The largest difference of an `f64` replay, absolute. The replays find up to 2.2e-13 in their parameters. One
+/// thing alone in `f32` shows further out: statistics move a parameter by 2.6e-10 (`cnn`) to 4.2e-9
+/// (`vit`), the scale of attention's scores, in their derivative only, by 3.6e-9 (`vit`).
+pub(crate) const DOUBLE: f64 = 1e-10;
+
+/// The largest differences of an `f32` replay of a case, absolute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tolerance {
+    pub(crate) parameter: f64,
+    pub(crate) loss: f64,
+    pub(crate) gradient: f64,
+    damping: f64,
+}
+
+impl Tolerance {
+    /// The tolerance of the README for the parameters, and the same rule, from the difference that
+    /// the case states for them, for the losses and for the gradients. The raw gradients are of the
+    /// size of the preconditioned ones and come from the same sums, so they share one tolerance.
+    pub(crate) fn of(case: &Case) -> Self {
+        let rule = |difference: f64| f64::max(SINGLE_FLOOR, SINGLE_MARGIN * difference);
+
+        Self {
+            parameter: rule(case.float64_max_abs_diff),
+            loss: rule(case.float64_max_abs_diff_loss),
+            gradient: rule(case.float64_max_abs_diff_precond),
+            damping: case.hyper.damping,
+        }
+    }
+
+    /// A softmax passes on no more than the difference of its scores, and these are sums of parameters
+    /// times normalized inputs: it inherits the parameters' difference, and has no entry above one.
+    pub(crate) fn attention(&self) -> f64 {
+        self.parameter
+    }
+
+    /// An activation is a sum of parameters times inputs of order one: it inherits the parameters'
+    /// difference, and rounds in proportion to its own size where that is above one.
+    pub(crate) fn ema(&self, average: &[f64]) -> f64 {
+        self.parameter * largest(average).max(1.0)
+    }
+
+    /// The authors invert in `f32`, which costs `epsilon · condition` relative to the inverse. The
+    /// inputs are standardised, so the covariance of `n` of them has a trace of about `n`, and no
+    /// damped eigenvalue is above `n + damping` or below `damping`.
+    pub(crate) fn input_covariance(&self, inverse: &[f64]) -> f64 {
+        let inputs = (inverse.len() as f64).sqrt();
+        let condition = 1.0 + inputs / self.damping;
+
+        f64::from(f32::EPSILON) * condition * largest(inverse)
+    }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |largest, v| largest.max(v.abs()))
 }

@@ -1,6 +1,6 @@
-//! A layer of a case, built in Burn.
+//! A layer of a case, built in Burn, and what flows from layer to layer.
 
-use std::f64::consts::FRAC_1_SQRT_2;
+use std::{collections::BTreeMap, f64::consts::FRAC_1_SQRT_2};
 
 use burn::{
     module::Module,
@@ -13,18 +13,88 @@ use burn::{
             MaxPool2dConfig,
         },
     },
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
 use mac_burn::{MacConv2d, MacLinear};
 
 use crate::{
-    error::TraceError,
+    case::{Case, TraceError},
     layer_spec::{
         AvgPool2dSpec, BatchNormSpec, Conv2dSpec, Extent, GeluApproximation, LayerKind,
         LayerNormSpec, LayerSpec, LinearSpec, MaxPool2dSpec, NormalizedShape, Padding,
     },
-    signal::{Signal, each_rank},
 };
+
+/// The activations between two layers.
+#[derive(Clone, Debug)]
+pub(crate) enum Signal<B: Backend> {
+    /// `[batch, features]`
+    Rows(Tensor<B, 2>),
+    /// `[batch, tokens, features]`, or `[batch, channels, length]`
+    Sequences(Tensor<B, 3>),
+    /// `[batch, channels, height, width]`
+    Images(Tensor<B, 4>),
+}
+
+/// Applies an expression that is generic over the rank, and keeps the rank.
+macro_rules! each_rank {
+    ($signal:expr, $tensor:ident => $body:expr) => {
+        match $signal {
+            Signal::Rows($tensor) => Signal::Rows($body),
+            Signal::Sequences($tensor) => Signal::Sequences($body),
+            Signal::Images($tensor) => Signal::Images($body),
+        }
+    };
+}
+
+impl<B: Backend> Signal<B> {
+    /// A network's input, with the rank of the data.
+    pub(crate) fn from_data(data: TensorData, device: &B::Device) -> Result<Self, TraceError> {
+        let data = data.convert::<B::FloatElem>();
+
+        match data.shape.len() {
+            2 => Ok(Self::Rows(Tensor::from_data(data, device))),
+            3 => Ok(Self::Sequences(Tensor::from_data(data, device))),
+            4 => Ok(Self::Images(Tensor::from_data(data, device))),
+            rank => Err(TraceError::Unsupported(format!(
+                "an input of rank {rank}, where 2 to 4 are read"
+            ))),
+        }
+    }
+
+    /// The images that a two-dimensional layer needs.
+    ///
+    /// # Panics
+    ///
+    /// If the case's layers do not fit together.
+    pub(crate) fn into_images(self) -> Tensor<B, 4> {
+        match self {
+            Self::Images(images) => images,
+            other => panic!("a two-dimensional layer was given {other:?}"),
+        }
+    }
+
+    /// One row for each sample.
+    pub(crate) fn flatten(self) -> Tensor<B, 2> {
+        match self {
+            Self::Rows(tensor) => tensor,
+            Self::Sequences(tensor) => tensor.flatten(1, 2),
+            Self::Images(tensor) => tensor.flatten(1, 3),
+        }
+    }
+
+    /// The logits that a network ends with.
+    ///
+    /// # Panics
+    ///
+    /// If the case's network does not end with one row for each sample.
+    pub(crate) fn into_logits(self) -> Tensor<B, 2> {
+        match self {
+            Self::Rows(logits) => logits,
+            other => panic!("the network ends with {other:?}, not with one row for each sample"),
+        }
+    }
+}
 
 /// A layer of any type that a case may have.
 #[derive(Module, Debug)]
@@ -222,4 +292,73 @@ fn symmetric(extent: Extent) -> PaddingConfig2d {
     let [height, width] = extent.sides();
 
     PaddingConfig2d::Explicit(height, width, height, width)
+}
+
+/// Layers that have been built and wait for their places in the network.
+pub(crate) struct NamedLayers<B: Backend> {
+    layers: BTreeMap<String, Layer<B>>,
+}
+
+impl<B: Backend> NamedLayers<B> {
+    /// Builds every layer of a case; the parameters' values come later, from the trace.
+    pub(crate) fn build(case: &Case, device: &B::Device) -> Result<Self, TraceError> {
+        let mut layers = BTreeMap::new();
+        for value in &case.architecture.layers {
+            let spec = LayerSpec::read(value)?;
+            let layer = Layer::build(&spec, device)?;
+            layers.insert(spec.name, layer);
+        }
+
+        Ok(Self { layers })
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.layers.contains_key(name)
+    }
+
+    /// A layer of any type.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Layer<B>, TraceError> {
+        self.layers
+            .remove(name)
+            .ok_or_else(|| error(name, "the network needs it, and the case does not have it"))
+    }
+
+    pub(crate) fn take_linear(&mut self, name: &str) -> Result<MacLinear<B>, TraceError> {
+        match self.take(name)? {
+            Layer::Linear(linear) => Ok(linear),
+            _ => Err(error(name, "the network needs a Linear here")),
+        }
+    }
+
+    pub(crate) fn take_conv2d(&mut self, name: &str) -> Result<MacConv2d<B>, TraceError> {
+        match self.take(name)? {
+            Layer::Conv2d(conv) => Ok(conv),
+            _ => Err(error(name, "the network needs a Conv2d here")),
+        }
+    }
+
+    pub(crate) fn take_layer_norm(&mut self, name: &str) -> Result<LayerNorm<B>, TraceError> {
+        match self.take(name)? {
+            Layer::LayerNorm(norm) => Ok(norm),
+            _ => Err(error(name, "the network needs a LayerNorm here")),
+        }
+    }
+
+    /// Whether all that is left does nothing: a layer that the network has no place for would be left
+    /// out of the replay.
+    pub(crate) fn finish(self) -> Result<(), TraceError> {
+        self.layers
+            .into_iter()
+            .find(|(_, layer)| !matches!(layer, Layer::Identity(_)))
+            .map_or(Ok(()), |(name, _)| {
+                Err(error(&name, "the network has no place for it"))
+            })
+    }
+}
+
+fn error(layer: &str, reason: &str) -> TraceError {
+    TraceError::Layer {
+        layer: layer.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

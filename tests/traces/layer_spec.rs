@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::TraceError;
+use crate::case::TraceError;
 
 /// One entry of `architecture.layers`.
 #[derive(Clone, Debug)]

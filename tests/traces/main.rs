@@ -8,27 +8,14 @@
 //! MAC_TRACES=path/to/cases cargo test --test traces
 //! ```
 
-mod attention;
 mod case;
 mod comparison;
-mod coverage;
-mod differences;
-mod error;
 mod layer;
 mod layer_spec;
 mod mistakes;
-mod named_layers;
-mod names;
 mod network;
-mod process;
 mod replay;
-mod sequential;
-mod signal;
 mod suite;
-mod table;
-mod tolerance;
-mod trace;
-mod trainer;
 mod vision_transformer;
 
 use std::{
@@ -42,16 +29,13 @@ use burn_flex::Flex;
 use serde_json::{Value, json};
 
 use crate::{
-    case::{ArchitectureKind::VisionTransformer, Case},
-    coverage::not_covered,
-    differences::{Quantity, Worst},
-    error::TraceError,
+    case::{
+        ArchitectureKind::VisionTransformer, Case, Trace, TraceError, case_folders, not_covered,
+    },
+    comparison::{Quantity, Worst},
     mistakes::MISTAKES,
-    process::{Answer, DoubleProcess},
-    replay::replay,
-    suite::{Backend, DOUBLE, SINGLE, Suite, case_folders},
-    trace::Trace,
-    trainer::Route,
+    replay::{Route, replay},
+    suite::{Answer, Backend, DOUBLE, DoubleProcess, SINGLE, Suite},
 };
 
 /// The cases of the repository.

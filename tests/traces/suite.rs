@@ -1,18 +1,22 @@
-//! Replays all cases of a folder, on several backends and by both routes.
+//! Replays all cases of a folder, on several backends and by both routes, and shows them as a table.
 
 use std::{
-    fs,
+    env, fmt, fs,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
+use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::{
-    case::Case, coverage::not_covered, differences::Differences, error::TraceError, replay::replay,
-    trace::Trace, trainer::Route,
+    case::{Case, Trace, TraceError, case_folders, not_covered},
+    comparison::{Differences, Quantity, Worst},
+    replay::{Route, replay},
 };
 
 /// A backend by the name that the table gives it, and the replay on it.
@@ -44,7 +48,7 @@ fn replay_without_reciprocals(
     replay::<Autodiff<NdArray<f32>>>(case, trace, route)
 }
 
-/// What became of the cases of a folder.
+/// The outcome of the cases of a folder.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Suite {
     /// How many cases the replays are of.
@@ -170,23 +174,120 @@ fn replays(
     Ok(Ok(replays))
 }
 
-/// The subfolders that hold a case, sorted.
-pub(crate) fn case_folders(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
-    let read = |source| TraceError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path.join("case.json").is_file() {
-            folders.push(path);
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quantities = Quantity::ALL.map(|quantity| quantity.label().to_owned());
+        let mut header = vec!["case".to_owned(), "backend".to_owned(), "route".to_owned()];
+        header.extend(quantities);
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(header);
+        for replay in &self.replays {
+            table.add_row(row(replay));
         }
+
+        writeln!(f, "largest difference from the trace / what is allowed")?;
+        writeln!(f, "{table}")?;
+        if self.replays.iter().any(|r| r.differences.is_none()) {
+            writeln!(f, "n/a: `Mac` has one weight decay and exemptions from it")?;
+            writeln!(
+                f,
+                "n/a: ndarray f32 approximates the derivatives of divisions and logarithms"
+            )?;
+        }
+        for case in &self.not_covered {
+            writeln!(f, "not covered: {}: {}", case.case, case.reason)?;
+        }
+        for failed in &self.failed {
+            writeln!(f, "FAILED: {}: {}", failed.case, failed.reason)?;
+        }
+        write!(
+            f,
+            "{} cases replayed, {} not covered, {} failed",
+            self.replayed,
+            self.not_covered.len(),
+            self.failed.len()
+        )
     }
-    folders.sort();
-    if folders.is_empty() {
-        return Err(TraceError::NoCase(folder.to_owned()));
+}
+
+fn row(replay: &Replay) -> Vec<String> {
+    let cells = Quantity::ALL.map(|quantity| match &replay.differences {
+        None => "n/a".to_owned(),
+        Some(differences) => differences
+            .worst(quantity)
+            .map_or_else(|| "-".to_owned(), cell),
+    });
+    let mut row = vec![
+        replay.case.clone(),
+        replay.backend.clone(),
+        replay.route.label().to_owned(),
+    ];
+    row.extend(cells);
+
+    row
+}
+
+fn cell(worst: &Worst) -> String {
+    let mark = if worst.exceeds() { " !" } else { "" };
+
+    format!("{:.1e}/{:.0e}{mark}", worst.difference, worst.allowed)
+}
+
+/// Tells the second process that it is one, and where its answer goes.
+const ANSWER: &str = "MAC_TRACES_ANSWER";
+
+/// The second process, seen from the first.
+pub(crate) struct DoubleProcess {
+    child: Child,
+    folder: TempDir,
+}
+
+/// The second process, seen from itself.
+pub(crate) struct Answer(PathBuf);
+
+impl DoubleProcess {
+    /// Starts a test of this executable again; it runs while the first process goes on.
+    pub(crate) fn start(test: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let executable = env::current_exe().expect("the test runs from a file");
+        let child = Command::new(executable)
+            .args(["--exact", test])
+            .env(ANSWER, folder.path().join("suite.json"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("this executable can be run again");
+
+        Self { child, folder }
     }
 
-    Ok(folders)
+    /// Waits for the process, and takes its answer.
+    pub(crate) fn suite(self) -> Suite {
+        let output = self
+            .child
+            .wait_with_output()
+            .expect("the process was started");
+        assert!(
+            output.status.success(),
+            "the process for f64 failed:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let answer = fs::read(self.folder.path().join("suite.json")).expect("it has answered");
+
+        serde_json::from_slice(&answer).expect("its answer is a suite")
+    }
+}
+
+impl Answer {
+    /// In the second process, what the first waits for.
+    pub(crate) fn awaited() -> Option<Self> {
+        env::var_os(ANSWER).map(|path| Self(path.into()))
+    }
+
+    /// Answers the first process.
+    pub(crate) fn give(&self, suite: &Suite) {
+        let text = serde_json::to_vec(suite).expect("a suite can be written");
+        fs::write(&self.0, text).expect("the first process keeps the folder");
+    }
 }

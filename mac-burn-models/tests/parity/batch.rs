@@ -1,4 +1,4 @@
-//! What goes into a network: images or tokens, and the targets of the loss.
+//! The input of a network, images or tokens, and the targets of the loss.
 
 use burn::tensor::{Int, Shape, Tensor, TensorData, backend::Backend};
 

@@ -226,7 +226,7 @@ fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(),
     }
 }
 
-/// What differences of a vector of this length are divided by.
+/// The number by which differences of a vector of this length are divided.
 fn unit(l2: f64) -> f64 {
     match l2 < NEGLIGIBLE {
         true => 1.0,

@@ -1,4 +1,4 @@
-//! What makes a network: the callable in Python, and its arguments.
+//! The callable in Python that makes a network, and its arguments.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ pub(crate) type Arguments = Map<String, Value>;
 #[derive(Clone, Debug)]
 pub(crate) struct Construction {
     source: String,
-    /// What is in the brackets after the callable.
+    /// The text in the brackets after the callable.
     signature: Option<String>,
     arguments: Arguments,
 }
@@ -108,9 +108,14 @@ impl Construction {
 
     /// Refuses rates above 0: what is dropped at random cannot be compared.
     pub(crate) fn refuse_dropping(&self, rates: &[f64]) -> Result<(), ParityError> {
-        match rates.iter().all(|rate| *rate == 0.0) {
-            true => Ok(()),
-            false => Err(self.unsupported("drops at random")),
+        self.refuse(&[(rates.iter().any(|rate| *rate != 0.0), "drops at random")])
+    }
+
+    /// Refuses the first of these that is so, each with a reason that says what the network has.
+    pub(crate) fn refuse(&self, of_others: &[(bool, &str)]) -> Result<(), ParityError> {
+        match of_others.iter().find(|(is_so, _)| *is_so) {
+            Some((_, reason)) => Err(self.unsupported(reason)),
+            None => Ok(()),
         }
     }
 

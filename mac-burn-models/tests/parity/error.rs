@@ -1,4 +1,4 @@
-//! What can be wrong with a fixture before a number of it is compared.
+//! Errors of a fixture before a number of it is compared.
 
 use std::path::PathBuf;
 

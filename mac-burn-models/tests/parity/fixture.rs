@@ -65,7 +65,7 @@ pub(crate) struct Targets {
     pub(crate) values: Vec<i64>,
 }
 
-/// What a forward pass in evaluation mode gives.
+/// The results of a forward pass in evaluation mode.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Pass {
     /// In single precision, and so many decimals that the nearest number of it is the right one.
@@ -74,7 +74,7 @@ pub(crate) struct Pass {
     pub(crate) loss: f64,
 }
 
-/// What a training step gives.
+/// The results of a training step.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Training {
     logits: TrainingLogits,
@@ -130,7 +130,7 @@ pub(crate) struct Tolerances {
     pub(crate) f32: Tolerance,
 }
 
-/// What a run in one precision is allowed: the file's own numbers, see the README of the fixtures.
+/// The largest differences of a run in one precision: the file's own numbers, see the README of the fixtures.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Tolerance {
     pub(crate) logits_abs: f64,

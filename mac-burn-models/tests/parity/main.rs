@@ -10,7 +10,7 @@
 //! MAC_FIXTURES=/path/to/fixtures cargo test --workspace --test parity
 //! ```
 //!
-//! A further family is a file in `family/`.
+//! A further family is a variant of [`Config`](family::Config).
 
 mod batch;
 mod comparison;

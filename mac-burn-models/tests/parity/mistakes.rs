@@ -1,4 +1,4 @@
-//! What is easily taken wrong in a port, each of which a comparison must notice.
+//! Mistakes that a port easily makes, each of which a comparison must notice.
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
@@ -8,7 +8,7 @@ use mac_burn_models::{
 };
 
 use crate::{
-    family::{deit, densenet, gpt, lenet, resnet, swin, wide_resnet},
+    family::{Config, Names},
     fill::Alteration,
     subject::Subject,
 };
@@ -20,35 +20,60 @@ pub(crate) struct Mistake<B: AutodiffBackend> {
     pub(crate) alteration: Option<Alteration>,
 }
 
+/// A network of another configuration.
+fn configured<B: AutodiffBackend>(what: &'static str, config: Config) -> Mistake<B> {
+    Mistake {
+        what,
+        network: config.init(Names::Authors, &Default::default()),
+        alteration: None,
+    }
+}
+
+/// The right network, with other values in the tensors whose names end in `of`.
+fn altered<B: AutodiffBackend>(
+    what: &'static str,
+    right: &Config,
+    of: &'static str,
+    change: fn(&[usize], Vec<f32>) -> Vec<f32>,
+) -> Mistake<B> {
+    Mistake {
+        alteration: Some(Alteration { of, change }),
+        ..configured(what, right.clone())
+    }
+}
+
 /// Mistakes in the network of `nanogpt_bias`.
 pub(crate) fn of_gpt<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = GptConfig::new(65)
+    let config = GptConfig::new(65)
         .with_context_size(32)
         .with_n_layers(3)
         .with_n_heads(4)
         .with_d_model(64);
-    let configured = |what, config: GptConfig| Mistake {
-        what,
-        network: gpt(&config),
-        alteration: None,
-    };
-    let altered = |what, of, change| Mistake {
-        what,
-        network: gpt(&right),
-        alteration: Some(Alteration { of, change }),
-    };
+    let right = Config::Gpt(config.clone());
+    let configured = |what, config| configured(what, Config::Gpt(config));
 
     vec![
-        configured("GELU by tanh", right.clone().with_approximate_gelu(true)),
+        configured("GELU by tanh", config.clone().with_approximate_gelu(true)),
         configured(
             "the norms' ε of DeiT",
-            right.clone().with_norm_epsilon(1e-6),
+            config.clone().with_norm_epsilon(1e-6),
         ),
-        configured("another number of heads", right.clone().with_n_heads(2)),
-        altered("keys, values, queries", "c_attn.weight", first_third_last),
-        altered("heads before q, k, v", "c_attn.weight", heads_outermost),
+        configured("another number of heads", config.with_n_heads(2)),
+        altered(
+            "keys, values, queries",
+            &right,
+            "c_attn.weight",
+            first_third_last,
+        ),
+        altered(
+            "heads before q, k, v",
+            &right,
+            "c_attn.weight",
+            heads_outermost,
+        ),
         altered(
             "a square weight transposed",
+            &right,
             "attn.c_proj.weight",
             transposed,
         ),
@@ -57,47 +82,37 @@ pub(crate) fn of_gpt<B: AutodiffBackend>() -> Vec<Mistake<B>> {
 
 /// Mistakes in the network of `deit_cifar_c100`.
 pub(crate) fn of_deit<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = DeitConfig::cifar_tiny(100);
+    let config = DeitConfig::cifar_tiny(100);
+    let right = Config::Deit(config.clone());
+    let of_burn = Config::Deit(config.with_norm_epsilon(1e-5));
 
     vec![
-        Mistake {
-            what: "the norms' ε of Burn",
-            network: deit(&right.clone().with_norm_epsilon(1e-5)),
-            alteration: None,
-        },
-        Mistake {
-            what: "the class token's position last",
-            network: deit(&right),
-            alteration: Some(Alteration {
-                of: "pos_embed",
-                change: first_token_last,
-            }),
-        },
+        configured("the norms' ε of Burn", of_burn),
+        altered(
+            "the class token's position last",
+            &right,
+            "pos_embed",
+            first_token_last,
+        ),
     ]
 }
 
 /// Mistakes in the network of `swin_tiny_224`.
 pub(crate) fn of_swin<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = SwinConfig::tiny();
-    let altered = |what, of, change| Mistake {
-        what,
-        network: swin(&right),
-        alteration: Some(Alteration { of, change }),
-    };
+    let right = Config::Swin(SwinConfig::tiny());
+    let of_deit = Config::Swin(SwinConfig::tiny().with_norm_epsilon(1e-6));
 
     vec![
-        Mistake {
-            what: "the norms' ε of DeiT",
-            network: swin(&right.clone().with_norm_epsilon(1e-6)),
-            alteration: None,
-        },
+        configured("the norms' ε of DeiT", of_deit),
         altered(
             "key minus query",
+            &right,
             "relative_position_bias_table",
             rows_backwards,
         ),
         altered(
             "the 2×2 merged by rows",
+            &right,
             "downsample.reduction.weight",
             middle_quarters_exchanged,
         ),
@@ -106,40 +121,38 @@ pub(crate) fn of_swin<B: AutodiffBackend>() -> Vec<Mistake<B>> {
 
 /// Mistakes in the network of `resnet20_c10`.
 pub(crate) fn of_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = ResNetConfig::resnet20(10);
-    let altered = |what, of, change| Mistake {
-        what,
-        network: resnet(&right),
-        alteration: Some(Alteration { of, change }),
-    };
+    let right = Config::ResNet(ResNetConfig::resnet20(10));
 
     vec![
         altered(
             "a convolution and not a correlation",
+            &right,
             "conv2.weight",
             kernels_turned,
         ),
-        altered("the norms' ε left out", "running_var", less_by_epsilon),
+        altered(
+            "the norms' ε left out",
+            &right,
+            "running_var",
+            less_by_epsilon,
+        ),
     ]
 }
 
 /// Mistakes in the network of `resnet34_c10`.
 pub(crate) fn of_projections<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = ResNetConfig::resnet34_cifar(10);
-    let altered = |what, of, change| Mistake {
-        what,
-        network: resnet(&right),
-        alteration: Some(Alteration { of, change }),
-    };
+    let right = Config::ResNet(ResNetConfig::resnet34_cifar(10));
 
     vec![
         altered(
             "the channels of a projection backwards",
+            &right,
             "shortcut.0.weight",
             rows_backwards,
         ),
         altered(
             "the ε of a projection's norm left out",
+            &right,
             "shortcut.1.running_var",
             less_by_epsilon,
         ),
@@ -148,56 +161,44 @@ pub(crate) fn of_projections<B: AutodiffBackend>() -> Vec<Mistake<B>> {
 
 /// Mistakes in the network of `wrn_28_10_c10`.
 pub(crate) fn of_wide_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = WideResNetConfig::wrn_28_10(10);
+    let right = Config::WideResNet(WideResNetConfig::wrn_28_10(10));
 
-    vec![Mistake {
-        what: "the norms' ε left out",
-        network: wide_resnet(&right),
-        alteration: Some(Alteration {
-            of: "running_var",
-            change: less_by_epsilon,
-        }),
-    }]
+    vec![altered(
+        "the norms' ε left out",
+        &right,
+        "running_var",
+        less_by_epsilon,
+    )]
 }
 
 /// Mistakes in the network of `lenet5_c10`.
 pub(crate) fn of_lenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = LeNetConfig::mac_lenet5();
-    let configured = |what, config: LeNetConfig| Mistake {
-        what,
-        network: lenet(&config),
-        alteration: None,
-    };
+    let config = LeNetConfig::mac_lenet5();
+    let right = Config::LeNet(config.clone());
+    let tanh = config.clone().with_activation(LeNetActivation::Tanh);
+    let average = config.with_pooling(LeNetPooling::Average);
 
     vec![
-        configured(
-            "the paper's activation",
-            right.clone().with_activation(LeNetActivation::Tanh),
+        configured("the paper's activation", Config::LeNet(tanh)),
+        configured("the paper's pooling", Config::LeNet(average)),
+        altered(
+            "channels after positions",
+            &right,
+            "L1.weight",
+            channels_last,
         ),
-        configured(
-            "the paper's pooling",
-            right.clone().with_pooling(LeNetPooling::Average),
-        ),
-        Mistake {
-            what: "channels after positions",
-            network: lenet(&right),
-            alteration: Some(Alteration {
-                of: "L1.weight",
-                change: channels_last,
-            }),
-        },
     ]
 }
 
 /// Mistakes in the network of `densenet121_c10`.
 pub(crate) fn of_densenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let right = DenseNetConfig::densenet121_cifar(10);
+    let config = DenseNetConfig::densenet121_cifar(10);
+    let old_first = config.with_concatenation(Concatenation::OldFirst);
 
-    vec![Mistake {
-        what: "the old channels first",
-        network: densenet(&right.with_concatenation(Concatenation::OldFirst)),
-        alteration: None,
-    }]
+    vec![configured(
+        "the old channels first",
+        Config::DenseNet(old_first),
+    )]
 }
 
 /// Rows `[q; k; v]` in the order `[k; v; q]`.

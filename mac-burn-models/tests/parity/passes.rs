@@ -70,7 +70,7 @@ impl<'a> Filler<'a> {
         }
     }
 
-    /// What became of the pass.
+    /// The outcome of the pass.
     pub(crate) fn result(self) -> Result<(), ParityError> {
         self.error.map_or(Ok(()), Err)
     }

@@ -12,7 +12,7 @@ pub(crate) struct Running {
     pub(crate) variance: Vec<f64>,
 }
 
-/// What is compared of the values of a norm.
+/// The numbers that are compared of the values of a norm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extract {
     pub(crate) l2: f64,

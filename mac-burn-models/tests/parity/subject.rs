@@ -20,7 +20,7 @@ use crate::{
     wave::Wave,
 };
 
-/// What a network of a family must offer, on every backend.
+/// The interface of a network of a family, on every backend.
 pub(crate) trait Network<B: Backend>: Module<B> {
     /// A row of logits for each sample, or for each token of each sample.
     ///
@@ -62,14 +62,14 @@ pub(crate) struct Described {
     pub(crate) shape: Vec<usize>,
 }
 
-/// What a forward pass gives.
+/// The results of a forward pass.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) logits: Vec<f64>,
     pub(crate) loss: f64,
 }
 
-/// What a training step gives.
+/// The results of a training step.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) output: Output,
@@ -78,7 +78,7 @@ pub(crate) struct Step {
     pub(crate) running: Vec<Running>,
 }
 
-/// What is compared of a parameter's gradient, in PyTorch's layout.
+/// The numbers that are compared of a parameter's gradient, in PyTorch's layout.
 #[derive(Debug)]
 pub(crate) struct Slope {
     pub(crate) name: String,

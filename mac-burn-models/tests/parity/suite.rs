@@ -51,7 +51,7 @@ pub(crate) const BACKENDS: [(&str, Compare); 2] = [
     }),
 ];
 
-/// What became of the fixtures of a folder.
+/// The outcome of the fixtures of a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Suite {
     pub(crate) compared: Vec<Compared>,
@@ -61,7 +61,7 @@ pub(crate) struct Suite {
     pub(crate) not_covered: Vec<String>,
     /// Networks of a list of sizes whose family is not.
     pub(crate) not_counted: Vec<String>,
-    /// What could not be read or built, or is another network, and why.
+    /// Names of files and networks that could not be read or built, or are another network, and why.
     pub(crate) failed: Vec<(String, String)>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    /// What every network has, and was not compared.
+    /// The quantities that every network has and that were not compared.
     pub(crate) fn missing(&self) -> Vec<Quantity> {
         let quantities = [
             Quantity::Logits,
@@ -208,7 +208,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, ParityError>) -> Result<T, ParityE
     result.unwrap_or_else(|panic| Err(ParityError::Panic(text(panic.as_ref()))))
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
