@@ -44,7 +44,6 @@ pub mod densenet;
 #[cfg(feature = "export")]
 pub mod export;
 pub mod gpt;
-mod image_size;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod lenet;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 
-use super::{Expected, ImportError};
+use super::ImportError;
+use super::parameters::Expected;
 use crate::pytorch::conventions::copy_of;
 
 /// What the weights of a network are put into: by training scripts, by data parallelism and by compilation.

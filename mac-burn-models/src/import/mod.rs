@@ -54,11 +54,9 @@
 //! and not, as timm's, at the start of the next.
 
 mod checkpoint;
-mod compare;
 mod error;
-mod expected;
-mod filler;
 mod mismatch;
+mod parameters;
 #[cfg(feature = "pth")]
 mod strides;
 
@@ -72,9 +70,8 @@ pub use error::ImportError;
 pub use mismatch::{Mismatch, Misshaped, Mistyped, Untied};
 
 use self::checkpoint::Checkpoint;
-use self::compare::compare;
-use self::expected::Expected;
-use self::filler::Filler;
+use self::mismatch::compare;
+use self::parameters::{Expected, Filler};
 use crate::pytorch::{Name, settle};
 
 /// The module with the weights of a file that PyTorch stored, in place of its own.

@@ -78,3 +78,61 @@ fn pooling() -> MaxPool2d {
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
         .init()
 }
+
+/// A convolution and the batch norm after it, whose shift stands in for the convolution's bias.
+///
+/// Every convolution of a [`ResNet`](crate::ResNet) is followed by a norm.
+#[derive(Module, Debug)]
+pub struct ConvNorm<B: Backend> {
+    /// The convolution, without a bias.
+    pub conv: MacConv2d<B>,
+    /// The norm of its output.
+    pub norm: BatchNorm<B>,
+}
+
+impl<B: Backend> ConvNorm<B> {
+    pub(crate) fn new(conv: SquareConv, device: &B::Device) -> Self {
+        Self {
+            conv: conv.init(device),
+            norm: BatchNormConfig::new(conv.channels_out()).init(device),
+        }
+    }
+
+    /// Applies the forward pass, without a rectifier.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height, width]`
+    /// - output: `[batch_size, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.norm.forward(self.conv.forward(input))
+    }
+}
+
+/// A batch norm, a rectifier and a convolution, in this order: pre-activation.
+///
+/// Every convolution of a [`DenseNet`](crate::DenseNet) but the first is part of one.
+#[derive(Module, Debug)]
+pub struct NormConv<B: Backend> {
+    /// The norm of the input.
+    pub norm: BatchNorm<B>,
+    /// The convolution, without a bias.
+    pub conv: MacConv2d<B>,
+}
+
+impl<B: Backend> NormConv<B> {
+    pub(crate) fn new(conv: SquareConv, device: &B::Device) -> Self {
+        Self {
+            norm: BatchNormConfig::new(conv.channels_in()).init(device),
+            conv: conv.init(device),
+        }
+    }
+
+    /// Applies the forward pass.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height, width]`
+    /// - output: `[batch_size, channels_out, height, width]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv.forward(relu(self.norm.forward(input)))
+    }
+}

@@ -1,8 +1,33 @@
+//! Layers of convolutional networks, and the distributions that their weights start with: the normal ones are of K. He et al.,
+//! "Delving Deep into Rectifiers", [arXiv:1502.01852](https://arxiv.org/abs/1502.01852).
+
+use std::f64::consts::SQRT_2;
+
 use burn::module::Initializer;
-use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacConv2d;
+
+/// A variance of 2 / fan-out, which keeps the size of gradients from layer to layer.
+pub(crate) const NORMAL_BY_FAN_OUT: Initializer = Initializer::KaimingNormal {
+    gain: SQRT_2,
+    fan_out_only: true,
+};
+
+/// A variance of 2 / fan-in, which keeps the size of activations from layer to layer.
+pub(crate) const NORMAL_BY_FAN_IN: Initializer = Initializer::KaimingNormal {
+    gain: SQRT_2,
+    fan_out_only: false,
+};
+
+/// In ±1/√fan-in: PyTorch's own default and Burn's.
+pub(crate) const UNIFORM_BY_FAN_IN: Initializer = Initializer::KaimingUniform {
+    // 1/√3, by which the bound of a uniform distribution is larger than its standard deviation.
+    gain: 0.577_350_269_189_625_7,
+    fan_out_only: false,
+};
 
 /// A convolution without a bias, whose kernel is square and odd and padded by half of it: with a stride of 1 the output is
 /// as large as the input.
@@ -58,10 +83,33 @@ impl<'a> SquareConv<'a> {
     }
 }
 
+/// A linear layer of size `[inputs, outputs]` whose weight and bias start with these.
+pub(crate) fn linear<B: Backend>(
+    size: [usize; 2],
+    weight: &Initializer,
+    bias: &Initializer,
+    device: &B::Device,
+) -> Linear<B> {
+    let [inputs, outputs] = size;
+    let fans = (Some(inputs), Some(outputs));
+    let mut linear = LinearConfig::new(inputs, outputs).init(device);
+    linear.weight = weight.init_with(size, fans.0, fans.1, device);
+    linear.bias = Some(bias.init_with([outputs], fans.0, fans.1, device));
+    linear
+}
+
+/// The mean of each channel over all positions.
+///
+/// # Shapes
+/// - input: `[batch_size, channels, height, width]`
+/// - output: `[batch_size, channels]`
+pub(crate) fn mean_over_positions<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 2> {
+    input.flatten::<3>(2, 3).mean_dim(2).flatten(1, 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution::{NORMAL_BY_FAN_IN, NORMAL_BY_FAN_OUT, UNIFORM_BY_FAN_IN};
     use crate::testing::{TestBackend, std};
 
     /// Of 72 · 96 · 9 weights the standard deviation is within 4.5/√124416 = 1.3 % of the true one. Exchanged fans differ by

@@ -4,8 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::{MacSelfAttention, SelfAttention, SelfAttentionConfig};
 
-use super::GptConfig;
-use super::config::STD;
+use super::{GptConfig, STD};
 use crate::transformer::{FeedForward, Gelu, normal_linear};
 
 /// The hidden size of a feed-forward layer, in multiples of the size of a token's vector.
