@@ -3,8 +3,7 @@
 //! Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition", Proceedings
 //! of the IEEE 86(11), 1998, [doi:10.1109/5.726791](https://doi.org/10.1109/5.726791).
 
-mod activation;
-mod pooling;
+mod functions;
 
 use burn::config::Config;
 use burn::module::Module;
@@ -14,8 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::{MacConv2d, MacLinear};
 
-pub use activation::LeNetActivation;
-pub use pooling::LeNetPooling;
+pub use functions::{LeNetActivation, LeNetPooling};
 
 use crate::limits::{assert_at_least_one, assert_image_size};
 
