@@ -39,7 +39,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod convolution;
-pub mod deit;
 pub mod densenet;
 #[cfg(feature = "export")]
 pub mod export;
@@ -53,15 +52,16 @@ pub mod pytorch;
 pub mod resnet;
 pub mod swin;
 pub mod transformer;
+pub mod vision_transformer;
 pub mod wide_resnet;
 
-pub use deit::{Deit, DeitConfig};
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use swin::{Swin, SwinConfig, SwinStageConfig};
+pub use vision_transformer::{VisionTransformer, VisionTransformerConfig};
 pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]

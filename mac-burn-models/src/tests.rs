@@ -72,12 +72,12 @@ fn the_plain_network_has_the_same_definition() {
 fn the_plain_transformer_has_the_same_definition() {
     let device = Default::default();
     let colour = images([3, 16, 16]);
-    let config = DeitConfig::new(8, 2).with_image_size([16, 16]);
+    let config = VisionTransformerConfig::new(8, 2).with_image_size([16, 16]);
     let config = config
         .with_patch_size(4)
         .with_n_layers(2)
         .with_num_classes(5);
-    let deit: Deit<TrainBackend> = config.init(&device);
+    let deit: VisionTransformer<TrainBackend> = config.init(&device);
     assert_plain(deit, |it| it.forward(colour.clone()));
 
     // Shifted windows in the first stage, and windows that do not divide the map in the second.

@@ -10,8 +10,8 @@ use burn::{
 };
 use mac_burn::{InputCovariance, SelfAttention, unrecorded};
 use mac_burn_models::{
-    deit::{Deit, DeitBlock, PatchEmbedding, timm_name},
     transformer::{DropPath, FeedForward, Gelu},
+    vision_transformer::{PatchEmbedding, VisionTransformer, VisionTransformerBlock, timm_name},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::{
 
 #[derive(Module, Debug)]
 pub(crate) struct VisionTransformer<B: Backend> {
-    deit: Deit<B>,
+    deit: VisionTransformer<B>,
     /// What takes the place of the blocks' attention where a test makes a mistake.
     mistaken: Vec<OneMeanAttention<B>>,
 }
@@ -66,7 +66,7 @@ impl<B: Backend> VisionTransformer<B> {
 }
 
 /// The tokens that enter the first block, `[batch, 1 + patches, d_model]`.
-fn embed<B: Backend>(deit: &Deit<B>, images: Tensor<B, 4>) -> Tensor<B, 3> {
+fn embed<B: Backend>(deit: &VisionTransformer<B>, images: Tensor<B, 4>) -> Tensor<B, 3> {
     let patches = deit.patch_embedding.forward(images);
     let [batch, _, d_model] = patches.dims();
     let class = deit.class_token.val().expand([batch, 1, d_model]);
@@ -83,7 +83,7 @@ impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
             let name = format!("blocks.{}", blocks.len());
             blocks.push(block(&name, arguments.num_heads, &mut layers)?);
         }
-        let mut deit = Deit {
+        let mut deit = VisionTransformer {
             patch_embedding: PatchEmbedding {
                 projection: layers.take_conv2d("patch_embed.proj")?,
             },
@@ -142,7 +142,7 @@ fn block<B: Backend>(
     name: &str,
     heads: usize,
     layers: &mut NamedLayers<B>,
-) -> Result<DeitBlock<B>, TraceError> {
+) -> Result<VisionTransformerBlock<B>, TraceError> {
     let of = |layer: &str| format!("{name}.{layer}");
     let qkv = layers.take_linear(&of("attn.qkv"))?;
     let output = layers.take_linear(&of("attn.proj"))?;
@@ -165,7 +165,7 @@ fn block<B: Backend>(
         causal: false,
     };
 
-    Ok(DeitBlock {
+    Ok(VisionTransformerBlock {
         norm1: layers.take_layer_norm(&of("norm1"))?,
         attention: attention.into(),
         norm2: layers.take_layer_norm(&of("norm2"))?,

@@ -230,7 +230,7 @@ impl DenseNetConfig {
 /// a linear layer.
 ///
 /// Convolutions and head are recorded. The norms are Burn's, see [`convolution`](crate::convolution) for their one difference
-/// from PyTorch's. Should be created with [`DenseNetConfig`](DenseNetConfig).
+/// from PyTorch's. Should be created with [`DenseNetConfig`].
 #[derive(Module, Debug)]
 pub struct DenseNet<B: Backend> {
     /// What comes before the blocks.

@@ -65,7 +65,7 @@ pub enum ExportError {
 
 /// Stores the weights of a module in a `.safetensors` file for PyTorch.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). The
+/// `name` gives PyTorch's name to the parameter at a path, such as [`vision_transformer::timm_name`](crate::vision_transformer::timm_name). The
 /// file is written next to its place with `.unfinished` added to its name, and renamed; a file of this name is
 /// replaced, and left as it is if there is an error. The values of one tensor at a time are on the host.
 ///

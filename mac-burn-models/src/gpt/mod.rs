@@ -156,7 +156,7 @@ impl GptConfig {
 /// gradient is the sum of both uses, and the mean of the head's inputs describes only one of them. The optimizer takes
 /// its plain step there, or the auxiliary optimizer's.
 ///
-/// Should be created with [`GptConfig`](GptConfig).
+/// Should be created with [`GptConfig`].
 #[derive(Module, Debug)]
 pub struct Gpt<B: Backend> {
     /// The vectors of the tokens, and the head.
@@ -209,7 +209,7 @@ impl<B: Backend> Gpt<B> {
 }
 
 /// The name in the `state_dict` of nanoGPT's `GPT`, which the authors use, of the parameter at a path of a
-/// [`Gpt`](Gpt). The tied head is listed under the name of the token embedding.
+/// [`Gpt`]. The tied head is listed under the name of the token embedding.
 ///
 /// ```
 /// use mac_burn_models::gpt::authors_name;

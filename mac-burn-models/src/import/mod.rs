@@ -3,13 +3,13 @@
 //! ```no_run
 //! use burn::nn::LinearConfig;
 //! use burn::tensor::backend::Backend;
-//! use mac_burn_models::{Deit, DeitConfig, deit, import};
+//! use mac_burn_models::{VisionTransformer, VisionTransformerConfig, import, vision_transformer};
 //!
 //! /// timm's DeiT-Ti, with a head for ten classes of one's own.
-//! fn network<B: Backend>(device: &B::Device) -> Result<Deit<B>, import::ImportError> {
-//!     let network = DeitConfig::tiny().init(device);
+//! fn network<B: Backend>(device: &B::Device) -> Result<VisionTransformer<B>, import::ImportError> {
+//!     let network = VisionTransformerConfig::deit_tiny().init(device);
 //!     let file = "deit_tiny_patch16_224.safetensors";
-//!     let mut network = import::load(network, file, deit::timm_name)?;
+//!     let mut network = import::load(network, file, vision_transformer::timm_name)?;
 //!     network.head = LinearConfig::new(192, 10).init(device).into();
 //!     Ok(network)
 //! }
@@ -76,7 +76,7 @@ use crate::pytorch::{Name, settle};
 
 /// The module with the weights of a file that PyTorch stored, in place of its own.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name).
+/// `name` gives PyTorch's name to the parameter at a path, such as [`vision_transformer::timm_name`](crate::vision_transformer::timm_name).
 /// Parameters keep their ids, so that an optimizer's record still belongs to them. What was not initialized yet is
 /// never drawn, so a network may come straight from its configuration. The whole file is read into memory before the
 /// first parameter is set.

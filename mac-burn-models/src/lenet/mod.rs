@@ -177,7 +177,7 @@ impl LeNetConfig {
 /// The network of LeCun et al.: each of two convolutions is followed by a pooling, and three linear layers make logits of
 /// what is left of the image.
 ///
-/// Should be created with [`LeNetConfig`](LeNetConfig).
+/// Should be created with [`LeNetConfig`].
 #[derive(Module, Debug)]
 pub struct LeNet<B: Backend> {
     /// The first convolution, which sees the image.
@@ -219,7 +219,7 @@ impl<B: Backend> LeNet<B> {
     }
 }
 
-/// The name in the `state_dict` of the authors' `LeNet5` of the parameter at a path of a [`LeNet`](LeNet).
+/// The name in the `state_dict` of the authors' `LeNet5` of the parameter at a path of a [`LeNet`].
 ///
 /// ```
 /// use mac_burn_models::lenet::authors_name;

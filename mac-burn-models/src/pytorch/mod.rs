@@ -1,7 +1,7 @@
 //! How PyTorch names and lays out the parameters of a module.
 //!
 //! Each family has functions that give PyTorch's name to the parameter at a path, such as
-//! [`deit::timm_name`](crate::deit::timm_name); a [`Layout`] follows a pass over a module and applies one.
+//! [`vision_transformer::timm_name`](crate::vision_transformer::timm_name); a [`Layout`] follows a pass over a module and applies one.
 //!
 //! With the feature `import` the crate has `import::load`, which reads weights that PyTorch stored, and with `export`
 //! `export::save`, which stores them for it.
@@ -26,10 +26,10 @@ pub type Name = fn(&str) -> String;
 ///
 /// ```
 /// use burn::tensor::TensorData;
-/// use mac_burn_models::{deit::timm_name, pytorch::Layout};
+/// use mac_burn_models::{vision_transformer::timm_name, pytorch::Layout};
 ///
 /// let mut layout = Layout::new(timm_name);
-/// layout.enter("head", "Struct:Deit");
+/// layout.enter("head", "Struct:VisionTransformer");
 /// layout.enter("weight", "Struct:Linear");
 ///
 /// assert_eq!(layout.pytorch_name(), "head.weight");

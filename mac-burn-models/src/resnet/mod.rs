@@ -268,7 +268,7 @@ impl ResNetConfig {
 /// Convolutions and head are recorded. The norms are Burn's, see [`convolution`](crate::convolution) for their one difference
 /// from PyTorch's.
 ///
-/// Should be created with [`ResNetConfig`](ResNetConfig).
+/// Should be created with [`ResNetConfig`].
 #[derive(Module, Debug)]
 pub struct ResNet<B: Backend> {
     /// What comes before the blocks.

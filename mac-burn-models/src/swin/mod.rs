@@ -203,7 +203,7 @@ impl SwinConfig {
     }
 }
 
-/// Configuration of a [`SwinStage`](SwinStage): the blocks between two changes of the map's size.
+/// Configuration of a [`SwinStage`]: the blocks between two changes of the map's size.
 #[derive(Config, Debug)]
 pub struct SwinStageConfig {
     /// Channels of the map, the size of a token.
@@ -227,7 +227,7 @@ pub struct SwinStageConfig {
 /// mean of the last map gives the logits.
 ///
 /// The layers are recorded; relative position biases and norms have no inputs that a mean could be taken of. Should be
-/// created with [`SwinConfig`](SwinConfig).
+/// created with [`SwinConfig`].
 #[derive(Module, Debug)]
 pub struct Swin<B: Backend> {
     /// Makes tokens of patches.
@@ -267,7 +267,7 @@ impl<B: Backend> Swin<B> {
     }
 }
 
-/// The name in the `state_dict` of timm's `SwinTransformer` of the parameter at a path of a [`Swin`](Swin).
+/// The name in the `state_dict` of timm's `SwinTransformer` of the parameter at a path of a [`Swin`].
 ///
 /// ```
 /// use mac_burn_models::swin::timm_name;

@@ -152,7 +152,7 @@ impl WideResNetConfig {
 /// layer.
 ///
 /// Convolutions and head are recorded. The norms are Burn's, see [`convolution`](crate::convolution) for their one difference
-/// from PyTorch's. Should be created with [`WideResNetConfig`](WideResNetConfig).
+/// from PyTorch's. Should be created with [`WideResNetConfig`].
 #[derive(Module, Debug)]
 pub struct WideResNet<B: Backend> {
     /// The convolution that sees the image.
@@ -183,7 +183,7 @@ impl<B: Backend> WideResNet<B> {
 }
 
 /// The name in the `state_dict` of the authors' `WideResNet` of the parameter at a path of a
-/// [`WideResNet`](WideResNet).
+/// [`WideResNet`].
 ///
 /// ```
 /// use mac_burn_models::wide_resnet::authors_name;

@@ -7,7 +7,7 @@ use burn::tensor::TensorData;
 use mac_burn_models::export::save;
 use mac_burn_models::import::{ImportError, load, load_part};
 use mac_burn_models::pytorch::Name;
-use mac_burn_models::{deit, gpt, lenet, resnet, swin};
+use mac_burn_models::{gpt, lenet, resnet, swin, vision_transformer};
 use tempfile::{TempDir, tempdir};
 
 use crate::files::{self, Stored, Tensors};
@@ -91,7 +91,11 @@ fn weights_are_told_from_their_average() {
     for parts in CHECKPOINTS {
         let network = networks::resnet_of_basic_blocks::<Single>;
         assert_told_apart(network, resnet::timm_name, parts);
-        assert_told_apart(networks::deit::<Single>, deit::authors_name, parts);
+        assert_told_apart(
+            networks::deit::<Single>,
+            vision_transformer::authors_name,
+            parts,
+        );
         assert_told_apart(networks::swin::<Single>, swin::timm_name, parts);
         assert_told_apart(networks::gpt::<Single>, gpt::authors_name, parts);
     }

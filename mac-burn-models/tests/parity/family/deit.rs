@@ -4,8 +4,10 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
-use mac_burn_models::deit::{Deit, DeitConfig, authors_name, timm_name};
 use mac_burn_models::pytorch::Name;
+use mac_burn_models::vision_transformer::{
+    VisionTransformer, VisionTransformerConfig, authors_name, timm_name,
+};
 use serde::Deserialize;
 
 use super::{Built, Extent};
@@ -58,7 +60,7 @@ enum Pool {
     Token,
 }
 
-impl<B: Backend> Network<B> for Deit<B> {
+impl<B: Backend> Network<B> for VisionTransformer<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
         Ok(self.forward(input.images()?))
     }
@@ -82,7 +84,7 @@ pub(super) fn build<B: AutodiffBackend>(
 }
 
 /// A network of a configuration, with the names that the authors give it.
-pub(crate) fn deit<B: AutodiffBackend>(config: &DeitConfig) -> Box<dyn Subject<B>> {
+pub(crate) fn deit<B: AutodiffBackend>(config: &VisionTransformerConfig) -> Box<dyn Subject<B>> {
     Box::new(Named::new(
         config.init::<B>(&Default::default()),
         authors_name,
@@ -90,11 +92,17 @@ pub(crate) fn deit<B: AutodiffBackend>(config: &DeitConfig) -> Box<dyn Subject<B
 }
 
 /// The authors' networks for small images. What one of their classes calls tiny has the size of DeiT-S.
-fn authors_model(file: &str, callable: &str) -> Option<DeitConfig> {
+fn authors_model(file: &str, callable: &str) -> Option<VisionTransformerConfig> {
     let (config, image_size, classes) = match (file, callable) {
-        ("cifar100/models/deit_cifar.py", "DeiT32Tiny") => (DeitConfig::tiny(), 32, 100),
-        ("eigen_analyzer/networks/deit.py", "DeiT_tiny") => (DeitConfig::small(), 32, 100),
-        ("eigen_analyzer/networks/deit.py", "DeiT_tiny_imagenet") => (DeitConfig::tiny(), 64, 200),
+        ("cifar100/models/deit_cifar.py", "DeiT32Tiny") => {
+            (VisionTransformerConfig::deit_tiny(), 32, 100)
+        }
+        ("eigen_analyzer/networks/deit.py", "DeiT_tiny") => {
+            (VisionTransformerConfig::deit_small(), 32, 100)
+        }
+        ("eigen_analyzer/networks/deit.py", "DeiT_tiny_imagenet") => {
+            (VisionTransformerConfig::deit_tiny(), 64, 200)
+        }
         _ => return None,
     };
 
@@ -107,24 +115,24 @@ fn authors_model(file: &str, callable: &str) -> Option<DeitConfig> {
 }
 
 /// The network of a name like `deit_small_patch16_224`, or of the class, whose defaults are those of the base.
-fn timm_model(name: &str) -> Option<DeitConfig> {
+fn timm_model(name: &str) -> Option<VisionTransformerConfig> {
     if name == "VisionTransformer" {
-        return Some(DeitConfig::base());
+        return Some(VisionTransformerConfig::deit_base());
     }
     let parts: Vec<&str> = name.split('_').collect();
     let &["deit" | "vit", size, patch, image] = parts.as_slice() else {
         return None;
     };
     let config = match size {
-        "tiny" => DeitConfig::tiny(),
-        "small" => DeitConfig::small(),
-        "base" => DeitConfig::base(),
-        "large" => DeitConfig::new(1024, 16).with_n_layers(24),
-        "huge" => DeitConfig::new(1280, 16).with_n_layers(32),
-        "giant" => DeitConfig::new(1408, 16)
+        "tiny" => VisionTransformerConfig::deit_tiny(),
+        "small" => VisionTransformerConfig::deit_small(),
+        "base" => VisionTransformerConfig::deit_base(),
+        "large" => VisionTransformerConfig::new(1024, 16).with_n_layers(24),
+        "huge" => VisionTransformerConfig::new(1280, 16).with_n_layers(32),
+        "giant" => VisionTransformerConfig::new(1408, 16)
             .with_n_layers(40)
             .with_mlp_ratio(48.0 / 11.0),
-        "gigantic" => DeitConfig::new(1664, 16)
+        "gigantic" => VisionTransformerConfig::new(1664, 16)
             .with_n_layers(48)
             .with_mlp_ratio(64.0 / 13.0),
         _ => return None,
@@ -137,9 +145,9 @@ fn timm_model(name: &str) -> Option<DeitConfig> {
 
 /// The configuration with a construction's arguments in place of the defaults.
 fn configured(
-    mut config: DeitConfig,
+    mut config: VisionTransformerConfig,
     construction: &Construction,
-) -> Result<DeitConfig, ParityError> {
+) -> Result<VisionTransformerConfig, ParityError> {
     let construction = construction.clone().without_defaults(&serde_json::json!({
         "class_token": true, "pos_embed": "learn", "no_embed_class": false, "reg_tokens": 0, "qk_norm": false,
         "init_values": null, "pre_norm": false, "final_norm": true, "fc_norm": null, "norm_layer": null, "act_layer": null,

@@ -5,12 +5,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::{MacConv2d, MacSelfAttention, SelfAttention, SelfAttentionConfig};
 
-use super::{DeitConfig, STD};
+use super::{STD, VisionTransformerConfig};
 use crate::transformer::{DropPath, FeedForward, Gelu, normal_linear};
 
 /// Makes a token of each patch of an image: a convolution whose stride is its kernel.
 ///
-/// Part of a [`Deit`](super::Deit).
+/// Part of a [`VisionTransformer`](super::VisionTransformer).
 #[derive(Module, Debug)]
 pub struct PatchEmbedding<B: Backend> {
     /// The linear map of a patch, as a convolution.
@@ -18,7 +18,7 @@ pub struct PatchEmbedding<B: Backend> {
 }
 
 impl<B: Backend> PatchEmbedding<B> {
-    pub(super) fn new(config: &DeitConfig, device: &B::Device) -> Self {
+    pub(super) fn new(config: &VisionTransformerConfig, device: &B::Device) -> Self {
         let patch = [config.patch_size; 2];
         let projection = Conv2dConfig::new([config.image_channels, config.d_model], patch)
             .with_stride(patch)
@@ -41,9 +41,9 @@ impl<B: Backend> PatchEmbedding<B> {
 
 /// A block: attention and a feed-forward layer, each with a norm before it and the input added after it.
 ///
-/// Part of a [`Deit`](super::Deit).
+/// Part of a [`VisionTransformer`](super::VisionTransformer).
 #[derive(Module, Debug)]
-pub struct DeitBlock<B: Backend> {
+pub struct VisionTransformerBlock<B: Backend> {
     /// The norm before the attention.
     pub norm1: LayerNorm<B>,
     /// The self-attention.
@@ -58,8 +58,12 @@ pub struct DeitBlock<B: Backend> {
     pub drop_path: DropPath,
 }
 
-impl<B: Backend> DeitBlock<B> {
-    pub(super) fn new(config: &DeitConfig, drop_path: f64, device: &B::Device) -> Self {
+impl<B: Backend> VisionTransformerBlock<B> {
+    pub(super) fn new(
+        config: &VisionTransformerConfig,
+        drop_path: f64,
+        device: &B::Device,
+    ) -> Self {
         let d_model = config.d_model;
         let hidden = (d_model as f64 * config.mlp_ratio) as usize;
         let dropout = DropoutConfig::new(config.dropout).init();
@@ -96,7 +100,7 @@ impl<B: Backend> DeitBlock<B> {
     }
 }
 
-fn attention<B: Backend>(config: &DeitConfig, device: &B::Device) -> SelfAttention<B> {
+fn attention<B: Backend>(config: &VisionTransformerConfig, device: &B::Device) -> SelfAttention<B> {
     let d_model = config.d_model;
     let mut attention = SelfAttentionConfig::new(d_model, config.n_heads)
         .with_dropout(config.attention_dropout)

@@ -1,4 +1,4 @@
-//! ViT and DeiT: a transformer over the patches of an image.
+//! The vision transformer (ViT): a transformer over the patches of an image, in the sizes of DeiT.
 //!
 //! A. Dosovitskiy et al., "An Image is Worth 16x16 Words", [arXiv:2010.11929](https://arxiv.org/abs/2010.11929); H. Touvron et
 //! al., "Training data-efficient image transformers", [arXiv:2012.12877](https://arxiv.org/abs/2012.12877), without the
@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
-pub use blocks::{DeitBlock, PatchEmbedding};
+pub use blocks::{PatchEmbedding, VisionTransformerBlock};
 
 use crate::limits::{assert_at_least_one, assert_image_size, assert_rate};
 use crate::transformer::normal_linear;
@@ -28,17 +28,17 @@ const STD: f64 = 0.02;
 /// The standard deviation of the class token, so that it starts as little more than its position.
 const CLASS_TOKEN_STD: f64 = 1e-6;
 
-/// Configuration of a [`Deit`].
+/// Configuration of a [`VisionTransformer`].
 ///
 /// The constructors have these parameters, `p` being the size of a patch:
 ///
 /// | | images | classes | p | d_model | heads | parameters |
 /// |---|---|---|---|---|---|---|
-/// | [`tiny`](Self::tiny) | 224×224 | 1000 | 16 | 192 | 3 | 5 717 416 |
-/// | [`small`](Self::small) | 224×224 | 1000 | 16 | 384 | 6 | 22 050 664 |
-/// | [`base`](Self::base) | 224×224 | 1000 | 16 | 768 | 12 | 86 567 656 |
-/// | [`cifar_tiny`](Self::cifar_tiny)`(100)` | 32×32 | 100 | 4 | 192 | 3 | 5 380 132 |
-/// | [`cifar_tiny`](Self::cifar_tiny)`(10)` | 32×32 | 10 | 4 | 192 | 3 | 5 362 762 |
+/// | [`deit_tiny`](Self::deit_tiny) | 224×224 | 1000 | 16 | 192 | 3 | 5 717 416 |
+/// | [`deit_small`](Self::deit_small) | 224×224 | 1000 | 16 | 384 | 6 | 22 050 664 |
+/// | [`deit_base`](Self::deit_base) | 224×224 | 1000 | 16 | 768 | 12 | 86 567 656 |
+/// | [`deit_tiny_cifar`](Self::deit_tiny_cifar)`(100)` | 32×32 | 100 | 4 | 192 | 3 | 5 380 132 |
+/// | [`deit_tiny_cifar`](Self::deit_tiny_cifar)`(10)` | 32×32 | 10 | 4 | 192 | 3 | 5 362 762 |
 ///
 /// Everything starts as in timm: linear weights and positions normal with a standard deviation of 0.02, the class token with
 /// one of 1e-6 (0.02 in the code of DeiT itself), biases at 0, norms at 1, and the patch embedding as any convolution of
@@ -55,7 +55,7 @@ const CLASS_TOKEN_STD: f64 = 1e-6;
 ///
 /// timm's `patch_drop_rate`, which leaves out whole tokens, is not here.
 #[derive(Config, Debug)]
-pub struct DeitConfig {
+pub struct VisionTransformerConfig {
     /// The size of a token.
     pub d_model: usize,
     /// The number of attention heads; it divides the size of a token.
@@ -99,46 +99,46 @@ pub struct DeitConfig {
     pub drop_path: f64,
 }
 
-impl DeitConfig {
+impl VisionTransformerConfig {
     /// DeiT-Ti for images of 224×224 and 1000 classes.
-    pub fn tiny() -> Self {
+    pub fn deit_tiny() -> Self {
         Self::new(192, 3)
     }
 
     /// DeiT-S for images of 224×224 and 1000 classes.
-    pub fn small() -> Self {
+    pub fn deit_small() -> Self {
         Self::new(384, 6)
     }
 
     /// DeiT-B for images of 224×224 and 1000 classes.
-    pub fn base() -> Self {
+    pub fn deit_base() -> Self {
         Self::new(768, 12)
     }
 
     /// DeiT-Ti for images of 32×32 with patches of 4×4: the network that the authors of MAC call DeiT32Tiny.
-    pub fn cifar_tiny(num_classes: usize) -> Self {
-        Self::tiny()
+    pub fn deit_tiny_cifar(num_classes: usize) -> Self {
+        Self::deit_tiny()
             .with_image_size([32, 32])
             .with_patch_size(4)
             .with_num_classes(num_classes)
     }
 
-    /// Initializes a new [`Deit`].
+    /// Initializes a new [`VisionTransformer`].
     ///
     /// # Panics
     /// If the images have no patch, the number of heads does not divide the size of a token, the size of a token or a number
     /// of channels or classes is 0, or a rate is out of its range.
-    pub fn init<B: Backend>(&self, device: &B::Device) -> Deit<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> VisionTransformer<B> {
         self.check();
         let positions = 1 + self.num_patches();
         let normal = |std| Initializer::Normal { mean: 0.0, std };
-        Deit {
+        VisionTransformer {
             patch_embedding: PatchEmbedding::new(self, device),
             class_token: normal(CLASS_TOKEN_STD).init([1, 1, self.d_model], device),
             position_embedding: normal(STD).init([1, positions, self.d_model], device),
             dropout: DropoutConfig::new(self.dropout).init(),
             blocks: (0..self.n_layers)
-                .map(|index| DeitBlock::new(self, self.drop_path_of(index), device))
+                .map(|index| VisionTransformerBlock::new(self, self.drop_path_of(index), device))
                 .collect(),
             norm: self.norm().init(device),
             head_dropout: DropoutConfig::new(self.head_dropout).init(),
@@ -181,13 +181,13 @@ impl DeitConfig {
     }
 }
 
-/// The vision transformer of DeiT: patches become tokens, a class token is put before them, positions are added, and
-/// after the blocks the class token gives the logits.
+/// The vision transformer, as in DeiT without distillation: patches become tokens, a class token is put before them,
+/// positions are added, and after the blocks the class token gives the logits.
 ///
 /// The layers are recorded; the class token, the positions and the norms have no inputs that a mean could be taken of.
-/// Should be created with [`DeitConfig`](DeitConfig).
+/// Should be created with [`VisionTransformerConfig`].
 #[derive(Module, Debug)]
-pub struct Deit<B: Backend> {
+pub struct VisionTransformer<B: Backend> {
     /// Makes tokens of patches.
     pub patch_embedding: PatchEmbedding<B>,
     /// The first token of every image, `[1, 1, d_model]`.
@@ -197,7 +197,7 @@ pub struct Deit<B: Backend> {
     /// Drops values of embedded tokens.
     pub dropout: Dropout,
     /// The blocks, from the input to the output.
-    pub blocks: Vec<DeitBlock<B>>,
+    pub blocks: Vec<VisionTransformerBlock<B>>,
     /// The norm after the last block.
     pub norm: LayerNorm<B>,
     /// Drops values of the class token that the head sees.
@@ -208,7 +208,7 @@ pub struct Deit<B: Backend> {
     pub image_size: [usize; 2],
 }
 
-impl<B: Backend> Deit<B> {
+impl<B: Backend> VisionTransformer<B> {
     /// Applies the forward pass: the logits of the classes.
     ///
     /// # Shapes
@@ -237,10 +237,10 @@ impl<B: Backend> Deit<B> {
     }
 }
 
-/// The name in the `state_dict` of timm's `VisionTransformer` of the parameter at a path of a [`Deit`](Deit).
+/// The name in the `state_dict` of timm's `VisionTransformer` of the parameter at a path of a [`VisionTransformer`].
 ///
 /// ```
-/// use mac_burn_models::deit::timm_name;
+/// use mac_burn_models::vision_transformer::timm_name;
 ///
 /// let path = "blocks.0.attention.output.weight";
 /// assert_eq!(timm_name(path), "blocks.0.attn.proj.weight");
@@ -261,10 +261,10 @@ pub fn timm_name(path: &str) -> String {
 }
 
 /// The name in the `state_dict` of the authors' `DeiT32Tiny`, which holds timm's network as `deit`, of the parameter at a path
-/// of a [`Deit`](Deit). The patch embedding, which is listed as `patch_embed` too, goes by its name within `deit`.
+/// of a [`VisionTransformer`]. The patch embedding, which is listed as `patch_embed` too, goes by its name within `deit`.
 ///
 /// ```
-/// use mac_burn_models::deit::authors_name;
+/// use mac_burn_models::vision_transformer::authors_name;
 ///
 /// let path = "patch_embedding.projection.bias";
 /// assert_eq!(authors_name(path), "deit.patch_embed.proj.bias");

@@ -48,7 +48,7 @@ struct PlainBlock<B: Backend> {
 }
 
 #[derive(Module, Debug)]
-struct PlainDeit<B: Backend> {
+struct PlainVisionTransformer<B: Backend> {
     patch_embedding: PlainEmbedding<B>,
     class_token: Param<Tensor<B, 3>>,
     position_embedding: Param<Tensor<B, 3>>,
@@ -58,8 +58,8 @@ struct PlainDeit<B: Backend> {
     head: Linear<B>,
 }
 
-fn config() -> DeitConfig {
-    DeitConfig::new(D_MODEL, HEADS)
+fn config() -> VisionTransformerConfig {
+    VisionTransformerConfig::new(D_MODEL, HEADS)
         .with_image_size(IMAGE)
         .with_image_channels(2)
         .with_patch_size(4)
@@ -90,9 +90,9 @@ fn plain_block<B: Backend>(device: &B::Device) -> PlainBlock<B> {
     }
 }
 
-fn plain() -> PlainDeit<TestBackend> {
+fn plain() -> PlainVisionTransformer<TestBackend> {
     let device = Default::default();
-    PlainDeit {
+    PlainVisionTransformer {
         patch_embedding: PlainEmbedding {
             projection: Conv2dConfig::new([2, D_MODEL], [4, 4])
                 .with_stride([4, 4])
@@ -118,7 +118,7 @@ impl<B: Backend> PlainBlock<B> {
     }
 }
 
-impl<B: Backend> PlainDeit<B> {
+impl<B: Backend> PlainVisionTransformer<B> {
     /// Puts the tokens together one by one and normalizes all of them.
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let grid = self.patch_embedding.projection.forward(images);
@@ -144,7 +144,8 @@ fn a_record_of_plain_layers_gives_the_same_logits_bit_for_bit() {
     let images = random([2, 2, 8, 12]);
     let expected = plain.forward(images.clone());
 
-    let recorded: Deit<TestBackend> = through_a_file(plain, config().init(&Default::default()));
+    let recorded: VisionTransformer<TestBackend> =
+        through_a_file(plain, config().init(&Default::default()));
     let logits = recorded.forward(images.clone());
 
     assert_eq!(logits.dims(), [2, CLASSES]);
@@ -167,19 +168,29 @@ fn every_layer_is_recorded() {
 
 #[test]
 fn the_constructors_have_the_documented_numbers_of_parameters() {
-    let parameters =
-        |config: DeitConfig| num_params(&config.init::<TestBackend>(&Default::default()));
+    let parameters = |config: VisionTransformerConfig| {
+        num_params(&config.init::<TestBackend>(&Default::default()))
+    };
 
-    assert_eq!(parameters(DeitConfig::tiny()), 5_717_416);
-    assert_eq!(parameters(DeitConfig::small()), 22_050_664);
-    assert_eq!(parameters(DeitConfig::base()), 86_567_656);
-    assert_eq!(parameters(DeitConfig::cifar_tiny(100)), 5_380_132);
-    assert_eq!(parameters(DeitConfig::cifar_tiny(10)), 5_362_762);
+    assert_eq!(parameters(VisionTransformerConfig::deit_tiny()), 5_717_416);
+    assert_eq!(
+        parameters(VisionTransformerConfig::deit_small()),
+        22_050_664
+    );
+    assert_eq!(parameters(VisionTransformerConfig::deit_base()), 86_567_656);
+    assert_eq!(
+        parameters(VisionTransformerConfig::deit_tiny_cifar(100)),
+        5_380_132
+    );
+    assert_eq!(
+        parameters(VisionTransformerConfig::deit_tiny_cifar(10)),
+        5_362_762
+    );
 }
 
 #[test]
 fn linear_layers_start_at_the_documented_scale_and_biases_at_zero() {
-    let deit = DeitConfig::new(96, 2)
+    let deit = VisionTransformerConfig::new(96, 2)
         .with_n_layers(1)
         .init::<TestBackend>(&Default::default());
     let block = &deit.blocks[0];
@@ -211,7 +222,7 @@ fn linear_layers_start_at_the_documented_scale_and_biases_at_zero() {
 /// Breaks when the class token starts as large as the positions.
 #[test]
 fn class_token_and_positions_start_at_their_own_scales() {
-    let deit = DeitConfig::tiny()
+    let deit = VisionTransformerConfig::deit_tiny()
         .with_n_layers(0)
         .init::<TestBackend>(&Default::default());
     // Within 5/√(2 n) of the true one for n values: 192 of the token, 197 · 192 positions.
@@ -245,14 +256,14 @@ fn branches_are_dropped_at_a_rate_that_grows_linearly() {
 #[test]
 #[should_panic(expected = "image_size is [224, 15] and patch_size is 16")]
 fn an_image_without_a_patch_is_refused() {
-    let config = DeitConfig::tiny().with_image_size([224, 15]);
+    let config = VisionTransformerConfig::deit_tiny().with_image_size([224, 15]);
     config.init::<TestBackend>(&Default::default());
 }
 
 #[test]
 #[should_panic(expected = "image_size is [224, 224] and patch_size is 0")]
 fn patches_without_a_size_are_refused() {
-    let config = DeitConfig::tiny().with_patch_size(0);
+    let config = VisionTransformerConfig::deit_tiny().with_patch_size(0);
     config.init::<TestBackend>(&Default::default());
 }
 
@@ -306,7 +317,7 @@ const RATE: f64 = 0.5;
 /// Enough images that two passes never drop the branches of the same ones by chance.
 const IMAGES: usize = 64;
 
-fn assert_drops(deit: &Deit<TrainBackend>) {
+fn assert_drops(deit: &VisionTransformer<TrainBackend>) {
     let images = random([IMAGES, 2, 8, 12]);
     assert_drops_in_training_only(
         || deit.forward(Tensor::from_inner(images.clone())),
@@ -331,7 +342,7 @@ fn each_rate_drops_in_training_only() {
 #[test]
 fn the_head_sees_a_part_of_the_class_token() {
     let config = config().with_head_dropout(RATE).with_num_classes(1);
-    let mut deit: Deit<TrainBackend> = config.init(&Default::default());
+    let mut deit: VisionTransformer<TrainBackend> = config.init(&Default::default());
     deit.norm.gamma = Initializer::Zeros.init([D_MODEL], &Default::default());
     deit.norm.beta = Some(Initializer::Ones.init([D_MODEL], &Default::default()));
     deit.head = LinearConfig::new(D_MODEL, 1)
@@ -384,7 +395,7 @@ fn both_branches_are_dropped() {
 }
 
 /// A network of one block, where one branch adds nothing.
-fn with_one_branch(attends: bool) -> Deit<TrainBackend> {
+fn with_one_branch(attends: bool) -> VisionTransformer<TrainBackend> {
     let mut deit = config().with_n_layers(1).init(&Default::default());
     let block = &mut deit.blocks[0];
     if attends {
