@@ -13,7 +13,7 @@ use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
-use mac_burn::MacLinear;
+use mac_burn::{MacConv2d, MacLinear};
 
 pub use blocks::{Concatenation, DenseBlock, DenseLayer, Transition};
 pub use names::{authors_name, timm_name};
@@ -265,5 +265,10 @@ impl<B: Backend> DenseNet<B> {
         }
         let x = relu(self.norm.forward(x));
         self.head.forward(mean_over_positions(x))
+    }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.stem.conv
     }
 }

@@ -217,6 +217,11 @@ impl<B: Backend> LeNet<B> {
         let x = activation.forward(self.fc2.forward(x));
         self.head.forward(x)
     }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.conv1
+    }
 }
 
 /// The name in the `state_dict` of the authors' `LeNet5` of the parameter at a path of a [`LeNet`].

@@ -14,7 +14,7 @@ use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use mac_burn::MacLinear;
+use mac_burn::{MacConv2d, MacLinear};
 
 pub use blocks::{BasicBlock, BlockKind, Bottleneck, ResidualBlock, Shortcut, ShortcutKind, Stage};
 pub use names::{authors_name, timm_name};
@@ -292,5 +292,10 @@ impl<B: Backend> ResNet<B> {
         let x = self.stem.forward(images);
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
         self.head.forward(mean_over_positions(x))
+    }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.stem.conv
     }
 }

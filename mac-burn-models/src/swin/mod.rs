@@ -17,13 +17,14 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use mac_burn::MacLinear;
+use mac_burn::{MacConv2d, MacLinear};
 
 pub use blocks::{PatchMerging, SwinBlock, SwinPatchEmbedding, SwinStage};
 pub use window_attention::{RelativePositionBias, WindowAttention};
 pub use windows::Windows;
 
 use crate::limits::{assert_at_least_one, assert_rate};
+use crate::pytorch::tensor_name;
 use crate::transformer::normal_linear;
 
 #[cfg(test)]
@@ -265,6 +266,11 @@ impl<B: Backend> Swin<B> {
         let mean = tokens.mean_dim(1).reshape([batch_size, d_model]);
         self.head.forward(self.dropout.forward(mean))
     }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.patch_embedding.projection
+    }
 }
 
 /// The name in the `state_dict` of timm's `SwinTransformer` of the parameter at a path of a [`Swin`].
@@ -295,4 +301,28 @@ pub fn timm_name(path: &str) -> String {
     });
 
     names.collect::<Vec<_>>().join(".")
+}
+
+/// The name in the `state_dict` of `SwinTransformer`, as Swin's authors at Microsoft define it, of the parameter at a path of a
+/// [`Swin`]. Patches are merged at the end of a stage there.
+///
+/// ```
+/// use mac_burn_models::swin::microsoft_name;
+///
+/// let path = "stages.1.merging.reduction.weight";
+/// assert_eq!(microsoft_name(path), "layers.0.downsample.reduction.weight");
+/// ```
+pub fn microsoft_name(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').collect();
+    match parts.as_slice() {
+        ["stages", stage, "merging", layer, tensor] => {
+            let before = match stage.parse::<usize>() {
+                Ok(stage) => stage.saturating_sub(1).to_string(),
+                Err(_) => stage.to_string(),
+            };
+            format!("layers.{before}.downsample.{layer}.{}", tensor_name(tensor))
+        }
+        ["head", _] => path.to_owned(),
+        _ => timm_name(path),
+    }
 }

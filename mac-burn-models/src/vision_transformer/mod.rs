@@ -11,7 +11,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use mac_burn::MacLinear;
+use mac_burn::{MacConv2d, MacLinear};
 
 pub use blocks::{PatchEmbedding, VisionTransformerBlock};
 
@@ -225,6 +225,11 @@ impl<B: Backend> VisionTransformer<B> {
         let class = self.norm.forward(tokens.narrow(1, 0, 1));
         let class = self.head_dropout.forward(class);
         self.head.forward(class.flatten(1, 2))
+    }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.patch_embedding.projection
     }
 
     /// The tokens that the first block sees, `[batch_size, 1 + patches, d_model]`.

@@ -180,6 +180,11 @@ impl<B: Backend> WideResNet<B> {
         let x = relu(self.norm.forward(x));
         self.head.forward(mean_over_positions(x))
     }
+
+    /// The layer that sees the images, for an [`InputCovariance`](mac_burn::InputCovariance).
+    pub fn first_layer(&self) -> &MacConv2d<B> {
+        &self.stem
+    }
 }
 
 /// The name in the `state_dict` of the authors' `WideResNet` of the parameter at a path of a
