@@ -31,10 +31,27 @@
 //! assert_eq!(optim.report(&plain).covered_parameters, 0);
 //! ```
 //!
+//! # Pretrained weights
+//!
+//! With the feature `import`, `ResNet`, `DenseNet`, `VisionTransformer` and `Swin` load the files that timm, torchvision and
+//! the papers' authors published; `pretrained` lists them with their licences. Nothing is downloaded.
+//!
+#![cfg_attr(feature = "import", doc = "```no_run")]
+#![cfg_attr(not(feature = "import"), doc = "```text")]
+//! use mac_burn_models::ResNet;
+//! # type B = burn::backend::Flex;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let device = Default::default();
+//! let network: ResNet<B> = ResNet::pretrained("resnet50.a1_in1k", "model.safetensors", &device)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
-//! Two modules bring further dependencies and are there when asked for: `import` loads weights that PyTorch stored, and
-//! `export` stores them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
+//! Modules with further dependencies are there when asked for: `import` loads weights that PyTorch stored, and `export` stores
+//! them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -48,6 +65,8 @@ pub mod import;
 pub mod lenet;
 mod limits;
 pub mod mlp;
+#[cfg(feature = "import")]
+pub mod pretrained;
 pub mod pytorch;
 pub mod resnet;
 pub mod swin;

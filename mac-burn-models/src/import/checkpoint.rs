@@ -7,7 +7,7 @@ use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 
 use super::ImportError;
 use super::parameters::Expected;
-use crate::pytorch::conventions::copy_of;
+use crate::pytorch::conventions::{copy_of, current_name};
 
 /// What the weights of a network are put into: by training scripts, by data parallelism and by compilation.
 const WRAPPERS: [&str; 6] = [
@@ -43,8 +43,11 @@ impl Checkpoint {
         match tensors {
             Ok((tensors, strided)) => Ok(Self {
                 path,
-                tensors,
-                strided,
+                tensors: tensors
+                    .into_iter()
+                    .map(|(name, tensor)| (current_name(name), tensor))
+                    .collect(),
+                strided: strided.into_iter().map(current_name).collect(),
             }),
             Err(source) => Err(ImportError::Read { path, source }),
         }

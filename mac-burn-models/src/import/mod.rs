@@ -47,11 +47,10 @@
 //!
 //! # Weights of other definitions
 //!
-//! A family has names for the definitions that its `names` list, timm's and those of MAC's authors. Other definitions
+//! A family has functions for the names of the definitions that it knows, as `timm_name`, `authors_name` and `microsoft_name`. Other definitions
 //! of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is
 //! refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
-//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu). Microsoft's Swin merges patches at the end of a stage
-//! and not, as timm's, at the start of the next.
+//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu).
 
 mod checkpoint;
 mod error;
