@@ -532,7 +532,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestBackend, num_params, shapes};
 
-    /// What a file of safetensors has for each tensor besides its values: name, type, shape and place, in letters.
+    /// The bytes for a tensor in the header of a file of safetensors: its name, type, shape and place, in letters.
     const ENTRY: usize = 130;
 
     /// The size of a network's file of single precision, in megabytes.

@@ -1,4 +1,4 @@
-//! What holds for the networks of every family.
+//! Properties of the networks of every family.
 
 mod limits;
 

@@ -9,7 +9,7 @@ use mac_burn::MacConv2d;
 
 use super::SquareConv;
 
-/// What comes before the blocks.
+/// The part of a network before its blocks.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum StemKind {
     /// For images of 224×224: a 7×7 convolution with a stride of 2, norm and rectifier, and a 3×3 max pooling with a stride

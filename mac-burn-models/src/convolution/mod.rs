@@ -1,4 +1,4 @@
-//! What more than one convolutional network is made of.
+//! Parts that more than one convolutional network is made of.
 //!
 //! The norms are Burn's. In training they normalize by the statistics of the batch, and elsewhere by running averages of
 //! these, with one difference from PyTorch: Burn averages the variance of a batch, and PyTorch its unbiased estimate,

@@ -41,8 +41,8 @@ impl<B: Backend> DenseBlock<B> {
     }
 }
 
-/// Where a layer puts its output. Networks of either order are equal but for the order of their weights' channels, which a
-/// checkpoint has.
+/// The place of a layer's output among the channels. Networks of either order are equal but for the order of their weights'
+/// channels, which a checkpoint has.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Concatenation {
     /// After what it saw: as in the paper, timm and torchvision.
@@ -62,7 +62,7 @@ pub struct DenseLayer<B: Backend> {
     pub conv2: NormConv<B>,
     /// Drops values of what each convolution gives.
     pub dropout: Dropout,
-    /// Where the output goes.
+    /// The place of the output.
     #[module(skip)]
     pub concatenation: Concatenation,
 }
@@ -95,7 +95,7 @@ impl<B: Backend> DenseLayer<B> {
     }
 }
 
-/// What is between two blocks: a 1×1 convolution to fewer channels, and the mean of each 2×2 positions.
+/// The part between two blocks: a 1×1 convolution to fewer channels, and the mean of each 2×2 positions.
 ///
 /// Part of a [`DenseNet`](super::DenseNet).
 #[derive(Module, Debug)]

@@ -58,7 +58,7 @@ pub struct DenseNetConfig {
     pub growth: usize,
     /// The number of layers of each block. Between two blocks a transition halves the height and width.
     pub blocks: Vec<usize>,
-    /// What comes before the blocks.
+    /// The part before the blocks.
     #[config(default = "StemKind::Large")]
     pub stem: StemKind,
     /// Channels of the stem; if none are given, twice the growth.
@@ -71,7 +71,7 @@ pub struct DenseNetConfig {
     /// reduction.
     #[config(default = 0.5)]
     pub compression: f64,
-    /// Where a layer puts its output among the channels.
+    /// The place of a layer's output among the channels.
     #[config(default = "Concatenation::OldFirst")]
     pub concatenation: Concatenation,
     /// Channels of the images.
@@ -86,10 +86,10 @@ pub struct DenseNetConfig {
     /// authors of MAC drop nothing.
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// What the convolutions start with; the default is normal with a variance of 2 / fan-in.
+    /// Initializer of the convolutions; the default is normal with a variance of 2 / fan-in.
     #[config(default = "NORMAL_BY_FAN_IN")]
     pub initializer: Initializer,
-    /// What the bias of the head starts with; its weights are always uniform in ±1/√fan-in.
+    /// Initializer of the head's bias; its weights are always uniform in ±1/√fan-in.
     #[config(default = "Initializer::Zeros")]
     pub head_bias_initializer: Initializer,
 }
@@ -233,11 +233,11 @@ impl DenseNetConfig {
 /// from PyTorch's. Should be created with [`DenseNetConfig`].
 #[derive(Module, Debug)]
 pub struct DenseNet<B: Backend> {
-    /// What comes before the blocks.
+    /// The part before the blocks.
     pub stem: Stem<B>,
     /// The blocks, from the input to the output.
     pub blocks: Vec<DenseBlock<B>>,
-    /// What comes after each block but the last.
+    /// The transitions after each block but the last.
     pub transitions: Vec<Transition<B>>,
     /// The norm after the last block, with a rectifier after it.
     pub norm: BatchNorm<B>,

@@ -44,7 +44,7 @@ pub enum ExportError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A parameter of a type for which safetensors has none, as a quantized one.

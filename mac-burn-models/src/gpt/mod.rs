@@ -79,7 +79,7 @@ impl GptConfig {
         Self::new(50_257)
     }
 
-    /// What the authors of MAC train unless told otherwise: GPT-2's vocabulary, padded to a multiple of 64, and no biases.
+    /// The network that the authors of MAC train by default: GPT-2's vocabulary, padded to a multiple of 64, and no biases.
     pub fn mac_small() -> Self {
         Self::new(50_304)
             .with_context_size(512)
@@ -187,7 +187,7 @@ impl<B: Backend> Gpt<B> {
         self.head(self.norm.forward(x))
     }
 
-    /// What the first block sees, `[batch_size, tokens, d_model]`.
+    /// The input of the first block, `[batch_size, tokens, d_model]`.
     fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [_, length] = tokens.dims();
         let positions = self.position_embedding.weight.val();

@@ -21,7 +21,7 @@ pub enum ImportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What its reader says.
+        /// The error of its reader.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A published checkpoint that is not known.

@@ -47,9 +47,10 @@
 //!
 //! # Weights of other definitions
 //!
-//! A family has functions for the names of the definitions that it knows, as `timm_name`, `authors_name` and `microsoft_name`. Other definitions
-//! of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is
-//! refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
+//! A family has functions for the names of the definitions that it knows: `timm_name`, `authors_name` and, of Swin,
+//! `microsoft_name`. The layers of torchvision's published DenseNets have older names, which are read as those of today. Other
+//! definitions of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and
+//! is refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
 //! with [`approximate_gelu`](crate::GptConfig::approximate_gelu).
 
 mod checkpoint;

@@ -59,7 +59,7 @@ pub struct LeNetConfig {
     /// The function after each layer but the last.
     #[config(default = "LeNetActivation::Relu")]
     pub activation: LeNetActivation,
-    /// What follows each convolution and its activation.
+    /// The pooling after each convolution and its activation.
     #[config(default = "LeNetPooling::Max")]
     pub pooling: LeNetPooling,
 }
@@ -154,7 +154,7 @@ impl LeNetConfig {
         Conv2dConfig::new(channels, [self.kernel_size; 2]).with_padding(padding)
     }
 
-    /// What a convolution and a pooling leave of a height or width.
+    /// The height or width that a convolution and a pooling leave.
     fn pooled(&self, size: usize) -> usize {
         size.saturating_sub(self.lost()) / LeNetPooling::SIZE
     }
@@ -165,7 +165,7 @@ impl LeNetConfig {
         before(before(1))
     }
 
-    /// What a convolution takes off a height or width.
+    /// The rows or columns that a convolution takes off.
     fn lost(&self) -> usize {
         match self.padded {
             true => 0,

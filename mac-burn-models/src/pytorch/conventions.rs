@@ -1,4 +1,4 @@
-//! What a `state_dict` lists besides the parameters of a module.
+//! Tensors that a `state_dict` lists besides the parameters of a module, and names that changed.
 
 /// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of
 /// GPT is the table of its tokens, and the authors' DeiT has the patch embedding of the network that it holds as a part of

@@ -44,7 +44,7 @@ impl<B: Backend> Stage<B> {
     }
 }
 
-/// What the blocks of a network are.
+/// The kind of a network's blocks.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum BlockKind {
     /// Two 3×3 convolutions: [`BasicBlock`].
@@ -190,7 +190,7 @@ impl<B: Backend> Bottleneck<B> {
     }
 }
 
-/// What a shortcut does where its block changes the shape; elsewhere it is the identity.
+/// The shortcut of a block that changes the shape; elsewhere it is the identity.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum ShortcutKind {
     /// Takes every other row and column, and puts zeros for the channels that are missing, half of them on either side:

@@ -59,12 +59,12 @@ pub struct ResNetConfig {
     /// The number of blocks of each stage. Each stage but the first halves the height and width of its input and has twice
     /// the channels.
     pub blocks: Vec<usize>,
-    /// What the blocks are.
+    /// The kind of the blocks.
     pub block: BlockKind,
-    /// What comes before the blocks.
+    /// The part before the blocks.
     #[config(default = "StemKind::Large")]
     pub stem: StemKind,
-    /// What shortcuts do where the shape changes.
+    /// The shortcuts of blocks that change the shape.
     #[config(default = "ShortcutKind::Projection")]
     pub shortcut: ShortcutKind,
     /// Channels of the stem, and of the 3×3 convolutions of the first stage.
@@ -80,10 +80,10 @@ pub struct ResNetConfig {
     /// Number of classes.
     #[config(default = 1000)]
     pub num_classes: usize,
-    /// What the convolutions start with; the default is normal with a variance of 2 / fan-out.
+    /// Initializer of the convolutions; the default is normal with a variance of 2 / fan-out.
     #[config(default = "NORMAL_BY_FAN_OUT")]
     pub initializer: Initializer,
-    /// What the weights of the head start with; the default is uniform in ±1/√fan-in, as its bias always is.
+    /// Initializer of the head's weights; the default is uniform in ±1/√fan-in, as its bias always is.
     #[config(default = "UNIFORM_BY_FAN_IN")]
     pub head_initializer: Initializer,
 }
@@ -271,7 +271,7 @@ impl ResNetConfig {
 /// Should be created with [`ResNetConfig`].
 #[derive(Module, Debug)]
 pub struct ResNet<B: Backend> {
-    /// What comes before the blocks.
+    /// The part before the blocks.
     pub stem: Stem<B>,
     /// The stages, from the input to the output.
     pub stages: Vec<Stage<B>>,

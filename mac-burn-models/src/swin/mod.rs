@@ -5,7 +5,7 @@
 //! [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). The parts are those of timm's `SwinTransformer`, from which the networks
 //! of the MAC paper are made; there, patches are merged at the start of a stage and not at the end of the one before.
 //!
-//! Where windows do not divide the map, it is filled up with zeros at the bottom and on the right. As in timm these take
+//! A map that windows do not divide is filled up with zeros at the bottom and on the right. As in timm these take
 //! part in the attention; they count in no mean that a recorder takes.
 
 mod blocks;

@@ -15,7 +15,7 @@ use crate::transformer::normal_linear;
 pub struct WindowAttention<B: Backend> {
     /// The attention.
     pub attention: MacSelfAttention<B>,
-    /// What is added to the scores.
+    /// The bias of the scores.
     pub relative_position_bias: RelativePositionBias<B>,
     /// How the map is cut.
     pub windows: Windows,
@@ -90,7 +90,7 @@ fn attention<B: Backend>(
     attention
 }
 
-/// What is added to the score of two tokens of a window, by how far the query is below and right of the key: a number for
+/// The bias of the score of two tokens of a window, by how far the query is below and right of the key: a number for
 /// each offset and head, which is learned (section 3.2 of the paper).
 ///
 /// Part of a [`WindowAttention`](super::WindowAttention).

@@ -1,7 +1,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-/// What is added to the score of two tokens that are far from each other in the map. timm's: with half precision's
+/// The bias of the score of two tokens that are far from each other in the map. timm's: with half precision's
 /// probabilities nothing is left of it, and no row of scores is −∞ as a whole.
 const APART: f64 = -100.0;
 
@@ -348,7 +348,7 @@ mod tests {
         Some(mask.into_data().iter().collect())
     }
 
-    /// Where windows divide the map and it is at least two of them long, two tokens of a window are neighbours in the
+    /// In a map that windows divide and that is at least two of them long, two tokens of a window are neighbours in the
     /// map when, on each axis, less than a window is between them; from end to end there is more.
     ///
     /// Breaks when tokens are kept apart that belong together, or the other way round.

@@ -36,7 +36,7 @@ macro_rules! assert_rate {
     };
 }
 
-/// What a panic says; none if there is none.
+/// The message of a panic; none if there is none.
 fn message(init: impl FnOnce()) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(init)).err()?;
     let message = panic.downcast::<String>();

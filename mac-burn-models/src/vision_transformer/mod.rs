@@ -192,7 +192,7 @@ pub struct VisionTransformer<B: Backend> {
     pub patch_embedding: PatchEmbedding<B>,
     /// The first token of every image, `[1, 1, d_model]`.
     pub class_token: Param<Tensor<B, 3>>,
-    /// What is added to each token, the class token's first, `[1, 1 + patches, d_model]`.
+    /// The vectors that are added to the tokens, the class token's first, `[1, 1 + patches, d_model]`.
     pub position_embedding: Param<Tensor<B, 3>>,
     /// Drops values of embedded tokens.
     pub dropout: Dropout,

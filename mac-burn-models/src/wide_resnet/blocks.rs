@@ -60,7 +60,7 @@ pub struct WideBlock<B: Backend> {
     pub dropout: Dropout,
     /// The second convolution.
     pub conv2: MacConv2d<B>,
-    /// Where the number of channels changes, the 1×1 convolution around both; it sees the input after norm and rectifier.
+    /// The 1×1 convolution around both, if the number of channels changes; it sees the input after norm and rectifier.
     /// Elsewhere the input itself is added.
     pub shortcut: Option<MacConv2d<B>>,
 }

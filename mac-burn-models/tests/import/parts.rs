@@ -17,7 +17,7 @@ use crate::parameters::{filled, parameters};
 /// The name of a part of a checkpoint, and what the names of its tensors begin with.
 type Part = [&'static str; 2];
 
-/// What checkpoints call the weights and their average.
+/// Names of the weights and of their average in checkpoints.
 const CHECKPOINTS: [[Part; 2]; 4] = [
     // timm's.
     [["state_dict", ""], ["state_dict_ema", ""]],

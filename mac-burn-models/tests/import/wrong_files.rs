@@ -33,7 +33,7 @@ fn changed<M: Module<Single>>(
     (folder, path)
 }
 
-/// What is wrong with a file, once it is certain that nothing of it was taken.
+/// The mismatch of a file, once it is certain that nothing of it was taken.
 fn mismatch<M: Module<Single>>(network: &M, path: &Path, name: Name) -> Mismatch {
     let before = parameters(network);
     let error = load(network.clone(), path, name).err();
