@@ -11,7 +11,9 @@ use burn::{
 use mac_burn::{InputCovariance, SelfAttention, unrecorded};
 use mac_burn_models::{
     transformer::{DropPath, FeedForward, Gelu},
-    vision_transformer::{PatchEmbedding, VisionTransformer, VisionTransformerBlock, timm_name},
+    vision_transformer::{
+        PatchEmbedding, VisionTransformer as Deit, VisionTransformerBlock, timm_name,
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ use crate::{
 
 #[derive(Module, Debug)]
 pub(crate) struct VisionTransformer<B: Backend> {
-    deit: VisionTransformer<B>,
+    deit: Deit<B>,
     /// What takes the place of the blocks' attention where a test makes a mistake.
     mistaken: Vec<OneMeanAttention<B>>,
 }
@@ -66,7 +68,7 @@ impl<B: Backend> VisionTransformer<B> {
 }
 
 /// The tokens that enter the first block, `[batch, 1 + patches, d_model]`.
-fn embed<B: Backend>(deit: &VisionTransformer<B>, images: Tensor<B, 4>) -> Tensor<B, 3> {
+fn embed<B: Backend>(deit: &Deit<B>, images: Tensor<B, 4>) -> Tensor<B, 3> {
     let patches = deit.patch_embedding.forward(images);
     let [batch, _, d_model] = patches.dims();
     let class = deit.class_token.val().expand([batch, 1, d_model]);
@@ -83,7 +85,7 @@ impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
             let name = format!("blocks.{}", blocks.len());
             blocks.push(block(&name, arguments.num_heads, &mut layers)?);
         }
-        let mut deit = VisionTransformer {
+        let mut deit = Deit {
             patch_embedding: PatchEmbedding {
                 projection: layers.take_conv2d("patch_embed.proj")?,
             },
