@@ -5,7 +5,7 @@
 //! shortcuts A, zeros for the channels that `x` does not have, and B, a projection wherever the shape changes.
 //!
 //! In one respect all definitions in use today differ from the paper, and so do these: the stride of a bottleneck is at its
-//! 3×3 convolution. The stems are those of [`StemKind`](crate::convolution::StemKind).
+//! 3×3 convolution. The stems are those of [`StemKind`].
 
 mod blocks;
 mod names;
