@@ -29,7 +29,7 @@ use mac_burn_examples::image_data::ImageData;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::{HAMLET, ImageClasses, TextModel};
 use mac_burn_examples::training::{OptimizerArgs, Schedule, Task};
-use mac_burn_models::{DeitConfig, GptConfig};
+use mac_burn_models::{GptConfig, VisionTransformerConfig};
 use options::Options;
 use outcome::Outcome;
 use std::error::Error;
@@ -68,7 +68,7 @@ fn vit(options: &Options) -> Result<(), Box<dyn Error>> {
         };
         ImageClasses::<Training, _, _, _>::new(data, 32, seed, &device)
     };
-    let config = DeitConfig::new(48, 4)
+    let config = VisionTransformerConfig::new(48, 4)
         .with_image_size([digits::SIZE; 2])
         .with_image_channels(1)
         .with_patch_size(2)

@@ -4,8 +4,8 @@ use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
-    Deit, DeitConfig, DenseNet, DenseNetConfig, Gpt, GptConfig, LeNet, LeNetConfig, ResNet,
-    ResNetConfig, Swin, SwinConfig, WideResNet, WideResNetConfig,
+    DenseNet, DenseNetConfig, Gpt, GptConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin,
+    SwinConfig, VisionTransformer, VisionTransformerConfig, WideResNet, WideResNetConfig,
 };
 
 const CLASSES: usize = 10;
@@ -32,7 +32,7 @@ fn contenders<B: AutodiffBackend>(quick: bool, device: &B::Device) -> Vec<Conten
     let resnet50: ResNet<B> = ResNetConfig::resnet50().init(device);
     let densenet: DenseNet<B> = DenseNetConfig::densenet121_cifar(CLASSES).init(device);
     let wide_resnet: WideResNet<B> = WideResNetConfig::wrn_28_10(CLASSES).init(device);
-    let deit: Deit<B> = DeitConfig::small().init(device);
+    let deit: VisionTransformer<B> = VisionTransformerConfig::deit_small().init(device);
     let swin: Swin<B> = SwinConfig::tiny().init(device);
     let config = GptConfig::characters();
     let gpt: Gpt<B> = config.init(device);
@@ -57,7 +57,7 @@ fn contenders<B: AutodiffBackend>(quick: bool, device: &B::Device) -> Vec<Conten
             WideResNet::forward,
             device,
         ),
-        images("DeiT-S", large(2), deit, Deit::forward, device),
+        images("DeiT-S", large(2), deit, VisionTransformer::forward, device),
         images("Swin-T", large(2), swin, Swin::forward, device),
         contender(Network::of_tokens(
             "GPT, characters",

@@ -7,7 +7,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::{MacConfig, unrecorded};
-use mac_burn_models::{Deit, DeitConfig, ResNet, ResNetConfig};
+use mac_burn_models::{ResNet, ResNetConfig, VisionTransformer, VisionTransformerConfig};
 
 const SGD: &str = "SGD";
 const ADAMW: &str = "AdamW";
@@ -53,9 +53,9 @@ pub(crate) fn tables<B: AutodiffBackend>(options: &Options, has_bars: bool) {
         Network::<B, _>::of_images("ResNet-50", shape, model, ResNet::forward, &device)
     });
     tables.print("DeiT-S", TRANSFORMERS, || {
-        let model = DeitConfig::small().init(&device);
+        let model = VisionTransformerConfig::deit_small().init(&device);
         let shape = [few(4), 3, 224, 224];
-        Network::<B, _>::of_images("DeiT-S", shape, model, Deit::forward, &device)
+        Network::<B, _>::of_images("DeiT-S", shape, model, VisionTransformer::forward, &device)
     });
 }
 

@@ -30,7 +30,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
 use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
 use mac_burn::{MacConfig, unrecorded};
-use mac_burn_models::{Deit, DeitConfig, LeNet, LeNetConfig, Mlp, MlpConfig};
+use mac_burn_models::{
+    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
+};
 use plain::{PlainLeNet, PlainMlp};
 use plain_vit::PlainVit;
 
@@ -130,12 +132,12 @@ fn lenet<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contend
 fn vit<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
     let batch = Batch::<B, 4>::random([size, 3, 32, 32], device);
     let make = || {
-        DeitConfig::cifar_tiny(CLASSES)
+        VisionTransformerConfig::deit_tiny_cifar(CLASSES)
             .with_n_layers(LAYERS_VIT)
             .init(device)
     };
     let plain = PlainVit::from(make());
-    contenders(&batch, make, Deit::forward, move |input| {
+    contenders(&batch, make, VisionTransformer::forward, move |input| {
         plain.forward(input)
     })
 }

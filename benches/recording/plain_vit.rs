@@ -6,11 +6,11 @@ use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::SelfAttention;
-use mac_burn_models::Deit;
-use mac_burn_models::deit::DeitBlock;
+use mac_burn_models::VisionTransformer;
 use mac_burn_models::transformer::Gelu;
+use mac_burn_models::vision_transformer::VisionTransformerBlock;
 
-/// A [`Deit`] of plain layers, without dropout.
+/// A [`VisionTransformer`] of plain layers, without dropout.
 #[derive(Module, Debug)]
 pub(crate) struct PlainVit<B: Backend> {
     projection: Conv2d<B>,
@@ -31,8 +31,8 @@ struct PlainBlock<B: Backend> {
     fc2: Linear<B>,
 }
 
-impl<B: Backend> From<Deit<B>> for PlainVit<B> {
-    fn from(deit: Deit<B>) -> Self {
+impl<B: Backend> From<VisionTransformer<B>> for PlainVit<B> {
+    fn from(deit: VisionTransformer<B>) -> Self {
         Self {
             projection: deit.patch_embedding.projection.into_inner(),
             class_token: deit.class_token,
@@ -44,8 +44,8 @@ impl<B: Backend> From<Deit<B>> for PlainVit<B> {
     }
 }
 
-impl<B: Backend> From<DeitBlock<B>> for PlainBlock<B> {
-    fn from(block: DeitBlock<B>) -> Self {
+impl<B: Backend> From<VisionTransformerBlock<B>> for PlainBlock<B> {
+    fn from(block: VisionTransformerBlock<B>) -> Self {
         Self {
             norm1: block.norm1,
             attention: block.attention.into_inner(),
@@ -58,7 +58,7 @@ impl<B: Backend> From<DeitBlock<B>> for PlainBlock<B> {
 }
 
 impl<B: Backend> PlainVit<B> {
-    /// See [`Deit::forward`].
+    /// See [`VisionTransformer::forward`].
     pub(crate) fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let patches = self.projection.forward(images);
         let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);

@@ -26,7 +26,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use contenders::{ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, SGD, contenders};
 use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
-use mac_burn_models::{Deit, LeNet, Mlp};
+use mac_burn_models::{LeNet, Mlp, VisionTransformer};
 use network::Network;
 
 /// Of MAC's plain step to SGD's, on flex and on wgpu.
@@ -52,7 +52,7 @@ impl OnBackend for Step {
         let linear = case::<Autodiff<B>, MacLinear<_>>("linear", options, &device);
         case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device);
         case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device);
-        let vit = case::<Autodiff<B>, Deit<_>>("vit 192, 12 blocks", options, &device);
+        let vit = case::<Autodiff<B>, VisionTransformer<_>>("vit 192, 12 blocks", options, &device);
 
         if !["flex", "wgpu"].contains(&backend) || options.quick() {
             return;

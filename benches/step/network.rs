@@ -3,8 +3,10 @@ use burn::nn::LinearConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::MacLinear;
-use mac_burn_models::deit::DeitBlock;
-use mac_burn_models::{Deit, DeitConfig, LeNet, LeNetConfig, Mlp, MlpConfig};
+use mac_burn_models::vision_transformer::VisionTransformerBlock;
+use mac_burn_models::{
+    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
+};
 
 /// A network whose step is measured.
 pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
@@ -77,10 +79,10 @@ fn random<B: AutodiffBackend, const D: usize>(
 }
 
 /// The vision transformer of DeiT-Ti's width for images of 32×32.
-impl<B: AutodiffBackend> Network<B> for Deit<B> {
+impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
     fn make(quick: bool, device: &B::Device) -> Self {
         let blocks = if quick { 1 } else { 12 };
-        DeitConfig::cifar_tiny(10)
+        VisionTransformerConfig::deit_tiny_cifar(10)
             .with_n_layers(blocks)
             .init(device)
     }
@@ -91,7 +93,7 @@ impl<B: AutodiffBackend> Network<B> for Deit<B> {
     }
 
     fn hidden_matrices(&self) -> Vec<ParamId> {
-        let of_block = |block: &DeitBlock<B>| {
+        let of_block = |block: &VisionTransformerBlock<B>| {
             let (attention, mlp) = (&block.attention, &block.mlp);
             [&attention.qkv, &attention.output, &mlp.fc1, &mlp.fc2].map(|layer| layer.weight.id)
         };

@@ -8,7 +8,7 @@ use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::at_least_one;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::{OptimizerArgs, RunArgs};
-use mac_burn_models::DeitConfig;
+use mac_burn_models::VisionTransformerConfig;
 
 /// Trains a small vision transformer.
 #[derive(Parser, Debug)]
@@ -93,7 +93,10 @@ impl ChoosesOptimizer for Args {
 
 impl Args {
     /// The network for images of a kind.
-    pub(crate) fn network(&self, images: Images) -> Result<DeitConfig, Box<dyn Error>> {
+    pub(crate) fn network(
+        &self,
+        images: Images,
+    ) -> Result<VisionTransformerConfig, Box<dyn Error>> {
         let (patch, size) = (self.patch(), images.size);
         if !size.is_multiple_of(patch) {
             return Err(format!(
@@ -108,7 +111,7 @@ impl Args {
             )
             .into());
         }
-        Ok(DeitConfig::new(d_model, heads)
+        Ok(VisionTransformerConfig::new(d_model, heads)
             .with_image_size([size, size])
             .with_image_channels(images.channels)
             .with_patch_size(patch)

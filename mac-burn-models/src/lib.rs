@@ -31,38 +31,56 @@
 //! assert_eq!(optim.report(&plain).covered_parameters, 0);
 //! ```
 //!
+//! # Pretrained weights
+//!
+//! With the feature `import`, `ResNet`, `DenseNet`, `VisionTransformer` and `Swin` load the files that timm, torchvision and
+//! the papers' authors published; `pretrained` lists them with their licences. Nothing is downloaded.
+//!
+#![cfg_attr(feature = "import", doc = "```no_run")]
+#![cfg_attr(not(feature = "import"), doc = "```text")]
+//! use mac_burn_models::ResNet;
+//! # type B = burn::backend::Flex;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let device = Default::default();
+//! let network: ResNet<B> = ResNet::pretrained("resnet50.a1_in1k", "model.safetensors", &device)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
-//! Two modules bring further dependencies and are there when asked for: `import` loads weights that PyTorch stored, and
-//! `export` stores them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
+//! Modules with further dependencies are there when asked for: `import` loads weights that PyTorch stored, and `export` stores
+//! them for it, both with `.safetensors` files. `pth` is `import` that also reads what `torch.save` wrote.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod convolution;
-pub mod deit;
 pub mod densenet;
 #[cfg(feature = "export")]
 pub mod export;
 pub mod gpt;
-mod image_size;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod lenet;
 mod limits;
 pub mod mlp;
+#[cfg(feature = "import")]
+pub mod pretrained;
 pub mod pytorch;
 pub mod resnet;
 pub mod swin;
 pub mod transformer;
+pub mod vision_transformer;
 pub mod wide_resnet;
 
-pub use deit::{Deit, DeitConfig};
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use swin::{Swin, SwinConfig, SwinStageConfig};
+pub use vision_transformer::{VisionTransformer, VisionTransformerConfig};
 pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]

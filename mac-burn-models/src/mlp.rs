@@ -72,6 +72,14 @@ impl<B: Backend> Mlp<B> {
                 _ => layer.forward(relu(x)),
             })
     }
+
+    /// The layer that sees the input, for an [`InputCovariance`](mac_burn::InputCovariance).
+    ///
+    /// # Panics
+    /// If [`layers`](Self::layers) is empty.
+    pub fn first_layer(&self) -> &MacLinear<B> {
+        &self.layers[0]
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the tests of the networks share.
+//! Helpers of the networks' tests.
 
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
@@ -73,7 +73,7 @@ pub(crate) fn std<const D: usize>(values: Tensor<TestBackend, D>) -> f64 {
     f64::from(variance).sqrt()
 }
 
-/// What a step of MAC finds in a module.
+/// The report of a step of MAC.
 pub(crate) fn report_of_a_step<M, const D: usize>(
     module: M,
     forward: impl Fn(&M) -> Tensor<TrainBackend, D>,

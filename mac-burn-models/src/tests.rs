@@ -1,10 +1,11 @@
-//! What holds for the networks of every family.
+//! Properties of the networks of every family.
 
 mod limits;
 
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module, ModuleMapper, Param, ParamId};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
-use mac_burn::{Coverage, LayerReport, unrecorded};
+use mac_burn::{Coverage, InputCovariance, LayerReport, unrecorded};
 
 use super::*;
 use crate::convolution::StemKind;
@@ -72,12 +73,12 @@ fn the_plain_network_has_the_same_definition() {
 fn the_plain_transformer_has_the_same_definition() {
     let device = Default::default();
     let colour = images([3, 16, 16]);
-    let config = DeitConfig::new(8, 2).with_image_size([16, 16]);
+    let config = VisionTransformerConfig::new(8, 2).with_image_size([16, 16]);
     let config = config
         .with_patch_size(4)
         .with_n_layers(2)
         .with_num_classes(5);
-    let deit: Deit<TrainBackend> = config.init(&device);
+    let deit: VisionTransformer<TrainBackend> = config.init(&device);
     assert_plain(deit, |it| it.forward(colour.clone()));
 
     // Shifted windows in the first stage, and windows that do not divide the map in the second.
@@ -92,4 +93,66 @@ fn the_plain_transformer_has_the_same_definition() {
     let config = GptConfig::new(11).with_context_size(4).with_n_layers(2);
     let gpt: Gpt<TrainBackend> = config.with_n_heads(2).with_d_model(8).init(&device);
     assert_plain(gpt, |it| it.forward(tokens.clone()));
+}
+
+/// Sets a parameter to zero.
+struct Zeroed(ParamId);
+
+impl<B: Backend> ModuleMapper<B> for Zeroed {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        match param.id == self.0 {
+            true => param.map(|values| values.zeros_like()),
+            false => param,
+        }
+    }
+}
+
+/// Asserts that the first layer of a network has inputs of the data's size, and that the network sees the data through it
+/// alone.
+macro_rules! assert_first_layer {
+    ($network:expr, $rank:literal, $shape:expr) => {
+        let network = $network;
+        let [one, other] = [(); 2].map(|()| {
+            Tensor::<TrainBackend, $rank>::random(
+                $shape,
+                Distribution::Default,
+                &Default::default(),
+            )
+        });
+        // A layer with inputs of another size refuses them.
+        InputCovariance::of(network.first_layer()).update(one.clone());
+        let first = network.forward(one.clone()).into_data();
+        assert_ne!(first, network.forward(other.clone()).into_data());
+
+        let weight = network.first_layer().weight.id;
+        let blind = network.map(&mut Zeroed(weight));
+        let first = blind.forward(one).into_data();
+        assert_eq!(first, blind.forward(other).into_data());
+    };
+}
+
+/// Breaks when another layer is called the first one; of three channels only images are.
+#[test]
+fn the_first_layer_sees_the_data() {
+    let device = Default::default();
+    let images = [2, 3, 16, 16];
+    let mlp: Mlp<TrainBackend> = MlpConfig::new(vec![3, 6, 5]).init(&device);
+    assert_first_layer!(mlp, 2, [2, 3]);
+    let config = LeNetConfig::new([16, 16]).with_image_channels(3);
+    let lenet: LeNet<TrainBackend> = config.init(&device);
+    assert_first_layer!(lenet, 4, images);
+    let config = ResNetConfig::new(vec![1, 1], BlockKind::Basic).with_channels(4);
+    let resnet: ResNet<TrainBackend> = config.init(&device);
+    assert_first_layer!(resnet, 4, images);
+    let wide: WideResNet<TrainBackend> = WideResNetConfig::new(10, 1).init(&device);
+    assert_first_layer!(wide, 4, images);
+    let densenet: DenseNet<TrainBackend> = DenseNetConfig::new(4, vec![1, 2]).init(&device);
+    assert_first_layer!(densenet, 4, images);
+    let config = VisionTransformerConfig::new(8, 2).with_image_size([16, 16]);
+    let transformer: VisionTransformer<TrainBackend> = config.with_n_layers(1).init(&device);
+    assert_first_layer!(transformer, 4, images);
+    let stages = [8, 16].map(|d_model| SwinStageConfig::new(d_model, 1, 2));
+    let config = SwinConfig::new(stages.into()).with_image_size([16, 16]);
+    let swin: Swin<TrainBackend> = config.init(&device);
+    assert_first_layer!(swin, 4, images);
 }

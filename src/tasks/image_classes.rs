@@ -4,7 +4,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Tensor};
 use mac_burn::InputCovariance;
-use mac_burn_models::Deit;
+use mac_burn_models::VisionTransformer;
 use std::marker::PhantomData;
 
 use crate::accuracy::correct;
@@ -43,7 +43,7 @@ where
     }
 
     /// The share of the validation images that a network classifies correctly, in percent.
-    pub fn accuracy(&self, model: &Deit<B::InnerBackend>) -> f64 {
+    pub fn accuracy(&self, model: &VisionTransformer<B::InnerBackend>) -> f64 {
         let right = self.over_validation(|batch| {
             let right = correct(model.forward(batch.images), batch.targets);
             right.into_scalar().elem::<i64>() as f64
@@ -69,9 +69,9 @@ where
     D: Dataset<I>,
     Bt: Batcher<B, I, ImageBatch<B>> + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>,
 {
-    type Model = Deit<B>;
+    type Model = VisionTransformer<B>;
 
-    fn loss(&self, model: &Deit<B>, step: usize) -> Tensor<B, 1> {
+    fn loss(&self, model: &VisionTransformer<B>, step: usize) -> Tensor<B, 1> {
         let items = self.batches.of_step(step).into_iter();
         let items = items.filter_map(|index| self.data.train.get(index));
         let batch: ImageBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
@@ -89,7 +89,7 @@ where
         })
     }
 
-    fn input_covariance(&self, model: &Deit<B>) -> Option<InputCovariance<B>> {
+    fn input_covariance(&self, model: &VisionTransformer<B>) -> Option<InputCovariance<B>> {
         let mut covariance = InputCovariance::of(&model.patch_embedding.projection);
         // Folders list their images class by class: those that are measured are spread over all.
         let images = self.data.train.len();

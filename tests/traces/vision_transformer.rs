@@ -12,8 +12,10 @@ use burn::{
 };
 use mac_burn::{InputCovariance, Recorder, SelfAttention, unrecorded};
 use mac_burn_models::{
-    deit::{Deit, DeitBlock, PatchEmbedding, timm_name},
     transformer::{DropPath, FeedForward, Gelu},
+    vision_transformer::{
+        PatchEmbedding, VisionTransformer as Deit, VisionTransformerBlock, timm_name,
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -139,7 +141,7 @@ fn block<B: Backend>(
     name: &str,
     heads: usize,
     layers: &mut NamedLayers<B>,
-) -> Result<DeitBlock<B>, TraceError> {
+) -> Result<VisionTransformerBlock<B>, TraceError> {
     let of = |layer: &str| format!("{name}.{layer}");
     let qkv = layers.take_linear(&of("attn.qkv"))?;
     let output = layers.take_linear(&of("attn.proj"))?;
@@ -162,7 +164,7 @@ fn block<B: Backend>(
         causal: false,
     };
 
-    Ok(DeitBlock {
+    Ok(VisionTransformerBlock {
         norm1: layers.take_layer_norm(&of("norm1"))?,
         attention: attention.into(),
         norm2: layers.take_layer_norm(&of("norm2"))?,

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
-use mac_burn_models::{Deit, DenseNet, LeNet, ResNet, Swin, WideResNet};
+use mac_burn_models::{DenseNet, LeNet, ResNet, Swin, VisionTransformer, WideResNet};
 
 /// A network that gives the logits of the classes of images.
 pub trait ImageNetwork<B: Backend>: Module<B> + ModuleDisplay {
@@ -59,9 +59,9 @@ impl<B: Backend> ImageNetwork<B> for WideResNet<B> {
     }
 }
 
-impl<B: Backend> ImageNetwork<B> for Deit<B> {
+impl<B: Backend> ImageNetwork<B> for VisionTransformer<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        Deit::forward(self, images)
+        VisionTransformer::forward(self, images)
     }
 
     fn input_covariance(&self) -> InputCovariance<B> {

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
 use mac_burn_models::{
-    Deit, DeitConfig, DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin,
-    SwinConfig, WideResNet, WideResNetConfig,
+    DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin, SwinConfig,
+    VisionTransformer, VisionTransformerConfig, WideResNet, WideResNetConfig,
 };
 
 use crate::cifar;
@@ -25,7 +25,7 @@ pub enum NetworkConfig {
     /// A Wide ResNet.
     WideResNet(WideResNetConfig),
     /// A vision transformer.
-    Deit(DeitConfig),
+    Deit(VisionTransformerConfig),
     /// A Swin Transformer.
     Swin(SwinConfig),
     /// A LeNet.
@@ -47,7 +47,7 @@ pub enum Network<B: Backend> {
     /// A Wide ResNet.
     WideResNet(WideResNet<B>),
     /// A vision transformer.
-    Deit(Deit<B>),
+    Deit(VisionTransformer<B>),
     /// A Swin Transformer.
     Swin(Swin<B>),
     /// A LeNet.
@@ -125,8 +125,8 @@ impl From<WideResNetConfig> for NetworkConfig {
     }
 }
 
-impl From<DeitConfig> for NetworkConfig {
-    fn from(config: DeitConfig) -> Self {
+impl From<VisionTransformerConfig> for NetworkConfig {
+    fn from(config: VisionTransformerConfig) -> Self {
         Self::Deit(config)
     }
 }

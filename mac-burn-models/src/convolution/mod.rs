@@ -1,4 +1,4 @@
-//! What more than one convolutional network is made of.
+//! Parts that more than one convolutional network is made of.
 //!
 //! The norms are Burn's. In training they normalize by the statistics of the batch, and elsewhere by running averages of
 //! these, with one difference from PyTorch: Burn averages the variance of a batch, and PyTorch its unbiased estimate,
@@ -11,21 +11,11 @@
 //! probability differs by more than 0.005 (`cargo test --workspace --test running_variance -- --nocapture`). Burn's norm serves.
 //! Training does not read the running statistics and is PyTorch's.
 
-mod conv_norm;
-mod initializers;
-mod linear;
-mod names;
-mod norm_conv;
-mod pooling;
-mod square_conv;
-mod stem;
+mod blocks;
+mod layers;
 
-pub use conv_norm::ConvNorm;
-pub use norm_conv::NormConv;
-pub use stem::{Stem, StemKind};
+pub use blocks::{ConvNorm, NormConv, Stem, StemKind};
 
-pub(crate) use initializers::{NORMAL_BY_FAN_IN, NORMAL_BY_FAN_OUT, UNIFORM_BY_FAN_IN};
-pub(crate) use linear::linear;
-pub(crate) use names::{next_number, numbered_name, tensor_name};
-pub(crate) use pooling::mean_over_positions;
-pub(crate) use square_conv::SquareConv;
+pub(crate) use layers::{
+    NORMAL_BY_FAN_IN, NORMAL_BY_FAN_OUT, SquareConv, UNIFORM_BY_FAN_IN, linear, mean_over_positions,
+};

@@ -21,26 +21,51 @@
 //! `load_state_dict` misses only the masks of nanoGPT without fused attention, and takes `strict=False` for these.
 
 mod collector;
-mod error;
-mod exported;
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
+use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 
-pub use error::ExportError;
-
-use self::collector::Collector;
-use self::exported::Exported;
+use self::collector::{Collector, Exported};
 use crate::pytorch::conventions::copy_of;
 use crate::pytorch::{Name, settle};
 
+/// Why weights were not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// A file that cannot be written.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A parameter of a type for which safetensors has none, as a quantized one.
+    #[error("`{name}` has the type {dtype:?}, and not a floating-point type of safetensors")]
+    UnknownType {
+        /// PyTorch's name of the parameter.
+        name: String,
+        /// The type that it has.
+        dtype: DType,
+    },
+    /// Two parameters with the same name, so that the function that names them is of another network.
+    #[error("two parameters have the name `{name}`")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+}
+
 /// Stores the weights of a module in a `.safetensors` file for PyTorch.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name). The
+/// `name` gives PyTorch's name to the parameter at a path, such as [`vision_transformer::timm_name`](crate::vision_transformer::timm_name). The
 /// file is written next to its place with `.unfinished` added to its name, and renamed; a file of this name is
 /// replaced, and left as it is if there is an error. The values of one tensor at a time are on the host.
 ///
@@ -98,7 +123,7 @@ fn write(
     tensors: Tensors,
     unfinished: &Path,
     path: &Path,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     // Some readers want to be told of which framework the layout is.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), unfinished)?;

@@ -1,8 +1,6 @@
 //! The network against the same one of plain layers.
 
-mod dropout;
-
-use burn::module::Module;
+use burn::module::{AutodiffModule, Initializer, Module};
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
     LinearConfig,
@@ -13,7 +11,8 @@ use mac_burn::{SelfAttention, SelfAttentionConfig};
 
 use super::*;
 use crate::testing::{
-    TestBackend, TrainBackend, num_params, through_a_file, uncovered_and_covered,
+    TestBackend, TrainBackend, assert_drops_in_training_only, num_params, through_a_file,
+    uncovered_and_covered,
 };
 use crate::transformer::Gelu;
 
@@ -224,4 +223,48 @@ fn more_tokens_than_the_context_holds_are_refused() {
 fn no_token_is_refused() {
     let gpt = config(true).init::<TestBackend>(&Default::default());
     gpt.forward(Tensor::empty([2, 0], &Default::default()));
+}
+
+/// The rate of the tests that drop values in training.
+const RATE: f64 = 0.5;
+
+fn assert_drops(gpt: &Gpt<TrainBackend>) {
+    assert_drops_in_training_only(|| gpt.forward(tokens()), || gpt.valid().forward(tokens()));
+}
+
+#[test]
+fn each_rate_drops_in_training_only() {
+    for config in [
+        config(true).with_embedding_dropout(RATE),
+        config(true).with_attention_dropout(RATE),
+        config(true).with_residual_dropout(RATE),
+    ] {
+        assert_drops(&config.init(&Default::default()));
+    }
+}
+
+/// Breaks when one of the two branches is not dropped.
+#[test]
+fn both_branches_are_dropped() {
+    for attends in [true, false] {
+        let config = config(true).with_residual_dropout(RATE).with_n_layers(1);
+        let mut gpt = config.init(&Default::default());
+        let block = &mut gpt.blocks[0];
+        if attends {
+            block.mlp.fc2 = silent(4 * D_MODEL).into();
+        } else {
+            let attention = SelfAttention {
+                output: silent(D_MODEL),
+                ..block.attention.clone().into_inner()
+            };
+            block.attention = attention.into();
+        }
+        assert_drops(&gpt);
+    }
+}
+
+fn silent(size: usize) -> Linear<TrainBackend> {
+    LinearConfig::new(size, D_MODEL)
+        .with_initializer(Initializer::Zeros)
+        .init(&Default::default())
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 
-use super::{Expected, ImportError};
-use crate::pytorch::conventions::copy_of;
+use super::ImportError;
+use super::parameters::Expected;
+use crate::pytorch::conventions::{copy_of, current_name};
 
-/// What the weights of a network are put into: by training scripts, by data parallelism and by compilation.
+/// Names that the weights of a network are put under: by training scripts, by data parallelism and by compilation.
 const WRAPPERS: [&str; 6] = [
     "state_dict",
     "model_state_dict",
@@ -42,8 +43,11 @@ impl Checkpoint {
         match tensors {
             Ok((tensors, strided)) => Ok(Self {
                 path,
-                tensors,
-                strided,
+                tensors: tensors
+                    .into_iter()
+                    .map(|(name, tensor)| (current_name(name), tensor))
+                    .collect(),
+                strided: strided.into_iter().map(current_name).collect(),
             }),
             Err(source) => Err(ImportError::Read { path, source }),
         }
@@ -129,7 +133,7 @@ impl Checkpoint {
     }
 }
 
-/// What is before the name of an expected tensor in another name, with its dots; nothing if that is no wrapping.
+/// The wrapping of an expected tensor: the part of a name before the tensor's own, with its dots; none if that is no wrapping.
 fn wrapping<'a>(name: &'a str, expected: &BTreeSet<&str>) -> Option<&'a str> {
     let mut rest = name;
     while !expected.contains(rest) {

@@ -21,8 +21,16 @@ pub enum ImportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What its reader says.
+        /// The error of its reader.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// A published checkpoint that is not known.
+    #[error("no checkpoint `{name}` is known: those of this family are `{}`", known.join("`, `"))]
+    UnknownCheckpoint {
+        /// The name that was asked for.
+        name: String,
+        /// The names of the family's checkpoints.
+        known: Vec<&'static str>,
     },
     /// Two parameters with the same name, so that the function that names them is of another network.
     #[error("two parameters of the network have the name `{name}`")]

@@ -3,13 +3,13 @@
 //! ```no_run
 //! use burn::nn::LinearConfig;
 //! use burn::tensor::backend::Backend;
-//! use mac_burn_models::{Deit, DeitConfig, deit, import};
+//! use mac_burn_models::{VisionTransformer, VisionTransformerConfig, import, vision_transformer};
 //!
 //! /// timm's DeiT-Ti, with a head for ten classes of one's own.
-//! fn network<B: Backend>(device: &B::Device) -> Result<Deit<B>, import::ImportError> {
-//!     let network = DeitConfig::tiny().init(device);
+//! fn network<B: Backend>(device: &B::Device) -> Result<VisionTransformer<B>, import::ImportError> {
+//!     let network = VisionTransformerConfig::deit_tiny().init(device);
 //!     let file = "deit_tiny_patch16_224.safetensors";
-//!     let mut network = import::load(network, file, deit::timm_name)?;
+//!     let mut network = import::load(network, file, vision_transformer::timm_name)?;
 //!     network.head = LinearConfig::new(192, 10).init(device).into();
 //!     Ok(network)
 //! }
@@ -47,18 +47,16 @@
 //!
 //! # Weights of other definitions
 //!
-//! A family has names for the definitions that its `names` list, timm's and those of MAC's authors. Other definitions
-//! of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and is
-//! refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
-//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu). Microsoft's Swin merges patches at the end of a stage
-//! and not, as timm's, at the start of the next.
+//! A family has functions for the names of the definitions that it knows: `timm_name`, `authors_name` and, of Swin,
+//! `microsoft_name`. The layers of torchvision's published DenseNets have older names, which are read as those of today. Other
+//! definitions of a network differ by more than names. Hugging Face's GPT-2 has the weights of its `Conv1D` as `[in, out]` and
+//! is refused as mis-shaped; nanoGPT's `GPT.from_pretrained` makes its own of them, whose state can be read, by a network
+//! with [`approximate_gelu`](crate::GptConfig::approximate_gelu).
 
 mod checkpoint;
-mod compare;
 mod error;
-mod expected;
-mod filler;
 mod mismatch;
+mod parameters;
 #[cfg(feature = "pth")]
 mod strides;
 
@@ -72,14 +70,13 @@ pub use error::ImportError;
 pub use mismatch::{Mismatch, Misshaped, Mistyped, Untied};
 
 use self::checkpoint::Checkpoint;
-use self::compare::compare;
-use self::expected::Expected;
-use self::filler::Filler;
+use self::mismatch::compare;
+use self::parameters::{Expected, Filler};
 use crate::pytorch::{Name, settle};
 
 /// The module with the weights of a file that PyTorch stored, in place of its own.
 ///
-/// `name` gives PyTorch's name to the parameter at a path, such as [`deit::timm_name`](crate::deit::timm_name).
+/// `name` gives PyTorch's name to the parameter at a path, such as [`vision_transformer::timm_name`](crate::vision_transformer::timm_name).
 /// Parameters keep their ids, so that an optimizer's record still belongs to them. What was not initialized yet is
 /// never drawn, so a network may come straight from its configuration. The whole file is read into memory before the
 /// first parameter is set.

@@ -1,4 +1,4 @@
-//! What a `state_dict` lists besides the parameters of a module.
+//! Tensors that a `state_dict` lists besides the parameters of a module, and names that changed.
 
 /// Tensors that a `state_dict` lists twice, as a copy and its original. A module has the original alone: the head of
 /// GPT is the table of its tokens, and the authors' DeiT has the patch embedding of the network that it holds as a part of
@@ -19,6 +19,33 @@ const DERIVED: [&str; 5] = [
     "attn.bias",
     "attn.masked_bias",
 ];
+
+/// The name that a tensor of an old file has today.
+///
+/// The layers of torchvision's published DenseNets are called `norm.1` and `conv.2`, from a time when names of modules could
+/// have dots.
+#[cfg(feature = "import")]
+pub(crate) fn current_name(name: String) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    let old = parts.windows(3).position(|parts| {
+        let [layer, part, number] = [parts[0], parts[1], parts[2]];
+        layer.starts_with("denselayer")
+            && matches!(part, "norm" | "conv")
+            && matches!(number, "1" | "2")
+    });
+    match old {
+        Some(layer) => {
+            let (before, after) = (&parts[..=layer], &parts[layer + 2..]);
+            format!(
+                "{}.{}{}",
+                before.join("."),
+                parts[layer + 1],
+                after.join(".")
+            )
+        }
+        None => name,
+    }
+}
 
 /// The name under which a tensor is listed a second time.
 pub(crate) fn copy_of(original: &str) -> Option<&'static str> {
@@ -57,6 +84,20 @@ mod tests {
         assert!(!is_derived("blocks.0.attn.qkv.bias"));
         assert!(!is_derived("blocks.0.cross_attn.bias"));
         assert!(!is_derived("attn.biases"));
+    }
+
+    /// Breaks when an old name stays, or a name of today, of a layer or of a transition, changes.
+    #[test]
+    fn old_names_of_layers_become_those_of_today() {
+        let current = |name: &str| current_name(name.to_owned());
+        let old = "features.denseblock4.denselayer16.norm.2.running_var";
+        let new = "features.denseblock4.denselayer16.norm2.running_var";
+        assert_eq!(current(old), new);
+        assert_eq!(current(new), new);
+        let layer = current("module.denselayer1.conv.1.weight");
+        assert_eq!(layer, "module.denselayer1.conv1.weight");
+        let transition = "features.transition1.norm.weight";
+        assert_eq!(current(transition), transition);
     }
 
     /// Breaks when an original is taken for a copy, as timm's patch embedding, which has the name of the authors' copy.

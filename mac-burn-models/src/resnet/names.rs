@@ -1,4 +1,4 @@
-use crate::convolution::{next_number, numbered_name, tensor_name};
+use crate::pytorch::{next_number, numbered_name, tensor_name};
 
 /// The name in the `state_dict` of timm's and of torchvision's ResNets of the parameter at a path of a
 /// [`ResNet`](super::ResNet).

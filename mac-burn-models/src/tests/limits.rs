@@ -36,7 +36,7 @@ macro_rules! assert_rate {
     };
 }
 
-/// What a panic says; none if there is none.
+/// The message of a panic; none if there is none.
 fn message(init: impl FnOnce()) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(init)).err()?;
     let message = panic.downcast::<String>();
@@ -60,8 +60,8 @@ fn lenet() -> LeNetConfig {
     LeNetConfig::lenet5()
 }
 
-fn deit() -> DeitConfig {
-    DeitConfig::cifar_tiny(10).with_n_layers(1)
+fn deit() -> VisionTransformerConfig {
+    VisionTransformerConfig::deit_tiny_cifar(10).with_n_layers(1)
 }
 
 fn swin() -> SwinConfig {
@@ -104,7 +104,7 @@ fn sizes_of_convolutional_networks_are_at_least_one() {
 /// Breaks like the test of the convolutional networks.
 #[test]
 fn sizes_of_other_networks_are_at_least_one() {
-    assert_least!("d_model", DeitConfig::new(0, 3));
+    assert_least!("d_model", VisionTransformerConfig::new(0, 3));
     assert_least!("image_channels", deit().with_image_channels(0));
     assert_least!("num_classes", deit().with_num_classes(0));
     let stages = vec![SwinStageConfig::new(8, 1, 2), SwinStageConfig::new(0, 1, 2)];

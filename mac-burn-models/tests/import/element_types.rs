@@ -5,9 +5,9 @@ use std::path::Path;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::DType;
 use burn::tensor::{bf16, f16};
-use mac_burn_models::deit;
 use mac_burn_models::export::save;
 use mac_burn_models::import::load;
+use mac_burn_models::vision_transformer;
 use safetensors::Dtype;
 use tempfile::tempdir;
 
@@ -80,7 +80,7 @@ fn double_precision_is_kept() {
     let path = folder.path().join("deit.safetensors");
     let fine = |value: f32| f64::from(value) + 2f64.powi(-40);
     let double = filled(networks::deit::<Double>(), 1);
-    save(&double, &path, deit::timm_name).expect("the folder can be written to");
+    save(&double, &path, vision_transformer::timm_name).expect("the folder can be written to");
     let mut file = files::read(&path);
     assert!(file.values().all(|tensor| tensor.dtype == Dtype::F64));
     let bias = file.get_mut("head.bias").expect("the head has a bias");
@@ -90,8 +90,12 @@ fn double_precision_is_kept() {
         .collect();
     files::write(&path, &file);
 
-    let lazy = load(networks::deit::<Double>(), &path, deit::timm_name);
-    let filled = load(double, &path, deit::timm_name);
+    let lazy = load(
+        networks::deit::<Double>(),
+        &path,
+        vision_transformer::timm_name,
+    );
+    let filled = load(double, &path, vision_transformer::timm_name);
     for loaded in [lazy, filled] {
         let loaded = loaded.expect("the file is of this network");
         let bias = loaded.head.bias.as_ref().expect("the head has a bias");
@@ -99,7 +103,11 @@ fn double_precision_is_kept() {
         assert_eq!(found, VALUES.map(fine));
     }
     // A file of double precision is no other network's.
-    let single = load(networks::deit::<Single>(), &path, deit::timm_name);
+    let single = load(
+        networks::deit::<Single>(),
+        &path,
+        vision_transformer::timm_name,
+    );
     let single = single.expect("the file is of this network");
     let bias = single.head.bias.as_ref().expect("the head has a bias");
     let found: Vec<f32> = bias.val().into_data().iter().collect();

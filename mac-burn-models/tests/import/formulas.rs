@@ -17,7 +17,7 @@ use crate::files::{self, Stored, Tensors};
 use crate::networks::Single;
 use crate::wave::Wave;
 
-/// What is needed of a fixture.
+/// The part of a fixture that is needed.
 #[derive(Deserialize)]
 struct Fixture {
     parameters: Vec<Filled>,

@@ -7,6 +7,7 @@ mod formulas;
 mod networks;
 mod parameters;
 mod parts;
+mod pretrained;
 mod pytorch;
 mod round_trips;
 mod running_statistics;

@@ -7,8 +7,9 @@ use burn_ndarray::NdArray;
 use mac_burn_models::convolution::StemKind;
 use mac_burn_models::resnet::{BlockKind, ShortcutKind};
 use mac_burn_models::{
-    Deit, DeitConfig, DenseNet, DenseNetConfig, Gpt, GptConfig, LeNet, LeNetConfig, ResNet,
-    ResNetConfig, Swin, SwinConfig, SwinStageConfig, WideResNet, WideResNetConfig,
+    DenseNet, DenseNetConfig, Gpt, GptConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin,
+    SwinConfig, SwinStageConfig, VisionTransformer, VisionTransformerConfig, WideResNet,
+    WideResNetConfig,
 };
 
 /// The backend of single precision.
@@ -27,8 +28,8 @@ pub(crate) fn lenet<B: Backend>() -> LeNet<B> {
         .init(&Default::default())
 }
 
-pub(crate) fn deit<B: Backend>() -> Deit<B> {
-    DeitConfig::new(8, 2)
+pub(crate) fn deit<B: Backend>() -> VisionTransformer<B> {
+    VisionTransformerConfig::new(8, 2)
         .with_image_size([8, 8])
         .with_patch_size(4)
         .with_n_layers(2)

@@ -7,7 +7,7 @@ use burn::tensor::TensorData;
 use mac_burn_models::export::save;
 use mac_burn_models::import::{ImportError, load, load_part};
 use mac_burn_models::pytorch::Name;
-use mac_burn_models::{deit, gpt, lenet, resnet, swin};
+use mac_burn_models::{gpt, lenet, resnet, swin, vision_transformer};
 use tempfile::{TempDir, tempdir};
 
 use crate::files::{self, Stored, Tensors};
@@ -17,7 +17,7 @@ use crate::parameters::{filled, parameters};
 /// The name of a part of a checkpoint, and what the names of its tensors begin with.
 type Part = [&'static str; 2];
 
-/// What checkpoints call the weights and their average.
+/// Names of the weights and of their average in checkpoints.
 const CHECKPOINTS: [[Part; 2]; 4] = [
     // timm's.
     [["state_dict", ""], ["state_dict_ema", ""]],
@@ -91,7 +91,11 @@ fn weights_are_told_from_their_average() {
     for parts in CHECKPOINTS {
         let network = networks::resnet_of_basic_blocks::<Single>;
         assert_told_apart(network, resnet::timm_name, parts);
-        assert_told_apart(networks::deit::<Single>, deit::authors_name, parts);
+        assert_told_apart(
+            networks::deit::<Single>,
+            vision_transformer::authors_name,
+            parts,
+        );
         assert_told_apart(networks::swin::<Single>, swin::timm_name, parts);
         assert_told_apart(networks::gpt::<Single>, gpt::authors_name, parts);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Tensor;
 use mac_burn_models::export::save;
 use mac_burn_models::import::load;
-use mac_burn_models::{deit, gpt};
+use mac_burn_models::{gpt, vision_transformer};
 use tempfile::tempdir;
 
 use crate::files::{self, Stored, Tensors};
@@ -42,7 +42,11 @@ fn assert_logits<const D: usize>(network: &str, found: Tensor<Single, D>) {
 /// Of timm, in half precision. Breaks when a name or a layout is not timm's, or values are not converted.
 #[test]
 fn deit_of_a_safetensors_file() {
-    let network = load(networks::deit(), file("deit.safetensors"), deit::timm_name);
+    let network = load(
+        networks::deit(),
+        file("deit.safetensors"),
+        vision_transformer::timm_name,
+    );
     let network = network.expect("the file has this network");
     assert_logits("deit", network.forward(images([2, 3, 8, 8])));
 }
@@ -64,7 +68,7 @@ fn deit_of_a_part_of_a_file() {
         wrapped.insert(beside.to_owned(), Stored::count(1));
         files::write(&path, &wrapped);
 
-        let network = load(networks::deit(), &path, deit::timm_name);
+        let network = load(networks::deit(), &path, vision_transformer::timm_name);
         let network = network.expect("the file has this network");
         assert_logits("deit", network.forward(images([2, 3, 8, 8])));
     }
@@ -90,7 +94,7 @@ fn deit_of_the_authors_class() {
     let path = folder.path().join("deit.safetensors");
     for state in [within, twice, second_alone] {
         files::write(&path, &state);
-        let network = load(networks::deit(), &path, deit::authors_name);
+        let network = load(networks::deit(), &path, vision_transformer::authors_name);
         let network = network.expect("the file has this network");
         assert_logits("deit", network.forward(images([2, 3, 8, 8])));
     }

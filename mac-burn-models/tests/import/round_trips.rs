@@ -10,9 +10,10 @@ use mac_burn_models::export::{ExportError, save};
 use mac_burn_models::import::load;
 use mac_burn_models::pytorch::Name;
 use mac_burn_models::{
-    DeitConfig, DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, WideResNetConfig,
+    DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, VisionTransformerConfig,
+    WideResNetConfig,
 };
-use mac_burn_models::{deit, densenet, gpt, lenet, resnet, swin, wide_resnet};
+use mac_burn_models::{densenet, gpt, lenet, resnet, swin, vision_transformer, wide_resnet};
 use tempfile::{TempDir, tempdir};
 
 use crate::files;
@@ -74,7 +75,10 @@ fn lenet_makes_the_trip() {
 /// Breaks like the test of LeNet, or when queries, keys and values are not in one tensor.
 #[test]
 fn deit_makes_the_trip() {
-    for name in [deit::timm_name, deit::authors_name] {
+    for name in [
+        vision_transformer::timm_name,
+        vision_transformer::authors_name,
+    ] {
         assert_round_trip(networks::deit, name, |network| {
             network.forward(images([2, 3, 8, 8])).into_data()
         });
@@ -195,11 +199,21 @@ fn files_have_the_names_and_shapes_of_pytorch() {
 
     let network = LeNetConfig::mac_lenet5().init(&device);
     assert_like_pytorch(network, lenet::authors_name, "lenet5_c10.json", &[]);
-    let network = DeitConfig::cifar_tiny(100).init(&device);
+    let network = VisionTransformerConfig::deit_tiny_cifar(100).init(&device);
     let copies = ["patch_embed.proj.weight", "patch_embed.proj.bias"];
-    assert_like_pytorch(network, deit::authors_name, "deit_cifar_c100.json", &copies);
-    let network = DeitConfig::tiny().init(&device);
-    assert_like_pytorch(network, deit::timm_name, "deit_tiny_224.json", &[]);
+    assert_like_pytorch(
+        network,
+        vision_transformer::authors_name,
+        "deit_cifar_c100.json",
+        &copies,
+    );
+    let network = VisionTransformerConfig::deit_tiny().init(&device);
+    assert_like_pytorch(
+        network,
+        vision_transformer::timm_name,
+        "deit_tiny_224.json",
+        &[],
+    );
     let network = SwinConfig::tiny().init(&device);
     assert_like_pytorch(network, swin::timm_name, "swin_tiny_224.json", &[]);
     let config = GptConfig::new(65).with_context_size(32).with_d_model(64);
@@ -264,8 +278,8 @@ fn a_tied_tensor_is_listed_twice() {
         ("deit.patch_embed.proj.weight", "patch_embed.proj.weight"),
         ("deit.patch_embed.proj.bias", "patch_embed.proj.bias"),
     ];
-    assert_listed_twice(networks::deit(), deit::authors_name, &tied);
-    assert_listed_twice(networks::deit(), deit::timm_name, &[]);
+    assert_listed_twice(networks::deit(), vision_transformer::authors_name, &tied);
+    assert_listed_twice(networks::deit(), vision_transformer::timm_name, &[]);
 }
 
 /// A second name of the file goes on to be the old one. Breaks when the old file is written over, of which a failure would

@@ -9,7 +9,7 @@ use burn::tensor::DType;
 use mac_burn_models::export::save;
 use mac_burn_models::import::{ImportError, Mismatch, Misshaped, Mistyped, Untied, load};
 use mac_burn_models::pytorch::Name;
-use mac_burn_models::{deit, densenet, gpt, lenet, resnet, swin, wide_resnet};
+use mac_burn_models::{densenet, gpt, lenet, resnet, swin, vision_transformer, wide_resnet};
 use safetensors::Dtype;
 use tempfile::{TempDir, tempdir};
 
@@ -33,7 +33,7 @@ fn changed<M: Module<Single>>(
     (folder, path)
 }
 
-/// What is wrong with a file, once it is certain that nothing of it was taken.
+/// The mismatch of a file, once it is certain that nothing of it was taken.
 fn mismatch<M: Module<Single>>(network: &M, path: &Path, name: Name) -> Mismatch {
     let before = parameters(network);
     let error = load(network.clone(), path, name).err();
@@ -104,7 +104,12 @@ fn all_that_is_wrong_is_listed() {
     let renamed = ["conv1.weight", "L2.bias"];
     assert_refused(networks::lenet(), lenet::authors_name, renamed, "L1.weight");
     let renamed = ["pos_embed", "blocks.1.attn.qkv.weight"];
-    assert_refused(networks::deit(), deit::timm_name, renamed, "head.weight");
+    assert_refused(
+        networks::deit(),
+        vision_transformer::timm_name,
+        renamed,
+        "head.weight",
+    );
     let table = "layers.0.blocks.1.attn.relative_position_bias_table";
     let renamed = [table, "layers.1.downsample.norm.weight"];
     assert_refused(networks::swin(), swin::timm_name, renamed, "head.fc.weight");
@@ -181,7 +186,12 @@ fn tensors_that_should_be_tied_and_are_not_are_an_error() {
     for tensor in ["weight", "bias"] {
         let copy = format!("patch_embed.proj.{tensor}");
         let original = format!("deit.{copy}");
-        assert_tied(networks::deit(), deit::authors_name, &original, &copy);
+        assert_tied(
+            networks::deit(),
+            vision_transformer::authors_name,
+            &original,
+            &copy,
+        );
     }
 }
 
@@ -190,12 +200,12 @@ fn tensors_that_should_be_tied_and_are_not_are_an_error() {
 fn what_only_the_authors_list_twice_is_unused_under_other_names() {
     let network = filled(networks::deit::<Single>(), 1);
     let second = "deit.patch_embed.proj.bias";
-    let (_folder, path) = changed(&network, deit::timm_name, |tensors| {
+    let (_folder, path) = changed(&network, vision_transformer::timm_name, |tensors| {
         let bias = tensors["patch_embed.proj.bias"].clone();
         tensors.insert(second.to_owned(), bias);
     });
 
-    let found = mismatch(&network, &path, deit::timm_name);
+    let found = mismatch(&network, &path, vision_transformer::timm_name);
     assert_eq!(found.unused, [second]);
     assert!(
         found.missing.is_empty() && found.untied.is_empty(),

@@ -6,8 +6,8 @@ mod transformers;
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
-    DeitConfig, DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, WideResNetConfig,
-    deit, densenet, gpt, lenet,
+    DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, VisionTransformerConfig,
+    WideResNetConfig, deit, densenet, gpt, lenet,
     lenet::LeNetPooling,
     pytorch::Name,
     resnet::{self, BlockKind},
@@ -25,7 +25,7 @@ use crate::{
 /// A further family is a variant here, with its callables in the tables below and a function that reads their arguments.
 #[derive(Clone, Debug)]
 pub(crate) enum Config {
-    Deit(DeitConfig),
+    Deit(VisionTransformerConfig),
     DenseNet(DenseNetConfig),
     Gpt(GptConfig),
     LeNet(LeNetConfig),
@@ -125,15 +125,19 @@ impl Config {
 
 /// The authors' networks, by file and callable. A class of theirs called tiny has the size of DeiT-S.
 fn authors_model(file: &str, callable: &str) -> Option<Config> {
-    let small = |config: DeitConfig, size, classes| {
+    let small = |config: VisionTransformerConfig, size, classes| {
         let config = config.with_patch_size(4).with_image_size([size; 2]);
         Config::Deit(config.with_num_classes(classes))
     };
     Some(match (file, callable) {
-        ("cifar100/models/deit_cifar.py", "DeiT32Tiny") => small(DeitConfig::tiny(), 32, 100),
-        ("eigen_analyzer/networks/deit.py", "DeiT_tiny") => small(DeitConfig::small(), 32, 100),
+        ("cifar100/models/deit_cifar.py", "DeiT32Tiny") => {
+            small(VisionTransformerConfig::deit_tiny(), 32, 100)
+        }
+        ("eigen_analyzer/networks/deit.py", "DeiT_tiny") => {
+            small(VisionTransformerConfig::deit_small(), 32, 100)
+        }
         ("eigen_analyzer/networks/deit.py", "DeiT_tiny_imagenet") => {
-            small(DeitConfig::tiny(), 64, 200)
+            small(VisionTransformerConfig::deit_tiny(), 64, 200)
         }
         ("eigen_analyzer/networks/lenet.py", "LeNet5") => {
             Config::LeNet(LeNetConfig::lenet5().with_pooling(LeNetPooling::Max))
@@ -232,7 +236,7 @@ fn package_model(name: &str) -> Option<Config> {
 fn timm_model(name: &str) -> Option<Config> {
     let parts: Vec<&str> = name.split('_').collect();
     match parts.as_slice() {
-        ["VisionTransformer"] => Some(Config::Deit(DeitConfig::base())),
+        ["VisionTransformer"] => Some(Config::Deit(VisionTransformerConfig::deit_base())),
         ["SwinTransformer"] => Some(Config::Swin(SwinConfig::tiny())),
         ["deit" | "vit", size, patch, image] => {
             let patch = patch.strip_prefix("patch")?.parse().ok()?;
@@ -253,13 +257,13 @@ fn timm_model(name: &str) -> Option<Config> {
     }
 }
 
-fn vit_of_size(size: &str) -> Option<DeitConfig> {
-    let of = |d_model, n_layers| DeitConfig::new(d_model, 16).with_n_layers(n_layers);
+fn vit_of_size(size: &str) -> Option<VisionTransformerConfig> {
+    let of = |d_model, n_layers| VisionTransformerConfig::new(d_model, 16).with_n_layers(n_layers);
 
     Some(match size {
-        "tiny" => DeitConfig::tiny(),
-        "small" => DeitConfig::small(),
-        "base" => DeitConfig::base(),
+        "tiny" => VisionTransformerConfig::deit_tiny(),
+        "small" => VisionTransformerConfig::deit_small(),
+        "base" => VisionTransformerConfig::deit_base(),
         "large" => of(1024, 24),
         "huge" => of(1280, 32),
         "giant" => of(1408, 40).with_mlp_ratio(48.0 / 11.0),

@@ -2,7 +2,8 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
-    DeitConfig, DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, WideResNetConfig,
+    DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, VisionTransformerConfig,
+    WideResNetConfig,
     densenet::Concatenation,
     lenet::{LeNetActivation, LeNetPooling},
 };
@@ -82,7 +83,7 @@ pub(crate) fn of_gpt<B: AutodiffBackend>() -> Vec<Mistake<B>> {
 
 /// Mistakes in the network of `deit_cifar_c100`.
 pub(crate) fn of_deit<B: AutodiffBackend>() -> Vec<Mistake<B>> {
-    let config = DeitConfig::cifar_tiny(100);
+    let config = VisionTransformerConfig::deit_tiny_cifar(100);
     let right = Config::Deit(config.clone());
     let of_burn = Config::Deit(config.with_norm_epsilon(1e-5));
 

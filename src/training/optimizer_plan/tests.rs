@@ -2,7 +2,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::Parser;
-use mac_burn_models::{Deit, DeitConfig, Gpt, GptConfig, Mlp, MlpConfig};
+use mac_burn_models::{Gpt, GptConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig};
 
 use super::*;
 use crate::backend::Training;
@@ -112,7 +112,7 @@ fn all_optimizers_decay_the_same_parameters() {
     let device = Default::default();
 
     for optimizer in ["mac", "mac --auxiliary-lr 0", "sgd", "adamw"] {
-        let deit: Deit<B> = DeitConfig::new(8, 2)
+        let deit: VisionTransformer<B> = VisionTransformerConfig::new(8, 2)
             .with_image_size([8, 8])
             .with_patch_size(4)
             .with_num_classes(3)

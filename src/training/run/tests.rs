@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use clap::Parser;
 use mac_burn::{Coverage, InputCovariance, Mac, MacConfig};
-use mac_burn_models::{DeitConfig, GptConfig, Mlp, MlpConfig};
+use mac_burn_models::{GptConfig, Mlp, MlpConfig, VisionTransformerConfig};
 use tempfile::TempDir;
 
 use super::*;
@@ -114,7 +114,7 @@ fn a_resumed_vision_transformer_is_the_one_that_was_not_interrupted() {
         batcher: DigitsBatcher,
     };
     let task = ImageClasses::<Training, DigitItem, _, _>::new(data, 4, 1, &device);
-    let config = DeitConfig::new(8, 2)
+    let config = VisionTransformerConfig::new(8, 2)
         .with_image_size([digits::SIZE; 2])
         .with_image_channels(1)
         .with_patch_size(4)

@@ -1,7 +1,9 @@
 //! The networks.
 
 use clap::ValueEnum;
-use mac_burn_models::{DeitConfig, DenseNetConfig, LeNetConfig, ResNetConfig, WideResNetConfig};
+use mac_burn_models::{
+    DenseNetConfig, LeNetConfig, ResNetConfig, VisionTransformerConfig, WideResNetConfig,
+};
 use mac_burn_vision::small_images::ImageShape;
 
 use mac_burn_vision::networks::NetworkConfig;
@@ -55,7 +57,7 @@ impl ModelChoice {
             Self::Densenet121 => DenseNetConfig::densenet121_cifar(classes).into(),
             Self::DensenetThin => DenseNetConfig::thin_cifar(classes).into(),
             Self::Wrn28x10 => WideResNetConfig::wrn_28_10(classes).into(),
-            Self::DeitTiny => DeitConfig::cifar_tiny(classes).into(),
+            Self::DeitTiny => VisionTransformerConfig::deit_tiny_cifar(classes).into(),
             Self::Lenet5 => LeNetConfig::mac_lenet5().with_num_classes(classes).into(),
         };
         config.for_images(shape)

@@ -1,7 +1,7 @@
 //! The networks.
 
 use clap::ValueEnum;
-use mac_burn_models::{DeitConfig, ResNetConfig, SwinConfig};
+use mac_burn_models::{ResNetConfig, SwinConfig, VisionTransformerConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::Recipe;
@@ -40,7 +40,7 @@ impl ModelChoice {
     /// If it does not take images of this size.
     pub(crate) fn network(self, size: usize, classes: usize) -> Result<NetworkConfig, String> {
         let multiple = match self {
-            Self::DeitTiny | Self::DeitSmall => DeitConfig::tiny().patch_size,
+            Self::DeitTiny | Self::DeitSmall => VisionTransformerConfig::deit_tiny().patch_size,
             Self::SwinTiny => SwinConfig::tiny().patch_size[0],
             Self::Resnet18 | Self::Resnet50 | Self::Resnet101 => 1,
         };
@@ -50,7 +50,7 @@ impl ModelChoice {
             ));
         }
         let resnet = |config: ResNetConfig| config.with_num_classes(classes).into();
-        let deit = |config: DeitConfig| {
+        let deit = |config: VisionTransformerConfig| {
             let config = config.with_image_size([size; 2]);
             config.with_num_classes(classes).into()
         };
@@ -58,8 +58,8 @@ impl ModelChoice {
             Self::Resnet18 => resnet(ResNetConfig::resnet18()),
             Self::Resnet50 => resnet(ResNetConfig::resnet50()),
             Self::Resnet101 => resnet(ResNetConfig::resnet101()),
-            Self::DeitTiny => deit(DeitConfig::tiny()),
-            Self::DeitSmall => deit(DeitConfig::small()),
+            Self::DeitTiny => deit(VisionTransformerConfig::deit_tiny()),
+            Self::DeitSmall => deit(VisionTransformerConfig::deit_small()),
             Self::SwinTiny => SwinConfig::tiny()
                 .with_image_size([size; 2])
                 .with_num_classes(classes)

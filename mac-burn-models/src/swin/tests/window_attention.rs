@@ -38,13 +38,13 @@ impl Host {
 
 /// A token of a window.
 struct Token {
-    /// Where it is in the map, if it does not only fill it up.
+    /// Its place in the map, if it does not only fill it up.
     place: Option<usize>,
     region: [usize; 2],
     input: Vec<f64>,
 }
 
-/// What the layer makes of a map, and the means that its recorders take.
+/// The output for a map, and the means that the recorders take.
 struct Expected {
     output: Vec<f64>,
     qkv: Vec<f64>,

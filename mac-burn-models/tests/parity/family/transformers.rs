@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use mac_burn_models::{
-    deit::{Deit, DeitConfig},
     gpt::{Gpt, GptConfig},
     swin::{Swin, SwinConfig, SwinStageConfig},
+    vision_transformer::{Deit, VisionTransformerConfig},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -119,7 +119,7 @@ enum PerStage<T> {
     Each(Vec<T>),
 }
 
-impl<B: Backend> Network<B> for Deit<B> {
+impl<B: Backend> Network<B> for VisionTransformer<B> {
     fn logits(&self, input: Signal<B>) -> Result<Tensor<B, 2>, ParityError> {
         Ok(self.forward(input.images()?))
     }
@@ -138,9 +138,9 @@ impl<B: Backend> Network<B> for Gpt<B> {
 }
 
 pub(super) fn deit(
-    mut config: DeitConfig,
+    mut config: VisionTransformerConfig,
     construction: &Construction,
-) -> Result<DeitConfig, ParityError> {
+) -> Result<VisionTransformerConfig, ParityError> {
     let construction = construction.clone().without_defaults(&json!({
         "class_token": true, "pos_embed": "learn", "no_embed_class": false, "reg_tokens": 0, "qk_norm": false,
         "init_values": null, "pre_norm": false, "final_norm": true, "fc_norm": null, "norm_layer": null, "act_layer": null,
