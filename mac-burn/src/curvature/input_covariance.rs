@@ -294,7 +294,7 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
 
     fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) {}
 
-    fn refresh(&mut self) {}
+    fn refresh(&mut self, _step: u64) {}
 
     /// Inverts again on the host, `O(size³)`.
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
@@ -328,6 +328,7 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
             coverage: Coverage::InputCovariance,
             updates: 0,
             rejected: 0,
+            last_refresh: None,
             mean_norm_squared: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),
         }

@@ -31,6 +31,8 @@ pub(crate) struct MeanActivation<B: Backend> {
     correction: Tensor<B, 2>,
     /// The bias-corrected mean that gradients are preconditioned with.
     mean: Option<Augmented<B>>,
+    /// The step that took `mean` into use; none if a record brought it.
+    last_refresh: Option<u64>,
     /// Steps whose sums were taken.
     updates: u64,
     /// The number of them whose sums were not finite, counted on the device, `[means, 1]`.
@@ -74,6 +76,7 @@ impl<B: Backend> MeanActivation<B> {
             one: None,
             correction: zeros(),
             mean: None,
+            last_refresh: None,
             updates: 0,
             rejected: zeros(),
             preconditioner: None,
@@ -133,6 +136,7 @@ impl<B: Backend> MeanActivation<B> {
             one: (!sees_ones).then(|| owned(ema.clone().narrow(1, width - 2, 1))),
             correction: owned(ema.narrow(1, width - 1, 1)),
             mean: record.mean.map(|mean| Augmented::split(load(mean))),
+            last_refresh: None,
             updates: record.updates,
             rejected: owned(rejected.reshape([counted, 1]).expand([means, 1])),
             preconditioner: None,
@@ -236,7 +240,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         self.updates += 1;
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, step: u64) {
         // Without a finite batch so far the average is 0 / 0.
         let unseen = self.correction.clone().lower_equal_elem(0.0);
         let correction = self.correction.clone().mask_fill(unseen, 1.0);
@@ -244,6 +248,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             inputs: row_major(self.inputs.clone() / correction.clone()),
             one: self.average_of_one() / correction,
         });
+        self.last_refresh = Some(step);
         self.preconditioner = None;
     }
 
@@ -290,6 +295,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             coverage: Coverage::MeanActivation,
             updates: self.updates,
             rejected: rejected.iter::<f64>().sum::<f64>() as u64,
+            last_refresh: self.last_refresh,
             mean_norm_squared,
             bytes: vectors + bytes(&self.correction) + bytes(&self.rejected) + preconditioner,
         }

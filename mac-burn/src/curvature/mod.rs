@@ -34,8 +34,8 @@ pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
     /// Takes the sums of a step into the moving averages, whose decay is `decay`.
     fn observe(&mut self, sums: ActivationSums<B>, decay: f64);
 
-    /// Takes the moving averages into use.
-    fn refresh(&mut self);
+    /// Takes the moving averages into use, in a step that is counted from 1.
+    fn refresh(&mut self, step: u64);
 
     /// Changes the damping `ρ`, or nothing if it cannot be had.
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError>;
@@ -67,6 +67,8 @@ pub(crate) struct CurvatureReport {
     pub(crate) coverage: Coverage,
     pub(crate) updates: u64,
     pub(crate) rejected: u64,
+    /// The step of the last refresh in this process.
+    pub(crate) last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, the mean over a layer's means.
     pub(crate) mean_norm_squared: Option<f64>,
     /// Bytes of the tensors held between steps.

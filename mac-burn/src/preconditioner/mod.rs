@@ -261,7 +261,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             }
         }
         match self.curvatures.get_mut(&layer.weight) {
-            Some(curvature) if first || self.step.is_multiple_of(self.tinv) => curvature.refresh(),
+            Some(curvature) if first || self.step.is_multiple_of(self.tinv) => {
+                curvature.refresh(self.step + 1);
+            }
             Some(_) => {}
             None => self.warn(Warning::NothingRecorded(layer.weight), || {
                 format!(

@@ -1,4 +1,4 @@
-//! What the report says, and what the state weighs.
+//! The contents of the report, and the bytes of the state.
 
 use crate::support::{B, Network, gradients, images, random, train};
 use burn::module::AutodiffModule;
@@ -7,7 +7,7 @@ use burn::nn::conv::Conv2dConfig;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use mac_burn::{
-    Coverage, InputCovariance, MacConfig, MacConv2d, MacLinear, MacSelfAttention,
+    Coverage, InputCovariance, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention,
     SelfAttentionConfig,
 };
 
@@ -158,7 +158,51 @@ fn it_says_after_loading_what_it_said_before_storing() {
         .init::<B, Network<B>>()
         .load_record(optim.to_record());
 
-    let (before, after) = (optim.report(&network), loaded.report(&network));
+    let (mut before, after) = (optim.report(&network), loaded.report(&network));
     assert!(before.layers.iter().all(|row| row.updates > 0));
+    // The step of the last refresh is in no record.
+    before
+        .layers
+        .iter_mut()
+        .for_each(|row| row.last_refresh = None);
     assert_eq!(after.layers, before.layers);
+}
+
+/// Breaks when steps are not counted from 1, when a step without a refresh counts as one, or when the count begins anew
+/// after a record was loaded.
+#[test]
+fn it_has_the_step_of_the_last_refresh() {
+    let config = MacConfig::new()
+        .with_tinv(3)
+        .with_skip_layers(vec!["hidden".into()]);
+    let mut optim = config.init();
+    let mut network = Network::<B>::new(1);
+    let of_output = |optim: &Mac<Network<B>, B>, network: &Network<B>| {
+        let report = optim.report(network);
+        assert_eq!(report.layers[1].last_refresh, None, "it is skipped");
+        report.layers[2].last_refresh
+    };
+    // Refreshed in the steps 1, 4 and 7.
+    for (index, expected) in [1, 1, 1, 4, 4].into_iter().enumerate() {
+        let index = index as u64;
+        network = train(network, &mut optim, index..index + 1);
+        assert_eq!(of_output(&optim, &network), Some(expected));
+    }
+    let text = optim.report(&network).to_string();
+    let row = text
+        .lines()
+        .find(|line| line.contains("output"))
+        .expect("it has a row");
+    let column = text.lines().next().expect("it has a header").split('|');
+    let column = column
+        .map(str::trim)
+        .position(|name| name == "last refresh");
+    let found = row.split('|').nth(column.expect("it has the column"));
+    assert_eq!(found.map(str::trim), Some("4"));
+
+    let mut optim = config.init().load_record(optim.to_record());
+    for (index, expected) in [(5, None), (6, Some(7))] {
+        network = train(network, &mut optim, index..index + 1);
+        assert_eq!(of_output(&optim, &network), expected);
+    }
 }
