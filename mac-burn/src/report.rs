@@ -108,6 +108,9 @@ impl Report {
                 .map(|(weight, curvature)| (*weight, curvature.report()))
                 .collect(),
         };
+        for (weight, report) in &reporter.curvatures {
+            preconditioner.warn_if_mostly_rejected(*weight, report.batches);
+        }
         let biases: HashSet<ParamId> = reporter
             .layers
             .values()
@@ -165,8 +168,8 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             ),
             size_input: kind.map(|kind| kind.means_and_size(&weight.shape).1),
             size_output: kind.map(|kind| kind.size_output(&weight.shape)),
-            updates: curvature.map_or(0, |report| report.updates),
-            rejected: curvature.map_or(0, |report| report.rejected),
+            updates: curvature.map_or(0, |report| report.batches.offered),
+            rejected: curvature.map_or(0, |report| report.batches.rejected),
             last_refresh: match coverage {
                 Coverage::MeanActivation => curvature.and_then(|report| report.last_refresh),
                 _ => None,

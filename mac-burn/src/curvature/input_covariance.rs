@@ -1,4 +1,4 @@
-use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::layers::Recorded;
@@ -292,7 +292,9 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
         false
     }
 
-    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) {}
+    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) -> Option<Batches> {
+        None
+    }
 
     fn refresh(&mut self, _step: u64) {}
 
@@ -326,8 +328,7 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
     fn report(&self) -> CurvatureReport {
         CurvatureReport {
             coverage: Coverage::InputCovariance,
-            updates: 0,
-            rejected: 0,
+            batches: Batches::default(),
             last_refresh: None,
             mean_norm_squared: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),

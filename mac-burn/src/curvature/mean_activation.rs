@@ -1,5 +1,5 @@
 use super::rank_one::{RankOne, is_processor};
-use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerRecord};
 use crate::precision::bytes;
@@ -97,6 +97,14 @@ impl<B: Backend> MeanActivation<B> {
         self.mean.as_ref().map(Augmented::joined)
     }
 
+    /// Reads from the device.
+    fn batches(&self) -> Batches {
+        Batches {
+            offered: self.updates,
+            rejected: largest(&self.rejected.to_data()),
+        }
+    }
+
     fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<&RankOne<B>> {
         let bias = gradient.bias.is_some();
         let fresh = matches!(&self.preconditioner, Some((with, _)) if *with == bias);
@@ -191,7 +199,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     ///
     /// Sums with a NaN or infinity leave the average as it is and are rejected. Those of padding alone, whose count is
     /// 0, leave the average as it is too, but nothing is wrong with them. The decision is taken on the device.
-    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) {
+    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches> {
         let sums = sums.on_device(&self.inputs.device());
         // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
         let (mean, one, count) = match sums.rows {
@@ -238,6 +246,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             self.rejected = one_more.mask_where(finite, self.rejected.clone());
         }
         self.updates += 1;
+        (is_processor::<B>() && !all_finite).then(|| self.batches())
     }
 
     fn refresh(&mut self, step: u64) {
@@ -280,7 +289,6 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     }
 
     fn report(&self) -> CurvatureReport {
-        let rejected = self.rejected.clone().max().into_data();
         let mean_norm_squared = self.mean.as_ref().map(|mean| {
             let [means, _] = mean.inputs.dims();
             let values = mean.inputs.to_data();
@@ -293,8 +301,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let preconditioner = preconditioner.map_or(0, |(_, rank_one)| rank_one.bytes());
         CurvatureReport {
             coverage: Coverage::MeanActivation,
-            updates: self.updates,
-            rejected: rejected.iter::<f64>().sum::<f64>() as u64,
+            batches: self.batches(),
             last_refresh: self.last_refresh,
             mean_norm_squared,
             bytes: vectors + bytes(&self.correction) + bytes(&self.rejected) + preconditioner,
@@ -310,7 +317,19 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     }
 }
 
+/// The largest of some counts.
+fn largest(counts: &TensorData) -> u64 {
+    counts.iter::<f64>().fold(0.0, f64::max) as u64
+}
+
 impl MeanActivationRecord {
+    pub(crate) fn batches(&self) -> Batches {
+        Batches {
+            offered: self.updates,
+            rejected: largest(&self.rejected),
+        }
+    }
+
     /// Whether these are statistics of a layer with so many means of that size.
     pub(crate) fn fits(&self, means: usize, size: usize) -> bool {
         let is = |data: &TensorData, shape: &[usize]| {

@@ -60,6 +60,12 @@ use std::marker::PhantomData;
 /// a recorded layer, unless there is an auxiliary optimizer, whose step it takes then. Either is said once by
 /// `log` and in [`report`](Self::report).
 ///
+/// Two more conditions are logged once as warnings: at the first step, that less than a fifth of the parameters with a
+/// gradient are in recorded layers (not if there is an auxiliary optimizer, which a network of mostly embeddings is meant to
+/// have, and not for [`skip_layers`](crate::MacConfig::skip_layers)); and that more than half of a layer's statistics, of
+/// four at least, were not finite. An accelerator knows the latter, so it is told where a step waits for nothing: in
+/// `report` and `to_record`, on a processor in the step as well.
+///
 /// # An auxiliary optimizer
 ///
 /// Momentum SGD is also the step of what no recorder covers: embeddings, norms, position embeddings,
@@ -147,6 +153,9 @@ where
         let mut prepared = self
             .preconditioner
             .run(&inventory, &mut grads, &preparation)?;
+        if self.auxiliary.is_none() {
+            self.preconditioner.warn_of_low_coverage(&inventory);
+        }
         if self.max_preconditioned_norm.is_some() {
             gradients::prepare_rest(&module, &mut grads, &preparation, &mut prepared);
             if let Some(factor) = norm_factor(&grads, self.max_preconditioned_norm) {
