@@ -8,7 +8,8 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-/// A report of the layers that an optimizer covers, the updates that it has seen, and the bytes that it keeps.
+/// A report of the layers that an optimizer covers, the updates that it has seen, and the bytes that it keeps. It is made by
+/// [`Mac::report`](crate::Mac::report), or of a checkpoint by [`MacRecord::report`](crate::MacRecord::report).
 ///
 /// `Display` prints a table with one row a layer: the fields of a [`LayerReport`], with `-` where there is none. Its column
 /// `‖x̄‖²` is without the 1 of a bias.

@@ -2,6 +2,7 @@ mod record;
 mod warnings;
 
 pub use record::MacPreconditionerRecord;
+pub(crate) use record::not_a_record;
 
 use self::record::{Curvatures, Setting};
 use self::warnings::{Warning, Warnings};
