@@ -51,8 +51,6 @@ pub type MacConv2d<B> = Recorded<Conv2d<B>, B>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer that mac-burn can record",
     label = "no recorded form",
-    note = "recorded layers are Burn's `Linear`, `Conv2d`, `MultiHeadAttention`, `TransformerEncoder` and `TransformerDecoder`, their \
-            layers, and `SelfAttention` of this crate",
     note = "any other layer stays as it is beside a field `Recorder<B>`, to which it hands the input of its weight and its output \
             (`Recorder::record_linear`), or goes to `Mac::with_auxiliary_optimizer`"
 )]
