@@ -23,7 +23,7 @@ pub enum WeightDecayForm {
 /// Configuration of [MAC](Mac), the optimizer of "MAC: An Efficient Gradient Preconditioning using
 /// Mean Activation Approximated Curvature" (ICDM 2025, arXiv:2506.08464).
 ///
-/// The defaults are those of the authors' code for ResNets. Their three settings are
+/// The [guide](crate::guide) says how to choose them. The defaults are those of the authors' code for ResNets. Their three settings are
 /// [`resnet_cifar`](Self::resnet_cifar), [`resnet_imagenet`](Self::resnet_imagenet) and
 /// [`vit_imagenet`](Self::vit_imagenet).
 ///
