@@ -310,7 +310,7 @@
 //! # assert!(layer.bias.is_some());
 //! ```
 //!
-//! Where the plain network is wanted of the same definition, [`unrecorded`](crate::unrecorded) makes it.
+//! [`unrecorded`](crate::unrecorded) makes the plain network of the same definition.
 //!
 //! # Layers of your own
 //!

@@ -61,7 +61,7 @@ pub struct InputCovariance<B: Backend> {
     batches: usize,
 }
 
-/// How a layer's input becomes rows.
+/// The rows that a layer's input is made of.
 #[derive(Debug, Clone)]
 enum Rows {
     Tokens,

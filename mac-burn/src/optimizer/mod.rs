@@ -494,7 +494,7 @@ where
 
     /// A report of the layers covered, the updates seen and the bytes kept. Reads from the device: not for every step.
     ///
-    /// Where the optimizer is gone, as after Burn's `Learner`, its checkpoint has one: [`MacRecord::report`].
+    /// Burn's `Learner` consumes the optimizer; its checkpoint has a report as well, see [`MacRecord::report`].
     pub fn report(&self, module: &M) -> Report {
         let inventory = Inventory::of(module);
         let resumed = self.preconditioner.with_record_in_use(&inventory);
