@@ -15,8 +15,8 @@
 //!
 //! # Damping
 //!
-//! A layer's curvature is `ā āᵀ`, a matrix of rank one, and says nothing of any direction but that of the mean input `ā = [x̄ ;
-//! 1]` (`x̄` for a layer without a bias). The damping `ρ` stands for the curvature of all other directions. So it is not a
+//! A layer's curvature is `ā āᵀ`, a matrix of rank one, and says nothing of any direction but that of the mean input
+//! `ā = [x̄ ; 1]` (`x̄` for a layer without a bias). The damping `ρ` stands for the curvature of all other directions. So it is not a
 //! small number that keeps an inverse from failing, as in many second-order methods, but the scale that `‖ā‖²` is compared
 //! with. The part of the gradient that acts on the mean input becomes
 //!

@@ -194,7 +194,7 @@ fn warnings_of<O: Optimizer<MostlyPlain<B>, B>>(
 /// Breaks when parameters are not counted by their elements, or the largest are not the ones that are named.
 #[test]
 fn few_parameters_in_recorded_layers_are_told_once() {
-    let found = warnings_of(MacConfig::new().init(), |model| list_param_ids(model));
+    let found = warnings_of(MacConfig::new().init(), list_param_ids);
     let [warning] = &found[..] else {
         panic!("{found:?}");
     };

@@ -177,7 +177,7 @@ fn what_begins_like_a_record_and_is_none_is_refused_by_an_error_that_says_so() {
 #[test]
 fn a_preconditioners_record_without_a_version_is_none() {
     let read: Result<MacPreconditionerRecord, _> = serde_json::from_str(r#"{ "step": 3 }"#);
-    let text = read.err().expect("it has no version").to_string();
+    let text = read.expect_err("it has no version").to_string();
     assert!(text.contains("not a record of the MAC optimizer"), "{text}");
 }
 
