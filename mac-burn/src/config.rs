@@ -10,7 +10,7 @@ use std::fmt;
 /// Well within the range of `f32`, in which a preconditioner is made.
 const SMALLEST_DAMPING: f64 = 1e-30;
 
-/// How weight decay `λ` enters the update of a parameter.
+/// The form in which weight decay `λ` enters the update of a parameter.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum WeightDecayForm {
     /// `θ ← (1 − η λ) θ − η v`, as AdamW does and the authors' ImageNet code.
@@ -23,7 +23,7 @@ pub enum WeightDecayForm {
 /// Configuration of [MAC](Mac), the optimizer of "MAC: An Efficient Gradient Preconditioning using
 /// Mean Activation Approximated Curvature" (ICDM 2025, arXiv:2506.08464).
 ///
-/// The defaults are those of the authors' code for ResNets. Their three settings are
+/// The [guide](crate::guide) says how to choose them. The defaults are those of the authors' code for ResNets. Their three settings are
 /// [`resnet_cifar`](Self::resnet_cifar), [`resnet_imagenet`](Self::resnet_imagenet) and
 /// [`vit_imagenet`](Self::vit_imagenet).
 ///
@@ -61,7 +61,7 @@ pub struct MacConfig {
     /// `λ`, in [0, ∞). A parameter in half precision is decayed together with its step, in `f32`, and rounded once, see
     /// [`MacOptimizer`]: alone, less than about `η λ = 5e-4` (`f16`) or `4e-3` (`bf16`) may be lost. Default: 0.0
     pub weight_decay: f64,
-    /// How weight decay enters. Default: decoupled
+    /// The form of the weight decay. Default: decoupled
     pub weight_decay_form: WeightDecayForm,
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
     /// Default: 5

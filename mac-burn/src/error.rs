@@ -17,11 +17,23 @@ pub enum MacError {
     /// A record written by another version of this crate, in a form that it cannot read.
     #[error(
         "the optimizer record has version {found}, but this crate reads version {expected} \
-         (and version 1 from formats that name their fields, such as that of `NamedMpkFileRecorder`)"
+         (and version 1 from formats that name their fields, such as that of `NamedMpkFileRecorder`); \
+         if it is the record of another optimizer, start with a new optimizer and load the model's record only"
     )]
     RecordVersion {
         /// The version in the record.
         found: u32,
+        /// The version that this crate reads and writes.
+        expected: u32,
+    },
+    /// A file that is not the record of a [`Mac`](crate::Mac).
+    #[error(
+        "this is not a record of the MAC optimizer, which would have version {expected}, but perhaps of another optimizer: \
+         {problem}. Start with a new optimizer and load the model's record only"
+    )]
+    NotARecord {
+        /// The first thing that a record has and this has not.
+        problem: String,
         /// The version that this crate reads and writes.
         expected: u32,
     },
@@ -37,13 +49,17 @@ pub enum MacError {
     /// A record written with an auxiliary optimizer, for an optimizer without one.
     #[error(
         "the optimizer record has the state of an auxiliary optimizer, but the optimizer that it is \
-         loaded into has none: give it one by `Mac::with_auxiliary_optimizer`"
+         loaded into has none. To continue the run, give it one by `Mac::with_auxiliary_optimizer` before the record is \
+         loaded. To go on without one, start with a new optimizer and load the model's record only; in Burn's `Learner` that \
+         is a model with its record loaded and no `checkpoint`"
     )]
     RecordWithAuxiliaryOptimizer,
     /// A record written without an auxiliary optimizer, for an optimizer with one.
     #[error(
         "the optimizer record has no state of an auxiliary optimizer, but the optimizer that it is \
-         loaded into has one: call `Mac::with_auxiliary_optimizer` after loading"
+         loaded into has one. To continue the run as it was, load it into an optimizer without one. To add one, load the \
+         record first and then call `Mac::with_auxiliary_optimizer`; Burn's `Learner` loads records after that, so there \
+         start with a new optimizer and a model with its record loaded, and no `checkpoint`"
     )]
     RecordWithoutAuxiliaryOptimizer,
     /// A setting of the auxiliary optimizer where there is none.

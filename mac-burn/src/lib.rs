@@ -57,12 +57,16 @@
 //! network's first layer may take an [`InputCovariance`]. What no recorder covers, such as norms and
 //! embeddings, takes the step of momentum SGD or [that of an auxiliary
 //! optimizer](Mac::with_auxiliary_optimizer).
+//!
+//! The [`guide`] has settings and schedules, target networks and GANs, saving and resuming, the conversion of a model, and a
+//! table of what to do about what a report shows.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
 mod curvature;
 mod error;
+pub mod guide;
 mod inventory;
 mod layer;
 mod layers;

@@ -8,9 +8,11 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-/// A report of the layers that an optimizer covers, the updates that it has seen, and the bytes that it keeps.
+/// A report of the layers that an optimizer covers, the updates that it has seen, and the bytes that it keeps. It is made by
+/// [`Mac::report`](crate::Mac::report), or of a checkpoint by [`MacRecord::report`](crate::MacRecord::report).
 ///
-/// `Display` prints a table with one row a layer.
+/// `Display` prints a table with one row a layer: the fields of a [`LayerReport`], with `-` where there is none. Its column
+/// `‖x̄‖²` is without the 1 of a bias.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
@@ -47,12 +49,17 @@ pub struct LayerReport {
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
     /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation.
     pub updates: u64,
-    /// How many of them held a NaN or infinity and were left out. A batch that was all padding is none of
+    /// Those of them that held a NaN or infinity and were left out. A batch that was all padding is none of
     /// these.
     pub rejected: u64,
-    /// `‖x̄‖²` of the mean in use; the mean over groups, or over the two means of attention.
+    /// The step, counted from 1, in which the mean in use was taken from the moving average. None where no mean is in use,
+    /// and after a record was loaded until the next refresh: records do not hold it.
+    pub last_refresh: Option<u64>,
+    /// `‖x̄‖²` of the mean in use, without the 1 that a bias adds to `‖ā‖²`; the mean over groups, or over the two means of
+    /// attention.
     pub mean_norm_squared: Option<f64>,
-    /// `ρ / (ρ + ‖x̄‖²)`: what is left of a gradient along the mean input, without a bias.
+    /// `ρ / (ρ + ‖x̄‖²)`, the share of a gradient along the mean input that is kept, without a bias. With one it is
+    /// `ρ / (ρ + ‖x̄‖² + 1)` along `[x̄ ; 1]`.
     pub gain: Option<f64>,
 }
 
@@ -102,6 +109,9 @@ impl Report {
                 .map(|(weight, curvature)| (*weight, curvature.report()))
                 .collect(),
         };
+        for (weight, report) in &reporter.curvatures {
+            preconditioner.warn_if_mostly_rejected(*weight, report.batches);
+        }
         let biases: HashSet<ParamId> = reporter
             .layers
             .values()
@@ -159,8 +169,12 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             ),
             size_input: kind.map(|kind| kind.means_and_size(&weight.shape).1),
             size_output: kind.map(|kind| kind.size_output(&weight.shape)),
-            updates: curvature.map_or(0, |report| report.updates),
-            rejected: curvature.map_or(0, |report| report.rejected),
+            updates: curvature.map_or(0, |report| report.batches.offered),
+            rejected: curvature.map_or(0, |report| report.batches.rejected),
+            last_refresh: match coverage {
+                Coverage::MeanActivation => curvature.and_then(|report| report.last_refresh),
+                _ => None,
+            },
             mean_norm_squared,
             gain: mean_norm_squared.map(|norm| match damping.is_infinite() {
                 true => 1.0,
@@ -211,6 +225,7 @@ impl fmt::Display for Report {
             "preconditioned by",
             "updates",
             "rejected",
+            "last refresh",
             "‖x̄‖²",
             "gain",
         ]);
@@ -226,11 +241,14 @@ impl fmt::Display for Report {
                 layer.coverage.to_string(),
                 layer.updates.to_string(),
                 layer.rejected.to_string(),
+                layer
+                    .last_refresh
+                    .map_or("-".into(), |step| step.to_string()),
                 number(layer.mean_norm_squared),
                 number(layer.gain),
             ]);
         }
-        for column in [2, 3, 5, 6, 7, 8] {
+        for column in [2, 3, 5, 6, 7, 8, 9] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

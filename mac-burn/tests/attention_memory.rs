@@ -1,4 +1,4 @@
-//! What recording attention costs: one pass over the probabilities, and nothing that outlives the forward
+//! The cost of recording attention: one pass over the probabilities, and nothing that outlives the forward
 //! and the backward pass but the sums.
 
 #[path = "support/attention.rs"]
@@ -25,7 +25,7 @@ type B = Autodiff<Counting>;
 /// Elements of the probabilities, which no other tensor has but the scores before them.
 const PROBABILITIES: usize = BATCH * HEADS * KEYS * KEYS;
 
-/// What a forward and a backward pass cost.
+/// The cost of a forward and a backward pass.
 #[derive(Debug)]
 struct Cost {
     /// Operations that read a tensor as large as the probabilities, in the forward pass.

@@ -1,4 +1,4 @@
-//! What the statistics of one training are made of in the life of a program: which passes count, for which optimizer, and
+//! The statistics of one training in the life of a program: the passes that count, for which optimizer, and
 //! from which step on.
 
 #[path = "support/small.rs"]

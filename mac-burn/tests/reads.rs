@@ -91,7 +91,7 @@ fn optimizer<B: AutodiffBackend>(network: &AllLayers<B>, guard: bool) -> Mac<All
 /// Steps that are counted.
 const STEPS: usize = 8;
 
-/// What so many steps read and hand to the device.
+/// The number of reads from the device and of operations handed to it in so many steps.
 fn counted<B: AutodiffBackend, O: Optimizer<AllLayers<B>, B>>(
     mut network: AllLayers<B>,
     mut optim: O,

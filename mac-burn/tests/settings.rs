@@ -1,4 +1,4 @@
-//! Which settings of a resumed run are the configuration's and which the record's, and that files keep all of them.
+//! The settings of a resumed run that are the configuration's, those that are the record's, and that files keep all of them.
 
 mod support;
 

@@ -7,11 +7,11 @@ mod transformers;
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
     DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, VisionTransformerConfig,
-    WideResNetConfig, deit, densenet, gpt, lenet,
+    WideResNetConfig, densenet, gpt, lenet,
     lenet::LeNetPooling,
     pytorch::Name,
     resnet::{self, BlockKind},
-    swin, wide_resnet,
+    swin, vision_transformer, wide_resnet,
 };
 
 use crate::{
@@ -82,7 +82,10 @@ impl Config {
         };
         match self {
             Self::Deit(config) => {
-                let name = either(deit::authors_name, deit::timm_name);
+                let name = either(
+                    vision_transformer::authors_name,
+                    vision_transformer::timm_name,
+                );
                 Box::new(Named::new(config.init::<B>(device), name))
             }
             Self::DenseNet(config) => {

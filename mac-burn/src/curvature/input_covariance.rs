@@ -1,4 +1,4 @@
-use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::layers::Recorded;
@@ -61,7 +61,7 @@ pub struct InputCovariance<B: Backend> {
     batches: usize,
 }
 
-/// How a layer's input becomes rows.
+/// The rows that a layer's input is made of.
 #[derive(Debug, Clone)]
 enum Rows {
     Tokens,
@@ -292,9 +292,11 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
         false
     }
 
-    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) {}
+    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) -> Option<Batches> {
+        None
+    }
 
-    fn refresh(&mut self) {}
+    fn refresh(&mut self, _step: u64) {}
 
     /// Inverts again on the host, `O(size³)`.
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
@@ -326,8 +328,8 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
     fn report(&self) -> CurvatureReport {
         CurvatureReport {
             coverage: Coverage::InputCovariance,
-            updates: 0,
-            rejected: 0,
+            batches: Batches::default(),
+            last_refresh: None,
             mean_norm_squared: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),
         }

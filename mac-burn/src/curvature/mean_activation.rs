@@ -1,5 +1,5 @@
 use super::rank_one::{RankOne, is_processor};
-use super::{Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
+use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerRecord};
 use crate::precision::bytes;
@@ -31,6 +31,8 @@ pub(crate) struct MeanActivation<B: Backend> {
     correction: Tensor<B, 2>,
     /// The bias-corrected mean that gradients are preconditioned with.
     mean: Option<Augmented<B>>,
+    /// The step that took `mean` into use; none if a record brought it.
+    last_refresh: Option<u64>,
     /// Steps whose sums were taken.
     updates: u64,
     /// The number of them whose sums were not finite, counted on the device, `[means, 1]`.
@@ -74,6 +76,7 @@ impl<B: Backend> MeanActivation<B> {
             one: None,
             correction: zeros(),
             mean: None,
+            last_refresh: None,
             updates: 0,
             rejected: zeros(),
             preconditioner: None,
@@ -92,6 +95,14 @@ impl<B: Backend> MeanActivation<B> {
     /// The mean `ā` in use, `[means, size + 1]`.
     pub(crate) fn mean(&self) -> Option<Tensor<B, 2>> {
         self.mean.as_ref().map(Augmented::joined)
+    }
+
+    /// Reads from the device.
+    fn batches(&self) -> Batches {
+        Batches {
+            offered: self.updates,
+            rejected: largest(&self.rejected.to_data()),
+        }
     }
 
     fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<&RankOne<B>> {
@@ -133,6 +144,7 @@ impl<B: Backend> MeanActivation<B> {
             one: (!sees_ones).then(|| owned(ema.clone().narrow(1, width - 2, 1))),
             correction: owned(ema.narrow(1, width - 1, 1)),
             mean: record.mean.map(|mean| Augmented::split(load(mean))),
+            last_refresh: None,
             updates: record.updates,
             rejected: owned(rejected.reshape([counted, 1]).expand([means, 1])),
             preconditioner: None,
@@ -187,7 +199,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     ///
     /// Sums with a NaN or infinity leave the average as it is and are rejected. Those of padding alone, whose count is
     /// 0, leave the average as it is too, but nothing is wrong with them. The decision is taken on the device.
-    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) {
+    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches> {
         let sums = sums.on_device(&self.inputs.device());
         // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
         let (mean, one, count) = match sums.rows {
@@ -234,9 +246,10 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             self.rejected = one_more.mask_where(finite, self.rejected.clone());
         }
         self.updates += 1;
+        (is_processor::<B>() && !all_finite).then(|| self.batches())
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, step: u64) {
         // Without a finite batch so far the average is 0 / 0.
         let unseen = self.correction.clone().lower_equal_elem(0.0);
         let correction = self.correction.clone().mask_fill(unseen, 1.0);
@@ -244,6 +257,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             inputs: row_major(self.inputs.clone() / correction.clone()),
             one: self.average_of_one() / correction,
         });
+        self.last_refresh = Some(step);
         self.preconditioner = None;
     }
 
@@ -275,7 +289,6 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     }
 
     fn report(&self) -> CurvatureReport {
-        let rejected = self.rejected.clone().max().into_data();
         let mean_norm_squared = self.mean.as_ref().map(|mean| {
             let [means, _] = mean.inputs.dims();
             let values = mean.inputs.to_data();
@@ -288,8 +301,8 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let preconditioner = preconditioner.map_or(0, |(_, rank_one)| rank_one.bytes());
         CurvatureReport {
             coverage: Coverage::MeanActivation,
-            updates: self.updates,
-            rejected: rejected.iter::<f64>().sum::<f64>() as u64,
+            batches: self.batches(),
+            last_refresh: self.last_refresh,
             mean_norm_squared,
             bytes: vectors + bytes(&self.correction) + bytes(&self.rejected) + preconditioner,
         }
@@ -304,7 +317,19 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     }
 }
 
+/// The largest of some counts.
+fn largest(counts: &TensorData) -> u64 {
+    counts.iter::<f64>().fold(0.0, f64::max) as u64
+}
+
 impl MeanActivationRecord {
+    pub(crate) fn batches(&self) -> Batches {
+        Batches {
+            offered: self.updates,
+            rejected: largest(&self.rejected),
+        }
+    }
+
     /// Whether these are statistics of a layer with so many means of that size.
     pub(crate) fn fits(&self, means: usize, size: usize) -> bool {
         let is = |data: &TensorData, shape: &[usize]| {

@@ -32,10 +32,12 @@ pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
     fn wants_activations(&self) -> bool;
 
     /// Takes the sums of a step into the moving averages, whose decay is `decay`.
-    fn observe(&mut self, sums: ActivationSums<B>, decay: f64);
+    ///
+    /// Returns the batches so far if it left some of this one out, where that is known without waiting for a device.
+    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches>;
 
-    /// Takes the moving averages into use.
-    fn refresh(&mut self);
+    /// Takes the moving averages into use, in a step that is counted from 1.
+    fn refresh(&mut self, step: u64);
 
     /// Changes the damping `ρ`, or nothing if it cannot be had.
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError>;
@@ -62,11 +64,27 @@ impl<B: Backend> Clone for Box<dyn Curvature<B>> {
     }
 }
 
+/// The recorded batches that were offered to a layer's moving average.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Batches {
+    pub(crate) offered: u64,
+    /// Those that held a NaN or infinity and were left out.
+    pub(crate) rejected: u64,
+}
+
+impl Batches {
+    /// Whether more than half of at least four were left out.
+    pub(crate) fn are_mostly_rejected(self) -> bool {
+        self.offered >= 4 && 2 * self.rejected > self.offered
+    }
+}
+
 /// A curvature as [`Report`](crate::Report) tells of it.
 pub(crate) struct CurvatureReport {
     pub(crate) coverage: Coverage,
-    pub(crate) updates: u64,
-    pub(crate) rejected: u64,
+    pub(crate) batches: Batches,
+    /// The step of the last refresh in this process.
+    pub(crate) last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, the mean over a layer's means.
     pub(crate) mean_norm_squared: Option<f64>,
     /// Bytes of the tensors held between steps.
@@ -89,6 +107,14 @@ impl CurvatureRecord {
         match self {
             Self::MeanActivation(record) => &record.layer,
             Self::InputCovariance(record) => &record.layer,
+        }
+    }
+
+    /// The batches that were offered to the layer's moving average; none if there is no such average.
+    pub(crate) fn batches(&self) -> Option<Batches> {
+        match self {
+            Self::MeanActivation(record) => Some(record.batches()),
+            Self::InputCovariance(_) => None,
         }
     }
 

@@ -273,7 +273,7 @@ impl<B: Backend> RankOne<B> {
     }
 }
 
-/// How the update `G − w ⊗ â` is made. All backends have the same results with all forms.
+/// A way to compute the update `G − w ⊗ â`. All backends have the same results with all forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// As it is written, in the weight's own shape: part of the kernel that updates the weight.

@@ -59,7 +59,7 @@ impl<B: Backend> AttentionInput<B> {
     /// Excludes keys from attention, and from the statistics of the key and value projections. In
     /// self-attention the keys are the queries as well, so there it excludes them from all statistics.
     ///
-    /// Where all keys of a sample are padded, its queries have nothing to attend to but padding. Then they
+    /// If all keys of a sample are padded, its queries have nothing to attend to but padding. Then they
     /// are excluded from the statistics of the value projection.
     ///
     /// # Shapes

@@ -48,6 +48,12 @@ pub type MacLinear<B> = Recorded<Linear<B>, B>;
 pub type MacConv2d<B> = Recorded<Conv2d<B>, B>;
 
 /// A layer of Burn's that this crate can record. A layer of your own holds a [`Recorder`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer that mac-burn can record",
+    label = "no recorded form",
+    note = "any other layer stays as it is beside a field `Recorder<B>`, to which it hands the input of its weight and its output \
+            (`Recorder::record_linear`), or goes to `Mac::with_auxiliary_optimizer`"
+)]
 pub trait RecordedLayer<B: Backend>: Module<B> {
     /// Its recorders, under the names of the linear maps that they belong to.
     #[doc(hidden)]

@@ -56,7 +56,7 @@ pub struct SelfAttentionConfig {
     /// The size of a head, at least 1. Default: none, for `d_model / n_heads`
     #[config(default = "None")]
     pub d_head: Option<usize>,
-    /// How parameters are made. Default: Burn's for a `Linear`
+    /// The initialization of the parameters. Default: Burn's for a `Linear`
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
 }

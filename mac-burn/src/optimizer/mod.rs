@@ -60,6 +60,12 @@ use std::marker::PhantomData;
 /// a recorded layer, unless there is an auxiliary optimizer, whose step it takes then. Either is said once by
 /// `log` and in [`report`](Self::report).
 ///
+/// Two more conditions are logged once as warnings: at the first step, that less than a fifth of the parameters with a
+/// gradient are in recorded layers (not if there is an auxiliary optimizer, which a network of mostly embeddings is meant to
+/// have, and not for [`skip_layers`](crate::MacConfig::skip_layers)); and that more than half of a layer's statistics, of
+/// four at least, were not finite. An accelerator knows the latter, so it is told where a step waits for nothing: in
+/// `report` and `to_record`, on a processor in the step as well.
+///
 /// # An auxiliary optimizer
 ///
 /// Momentum SGD is also the step of what no recorder covers: embeddings, norms, position embeddings,
@@ -147,6 +153,9 @@ where
         let mut prepared = self
             .preconditioner
             .run(&inventory, &mut grads, &preparation)?;
+        if self.auxiliary.is_none() {
+            self.preconditioner.warn_of_low_coverage(&inventory);
+        }
         if self.max_preconditioned_norm.is_some() {
             gradients::prepare_rest(&module, &mut grads, &preparation, &mut prepared);
             if let Some(factor) = norm_factor(&grads, self.max_preconditioned_norm) {
@@ -391,20 +400,33 @@ where
         if !self.unverified {
             return Ok(());
         }
-        let mut states = self.states.iter();
-        if let Some((_, state)) = states.find(|(id, _)| inventory.parameter(**id).is_none()) {
-            let state = match state {
-                ParameterState::Mac(_) => "momentum",
-                ParameterState::Auxiliary(_) => "auxiliary optimizer's state",
-            };
-            return Err(MacError::RecordOfAnotherModel {
-                problem: format!("it has the {state} of a parameter that the module does not have"),
-            });
-        }
+        check_states(&self.states, inventory)?;
         self.preconditioner.use_loaded_record(inventory)?;
         self.unverified = false;
         Ok(())
     }
+}
+
+/// Checks that all states belong to parameters of the module.
+fn check_states<B, O>(
+    states: &ParameterStates<B, O>,
+    inventory: &Inventory<B>,
+) -> Result<(), MacError>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    let mut states = states.iter();
+    let Some((_, state)) = states.find(|(id, _)| inventory.parameter(**id).is_none()) else {
+        return Ok(());
+    };
+    let state = match state {
+        ParameterState::Mac(_) => "momentum",
+        ParameterState::Auxiliary(_) => "auxiliary optimizer's state",
+    };
+    Err(MacError::RecordOfAnotherModel {
+        problem: format!("it has the {state} of a parameter that the module does not have"),
+    })
 }
 
 /// Settings and readings.
@@ -471,23 +493,39 @@ where
     }
 
     /// A report of the layers covered, the updates seen and the bytes kept. Reads from the device: not for every step.
+    ///
+    /// Burn's `Learner` consumes the optimizer; its checkpoint has a report as well, see [`MacRecord::report`].
     pub fn report(&self, module: &M) -> Report {
         let inventory = Inventory::of(module);
         let resumed = self.preconditioner.with_record_in_use(&inventory);
         let preconditioner = resumed.as_ref().unwrap_or(&self.preconditioner);
-        let mut momentum = MomentumBytes {
-            states: &self.states,
-            bytes: 0,
-        };
-        module.visit(&mut momentum);
-        let mut report = Report::new(&inventory, preconditioner);
-        report.momentum_bytes = momentum.bytes;
-        report.auxiliary_optimizer = self.auxiliary.as_ref().map(|auxiliary| {
-            let uncovered = uncovered(&inventory, preconditioner);
-            AuxiliaryOptimizerReport::new(&inventory, &uncovered, auxiliary.lr_factor())
-        });
-        report
+        let lr_factor = self.auxiliary.as_ref().map(Auxiliary::lr_factor);
+        report(module, &inventory, preconditioner, &self.states, lr_factor)
     }
+}
+
+/// The report of an optimizer with these parts.
+fn report<M, B, O>(
+    module: &M,
+    inventory: &Inventory<B>,
+    preconditioner: &MacPreconditioner<B>,
+    states: &ParameterStates<B, O>,
+    auxiliary_lr_factor: Option<f64>,
+) -> Report
+where
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    let mut momentum = MomentumBytes { states, bytes: 0 };
+    module.visit(&mut momentum);
+    let mut report = Report::new(inventory, preconditioner);
+    report.momentum_bytes = momentum.bytes;
+    report.auxiliary_optimizer = auxiliary_lr_factor.map(|lr_factor| {
+        let uncovered = uncovered(inventory, preconditioner);
+        AuxiliaryOptimizerReport::new(inventory, &uncovered, lr_factor)
+    });
+    report
 }
 
 /// Adds up the bytes of the momentum buffers.

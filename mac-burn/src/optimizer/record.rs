@@ -1,8 +1,10 @@
 use super::auxiliary::NoAuxiliaryOptimizer;
 use super::mac_optimizer::MacOptimizer;
 use super::parameter_steps::{ParameterState, ParameterStates};
-use crate::MacPreconditionerRecord;
-use burn::module::ParamId;
+use crate::inventory::Inventory;
+use crate::preconditioner::not_a_record;
+use crate::{MacConfig, MacError, MacPreconditionerRecord, Report};
+use burn::module::{AutodiffModule, ParamId};
 use burn::optim::SimpleOptimizer;
 use burn::optim::record::{AdaptorRecord, AdaptorRecordItem};
 use burn::record::{PrecisionSettings, Record};
@@ -40,6 +42,76 @@ where
             states: self.states.clone(),
             auxiliary_lr_factor: self.auxiliary_lr_factor,
         }
+    }
+}
+
+impl<B, O> MacRecord<B, O>
+where
+    B: AutodiffBackend,
+    O: SimpleOptimizer<B::InnerBackend>,
+{
+    /// The report of the optimizer that this is the record of, without that optimizer: Burn's `Learner` consumes it, and
+    /// returns the model that it has trained. The optimizer's state is in the checkpoints that
+    /// `with_file_checkpointer(CompactRecorder::new())` makes it write.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::record::{CompactRecorder, Recorder};
+    /// use mac_burn::{MacConfig, MacRecord};
+    /// # use burn::module::AutodiffModule;
+    /// # use burn::nn::LinearConfig;
+    /// # use burn::optim::{GradientsParams, Optimizer};
+    /// # use burn::tensor::Tensor;
+    /// # type B = burn::backend::Autodiff<burn::backend::Flex>;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let device = Default::default();
+    /// # let model: mac_burn::MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+    /// # let mut optim = MacConfig::new().init();
+    /// # let loss = model.forward(Tensor::<B, 2>::ones([2, 8], &device)).sum();
+    /// # let grads = GradientsParams::from_grads(loss.backward(), &model);
+    /// # let model = optim.step(0.1, model, grads);
+    /// # let artifacts = tempfile::tempdir()?;
+    /// # let artifacts = artifacts.path();
+    /// # std::fs::create_dir(artifacts.join("checkpoint"))?;
+    /// # let file = artifacts.join("checkpoint").join("optim-10");
+    /// # Recorder::<B>::record(&CompactRecorder::new(), optim.to_record(), file)?;
+    /// # struct LearningResult<M> { model: M }
+    /// # let result = LearningResult { model: model.valid() };
+    ///
+    /// // let result = training.launch(learner);
+    /// let file = artifacts.join("checkpoint").join("optim-10");
+    /// let record: MacRecord<B> = CompactRecorder::new().load(file, &device)?;
+    /// let model = result.model.train::<B>();
+    /// let report = record.report(&MacConfig::new(), &model)?;
+    /// println!("{report}");
+    /// # assert_eq!(report.layers[0].updates, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With an auxiliary optimizer the record's type names it: `MacRecord<B, AdamW>`.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not valid, or the record has another version or belongs to another model.
+    pub fn report<M: AutodiffModule<B>>(
+        self,
+        config: &MacConfig,
+        module: &M,
+    ) -> Result<Report, MacError> {
+        let preconditioner = config
+            .try_init_preconditioner()?
+            .try_load_record(self.preconditioner, module)?;
+        let inventory = Inventory::of(module);
+        super::check_states(&self.states, &inventory)?;
+        let lr_factor = self.auxiliary_lr_factor;
+        Ok(super::report(
+            module,
+            &inventory,
+            &preconditioner,
+            &self.states,
+            lr_factor,
+        ))
     }
 }
 
@@ -170,7 +242,8 @@ where
             }
         }
         Ok(MacRecordItem {
-            preconditioner: preconditioner.ok_or_else(|| Error::missing_field(FIELDS[0]))?,
+            preconditioner: preconditioner
+                .ok_or_else(|| Error::custom(not_a_record("it has no preconditioner")))?,
             momentum: momentum.ok_or_else(|| Error::missing_field(FIELDS[1]))?,
             auxiliary,
         })

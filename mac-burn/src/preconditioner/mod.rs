@@ -1,11 +1,14 @@
 mod record;
+mod warnings;
 
 pub use record::MacPreconditionerRecord;
+pub(crate) use record::not_a_record;
 
 use self::record::{Curvatures, Setting};
+use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{Curvature, LayerGradient, MeanActivation};
-use crate::inventory::{Inventory, Parameter};
+use crate::inventory::Inventory;
 use crate::layer::Layer;
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
@@ -16,7 +19,7 @@ use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Turns the gradients of a module with recorded layers into preconditioned gradients.
 ///
@@ -70,16 +73,9 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     curvatures: Curvatures<B>,
     /// A record that waits for the module it belongs to.
     loaded: Option<MacPreconditionerRecord>,
-    warned: HashSet<Warning>,
-}
-
-/// A condition that is no error, but hardly meant; each is logged once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Warning {
-    NoRecorder,
-    UnusedPatterns,
-    NothingRecorded(ParamId),
-    CovarianceOfNoLayer(ParamId),
+    /// The paths of the layers with a curvature, where they are known.
+    paths: BTreeMap<ParamId, String>,
+    warnings: Warnings,
 }
 
 /// A layer that takes part in a step: it has a gradient and is not skipped.
@@ -103,7 +99,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             schedule: Schedule::new(),
             curvatures: Curvatures::<B>::new(),
             loaded: None,
-            warned: HashSet::new(),
+            paths: BTreeMap::new(),
+            warnings: Warnings::default(),
         })
     }
 
@@ -261,20 +258,29 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 .curvatures
                 .entry(layer.weight)
                 .or_insert_with(|| Box::new(MeanActivation::new(layer, damping, sums)));
-            if curvature.wants_activations() {
-                curvature.observe(sums.clone(), decay);
+            self.paths
+                .entry(layer.weight)
+                .or_insert_with(|| inventory.path_of(layer));
+            if curvature.wants_activations()
+                && let Some(batches) = curvature.observe(sums.clone(), decay)
+            {
+                self.warn_if_mostly_rejected(layer.weight, batches);
             }
         }
         match self.curvatures.get_mut(&layer.weight) {
-            Some(curvature) if first || self.step.is_multiple_of(self.tinv) => curvature.refresh(),
+            Some(curvature) if first || self.step.is_multiple_of(self.tinv) => {
+                curvature.refresh(self.step + 1);
+            }
             Some(_) => {}
-            None => self.warn(Warning::NothingRecorded(layer.weight), || {
-                format!(
-                    "`{}` has a gradient, but no forward pass of it was recorded: \
+            None => self
+                .warnings
+                .warn(Warning::NothingRecorded(layer.weight), || {
+                    format!(
+                        "`{}` has a gradient, but no forward pass of it was recorded: \
                      its gradient is not preconditioned",
-                    inventory.path_of(layer)
-                )
-            }),
+                        inventory.path_of(layer)
+                    )
+                }),
         }
     }
 
@@ -307,10 +313,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Everything that the next call depends on.
     pub fn to_record(&self) -> MacPreconditionerRecord {
-        let own = self
-            .curvatures
-            .values()
-            .map(|curvature| curvature.to_record());
+        let own = self.curvatures.iter().map(|(weight, curvature)| {
+            let record = curvature.to_record();
+            if let Some(batches) = record.batches() {
+                self.warn_if_mostly_rejected(*weight, batches);
+            }
+            record
+        });
         let settings = (self.damping, self.stat_decay);
         match &self.loaded {
             Some(waiting) => waiting.clone().updated(settings, own),
@@ -372,6 +381,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         };
         match record.clone().restore(inventory, self.damping.current) {
             Ok(mut curvatures) => {
+                let weights = curvatures.iter();
+                self.paths = weights
+                    .map(|(weight, curvature)| (*weight, inventory.path_of(curvature.layer())))
+                    .collect();
                 // What was measured since the record was loaded replaces it.
                 curvatures.append(&mut self.curvatures);
                 self.curvatures = curvatures;
@@ -388,7 +401,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// the next step tells.
     pub(crate) fn with_record_in_use(&self, inventory: &Inventory<B>) -> Option<Self> {
         self.loaded.as_ref()?;
-        let mut resumed = self.clone();
+        let mut resumed = Self {
+            warnings: self.warnings.shared(),
+            ..self.clone()
+        };
         resumed.use_loaded_record(inventory).ok()?;
         Some(resumed)
     }
@@ -468,42 +484,5 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     pub(crate) fn skips(&self, layer_path: &str) -> bool {
         self.skip_layers.cover(layer_path)
-    }
-}
-
-/// Warnings.
-impl<B: AutodiffBackend> MacPreconditioner<B> {
-    fn warn_of_what_has_no_effect(&mut self, inventory: &Inventory<B>) {
-        if inventory.recorders.is_empty() && self.curvatures.is_empty() {
-            self.warn(Warning::NoRecorder, || {
-                "no recorded layer in the module: MAC preconditions nothing; \
-                 use MacLinear, MacConv2d, MacMultiHeadAttention, MacSelfAttention, \
-                 MacTransformerEncoder or MacTransformerDecoder in place of plain layers"
-                    .into()
-            });
-        }
-        if self.warned.insert(Warning::UnusedPatterns) {
-            let layers = inventory.parameters.iter().map(Parameter::layer_path);
-            for pattern in self.skip_layers.unused(layers) {
-                log::warn!("`skip_layers` has \"{pattern}\", which names no layer of the module");
-            }
-        }
-        let unknown = self.curvatures.iter().filter(|(weight, curvature)| {
-            !curvature.wants_activations() && inventory.parameter(**weight).is_none()
-        });
-        let unknown: Vec<ParamId> = unknown.map(|(weight, _)| *weight).collect();
-        for weight in unknown {
-            self.warn(Warning::CovarianceOfNoLayer(weight), || {
-                "an input covariance belongs to no layer of the module and is not used: \
-                 measure it after loading the model's record, which changes parameter ids"
-                    .into()
-            });
-        }
-    }
-
-    fn warn(&mut self, warning: Warning, text: impl FnOnce() -> String) {
-        if self.warned.insert(warning) {
-            log::warn!("{}", text());
-        }
     }
 }

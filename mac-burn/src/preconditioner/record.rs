@@ -191,7 +191,7 @@ impl<B: Backend> Record<B> for MacPreconditionerRecord {
 /// required: [`MacPreconditionerRecord::check`] tells by the version.
 #[derive(Deserialize)]
 struct NamedFields {
-    version: u32,
+    version: Option<u32>,
     #[serde(default)]
     step: u64,
     damping: Option<VersionedSetting>,
@@ -239,6 +239,14 @@ impl<'de> Deserialize<'de> for MacPreconditionerRecord {
     }
 }
 
+/// The error of a file that holds something else.
+pub(crate) fn not_a_record(problem: impl ToString) -> MacError {
+    MacError::NotARecord {
+        problem: problem.to_string(),
+        expected: VERSION,
+    }
+}
+
 struct RecordVisitor;
 
 impl<'de> Visitor<'de> for RecordVisitor {
@@ -261,8 +269,11 @@ impl<'de> Visitor<'de> for RecordVisitor {
         let setting = |found: Option<VersionedSetting>| {
             found.map_or(Setting::new(f64::NAN), VersionedSetting::setting)
         };
+        let version = fields
+            .version
+            .ok_or_else(|| Error::custom(not_a_record("it has no version")))?;
         Ok(MacPreconditionerRecord {
-            version: fields.version,
+            version,
             step: fields.step,
             damping: setting(fields.damping),
             stat_decay: setting(fields.stat_decay),
@@ -280,7 +291,8 @@ impl<'de> Visitor<'de> for RecordVisitor {
                 expected: VERSION,
             }));
         }
-        let fields = FieldsInOrder::deserialize(SeqAccessDeserializer::new(sequence))?;
+        let fields = FieldsInOrder::deserialize(SeqAccessDeserializer::new(sequence))
+            .map_err(|error| Error::custom(not_a_record(error)))?;
         Ok(MacPreconditionerRecord {
             version,
             step: fields.step,

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Attaches a hook to a tensor's primitive, whose type is erased.
 type Attach = fn(Box<dyn Any>, Hook) -> Box<dyn Any>;
 
-/// How hooks are attached to the tensors of a backend, by its type.
+/// The functions that attach a hook to the tensors of a backend, by its type.
 static BACKENDS: RwLock<Option<HashMap<TypeId, Attach>>> = RwLock::new(None);
 
 /// Makes [`on_backward`] wait for the backward pass on this backend. Without it, or if the backend is no

@@ -89,7 +89,7 @@ fn heads(tokens: Tensor<B, 3>) -> Tensor<B, 4> {
         .swap_dims(1, 2)
 }
 
-/// What the output projection sees.
+/// The input of the output projection.
 fn context(probabilities: &Tensor<B, 4>, values: Tensor<B, 3>) -> Tensor<B, 3> {
     let context = probabilities.clone().matmul(heads(values));
     context.swap_dims(1, 2).reshape([BATCH, TOKENS, SIZE])

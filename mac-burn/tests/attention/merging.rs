@@ -1,4 +1,4 @@
-//! How the statistics of attention add up over micro-batches.
+//! The sum of attention's statistics over micro-batches.
 
 use crate::attention::*;
 use crate::support::{filled, random};
@@ -14,7 +14,7 @@ type F64 = Autodiff<NdArray<f64>>;
 /// shows at 1e-3.
 const ROUNDING: f64 = 1e-12;
 
-/// What the merged mean and the whole batch's differ by at least where the definition does not permit
+/// The least difference of the merged mean from the whole batch's where the definition does not permit
 /// merging: the values of the test are not such that it happens to be the same.
 const EFFECT: f64 = 1e-3;
 

@@ -1,4 +1,4 @@
-//! What the statistics of attention do to its gradients.
+//! The effect of attention's statistics on its gradients.
 
 use crate::attention::*;
 use crate::rank_one::{Gradients, expected};
@@ -20,7 +20,7 @@ type F64 = Autodiff<NdArray<f64>>;
 /// or not at all, is off by as much as preconditioning changes.
 const ROUNDING: f64 = 1e-12;
 
-/// What preconditioning changes in each projection of these tests: 0.19 at least.
+/// Below the change that preconditioning makes in each projection of these tests, which is 0.19 at least.
 const EFFECT: f64 = 0.1;
 
 /// The columns of a fused projection as a layer of its own.
@@ -121,7 +121,7 @@ fn a_fused_projection_is_three_projections() {
     }
 }
 
-/// What two steps with a decay of a half believe of these two means.
+/// The moving average of these two means after two steps with a decay of a half.
 fn believed(first: &[f64], second: &[f64]) -> Vec<f64> {
     let pairs = first.iter().zip(second);
     pairs.map(|(a, b)| (0.25 * a + 0.5 * b) / 0.75).collect()

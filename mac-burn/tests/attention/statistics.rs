@@ -1,4 +1,4 @@
-//! What attention's recorders record, against its definition.
+//! The statistics of attention against their definition.
 
 use crate::attention::*;
 use crate::rank_one::{Gradients, expected};
@@ -18,7 +18,7 @@ use mac_burn::{
 /// mean over the wrong positions, shows at 1e-3.
 const ROUNDING: f64 = 1e-12;
 
-/// What the other mean of a projection does differently to gradients of 0.1 to 0.5: 8e-3 at least.
+/// Below the difference that the other mean of a projection makes in gradients of 0.1 to 0.5, which is 8e-3 at least.
 const EFFECT: f64 = 1e-3;
 
 /// Breaks when a projection records another mean than its input's, or counts a padded position.

@@ -1,4 +1,4 @@
-//! What encoders and decoders record, and that all of their projections are preconditioned by it.
+//! The statistics of encoders and decoders, and that all of their projections are preconditioned by them.
 
 use crate::attention::*;
 use crate::rank_one::{Gradients, expected};
@@ -23,7 +23,7 @@ type F64 = Autodiff<NdArray<f64>>;
 /// another's mean, shows at 1e-4.
 const ROUNDING: f64 = 1e-12;
 
-/// What preconditioning changes at least, in gradients of about 0.1, and what the means of two projections differ by.
+/// The least change that preconditioning makes in gradients of about 0.1, and the least difference of two projections' means.
 const EFFECT: f64 = 1e-4;
 
 /// The projections of an encoder layer, in the order of its recorders.
@@ -235,7 +235,7 @@ fn what_padded_tokens_hold_changes_no_statistic() {
     assert_eq!(found[0], found[1]);
 }
 
-/// What the projections of an attention see by the definition: query, key, value, output.
+/// The means of an attention's projections by the definition: query, key, value, output.
 fn attention_means(
     layer: &MultiHeadAttention<F64>,
     [query, memory]: [&Tensor<F64, 3>; 2],
@@ -267,7 +267,7 @@ fn attended(
     layer.forward(input).context
 }
 
-/// What the inner and the outer layer of a feed-forward layer see.
+/// The means of the inner and the outer layer of a feed-forward layer.
 fn feed_forward_means(
     layer: &PositionWiseFeedForward<F64>,
     input: &Tensor<F64, 3>,

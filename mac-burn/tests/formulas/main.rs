@@ -1,4 +1,4 @@
-//! What is recorded and what comes of it against the formulas, in `f64`.
+//! Statistics and steps against the formulas, in `f64`.
 //!
 //! The default type of a device is one for a process, so what is tested in `f32` is beside this folder.
 

@@ -1,4 +1,4 @@
-//! What recorders record, and when.
+//! The sums that recorders keep, and the passes that they record.
 
 use crate::support::{Network, gradients, images, random};
 use burn::backend::Autodiff;

@@ -15,7 +15,7 @@ use mac_burn::{MacConfig, MacConv2d, MacLinear, WeightDecayForm};
 
 type F64 = Autodiff<NdArray<f64>>;
 
-/// What Burn's SGD does in other words: rounding of f64 over 8 steps. Weight decay left out of one
+/// Rounding of f64 over 8 steps, by which Burn's SGD, whose operations are others, differs. Weight decay left out of one
 /// parameter, or one preconditioned layer, shows at 1e-4.
 const ROUNDING: f64 = 1e-13;
 

@@ -1,4 +1,4 @@
-//! What an auxiliary optimizer steps, and that all else is as without it.
+//! The parameters that an auxiliary optimizer steps, and that all else is as without it.
 
 use crate::auxiliary_optimizer::*;
 use crate::support::{B, Network, filled, gradients, images, train, values};

@@ -66,7 +66,7 @@ fn clip(network: &Network<B>, grads: &mut GradientsParams, limit: f64) -> f64 {
     factor
 }
 
-/// What happens to gradients before they are preconditioned.
+/// The treatment of gradients before they are preconditioned.
 #[derive(Debug, Clone)]
 enum Before {
     Nothing,
@@ -258,7 +258,7 @@ fn with_the_guard_one_broken_gradient_does_not_spoil_the_others() {
     }
 }
 
-/// What the guard is for: the norm of all gradients is NaN without it.
+/// The purpose of the guard: the norm of all gradients is NaN without it.
 #[test]
 fn without_the_guard_a_broken_gradient_breaks_all() {
     for limits in small_limits() {

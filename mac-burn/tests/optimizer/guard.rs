@@ -1,4 +1,4 @@
-//! What is not finite does no harm.
+//! Statistics and gradients that are not finite do no harm.
 
 use crate::support::{B, Network, gradients, images, train, values};
 use burn::backend::Autodiff;
@@ -176,7 +176,7 @@ fn without_the_guard_a_broken_gradient_breaks_its_layer() {
     assert!(values(&network)[HIDDEN].iter().any(|value| value.is_nan()));
 }
 
-/// What a layer's statistics were good for does not decide who looks at its gradients.
+/// Gradients of a layer are guarded whether or not its statistics are used.
 #[test]
 fn a_layer_that_is_skipped_after_a_resume_is_guarded_too() {
     let mut optim = optimizer(true);

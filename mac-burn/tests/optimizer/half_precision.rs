@@ -15,7 +15,7 @@ const MOMENTUM: f64 = 0.9;
 /// Half-precision types, and the distance of 1 to the next larger number of each.
 const TYPES: [(DType, f64); 2] = [(DType::F16, 1.0 / 1024.0), (DType::BF16, 1.0 / 128.0)];
 
-/// What a step of numbers up to 3 may be off by in `f32`, a hundredth of what rounding one of 1 to `f16` may cost.
+/// The largest error of a step of numbers up to 3 in `f32`, a hundredth of that of rounding a number near 1 to `f16`.
 const SINGLE: f64 = 1e-6;
 
 fn host(tensor: &Tensor<Flex, 1>) -> Vec<f64> {
@@ -103,7 +103,7 @@ fn a_step_in_half_precision_is_rounded_once() {
     }
 }
 
-/// How far the average decay of many numbers may be from `η λ`, as a share of it. Where each is rounded the average is
+/// The largest error of the average decay of many numbers, as a share of `η λ`. If each is rounded, the average is
 /// off by chance: by a tenth where one number in thirty changes.
 const BY_CHANCE: f64 = 0.3;
 

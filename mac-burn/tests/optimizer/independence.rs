@@ -153,7 +153,7 @@ static ALONE: LazyLock<Vec<Vec<Vec<Vec<f64>>>>> = LazyLock::new(|| {
     (0..3).map(trajectory).collect()
 });
 
-/// What happens to a model of three.
+/// An event of the training of one of three models.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// The forward pass of the next step; if that has run, one whose result is thrown away.

@@ -1,6 +1,6 @@
 //! Recorded layers and the steps of the optimizer, in `f32`.
 //!
-//! What is one for a process, as a logger or a count of operations, has a test of its own beside this folder.
+//! Tests of things that a process has one of, such as a logger or a count of operations, are beside this folder.
 
 #[path = "../support/auxiliary_optimizer.rs"]
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]

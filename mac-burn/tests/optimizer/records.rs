@@ -1,14 +1,17 @@
 //! Records of other versions: those of version 1 are read where a format names their fields, all others refused.
 
 use crate::auxiliary_optimizer::both;
-use crate::support::{B, Network, busy_optimizer, difference, images, train, values};
-use burn::module::Module;
-use burn::optim::Optimizer;
+use crate::support::{
+    B, Network, busy_optimizer, difference, gradients, images, random, train, values,
+};
+use burn::module::{AutodiffModule, Module};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::record::{
     BinFileRecorder, FileRecorder, FullPrecisionSettings, NamedMpkFileRecorder,
     PrettyJsonFileRecorder, Record, Recorder as _, RecorderError,
 };
-use mac_burn::{Mac, MacError, MacRecord};
+use mac_burn::{Mac, MacError, MacPreconditionerRecord, MacRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -125,6 +128,57 @@ fn version_1_without_names_of_fields_is_refused_by_an_error_that_names_both_vers
     }
     check::<MacRecord<B>>("mac-optimizer");
     check::<MacRecord<B, burn::optim::AdamW>>("auxiliary-optimizer");
+}
+
+/// Writes the record of AdamW to a file and returns the text of the error that reading it as MAC's has.
+fn refusal_of_adamw<F: FileRecorder<B> + Default, M: AutodiffModule<B>>(
+    model: M,
+    grads: GradientsParams,
+) -> String {
+    let mut adamw = AdamWConfig::new().init();
+    adamw.step(0.1, model, grads);
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let file = folder.path().join("optim");
+    let written = F::default().record(adamw.to_record(), file.clone());
+    written.expect("the optimizer is saved");
+    let refused: Result<MacRecord<B>, _> = F::default().load(file, &Default::default());
+    refused.err().expect("it is AdamW's").to_string()
+}
+
+/// Breaks when the error is that of a format, which says nothing of optimizers.
+#[test]
+fn the_record_of_another_optimizer_is_refused_by_an_error_that_says_so() {
+    fn check<F: FileRecorder<B> + Default>(part: &str) {
+        let network = Network::<B>::new(1);
+        let grads = gradients(&network, images(0, 3));
+        let text = refusal_of_adamw::<F, _>(network, grads);
+        for part in [part, "another optimizer", "load the model's record only"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+    let named = "not a record of the MAC optimizer, which would have version 2";
+    check::<Mpk>(named);
+    check::<Json>(named);
+    // The first number is that of the parameters, which is read as a version.
+    check::<Bin>("has version 7");
+}
+
+/// Breaks when what is read in place of a record, by the chance of its first number, has the error of a format.
+#[test]
+fn what_begins_like_a_record_and_is_none_is_refused_by_an_error_that_says_so() {
+    let layer: Linear<B> = LinearConfig::new(3, 2).init(&Default::default());
+    let output = layer.forward(random::<B, 2>([4, 3], 1));
+    let grads = GradientsParams::from_grads(output.sum().backward(), &layer);
+    let text = refusal_of_adamw::<Bin, _>(layer, grads);
+    assert!(text.contains("not a record of the MAC optimizer"), "{text}");
+}
+
+/// The same for the record of a preconditioner alone.
+#[test]
+fn a_preconditioners_record_without_a_version_is_none() {
+    let read: Result<MacPreconditionerRecord, _> = serde_json::from_str(r#"{ "step": 3 }"#);
+    let text = read.expect_err("it has no version").to_string();
+    assert!(text.contains("not a record of the MAC optimizer"), "{text}");
 }
 
 /// A record of the present version, changed in what its file holds.

@@ -1,13 +1,15 @@
-//! What the report says, and what the state weighs.
+//! The contents of the report, and the bytes of the state.
 
+use crate::auxiliary_optimizer::both;
 use crate::support::{B, Network, gradients, images, random, train};
 use burn::module::AutodiffModule;
 use burn::nn::LinearConfig;
 use burn::nn::conv::Conv2dConfig;
 use burn::optim::{GradientsParams, Optimizer};
+use burn::record::{CompactRecorder, Record, Recorder};
 use burn::tensor::Tensor;
 use mac_burn::{
-    Coverage, InputCovariance, MacConfig, MacConv2d, MacLinear, MacSelfAttention,
+    Coverage, InputCovariance, Mac, MacConfig, MacConv2d, MacError, MacLinear, MacSelfAttention,
     SelfAttentionConfig,
 };
 
@@ -158,7 +160,101 @@ fn it_says_after_loading_what_it_said_before_storing() {
         .init::<B, Network<B>>()
         .load_record(optim.to_record());
 
-    let (before, after) = (optim.report(&network), loaded.report(&network));
+    let (mut before, after) = (optim.report(&network), loaded.report(&network));
     assert!(before.layers.iter().all(|row| row.updates > 0));
+    // The step of the last refresh is in no record.
+    before
+        .layers
+        .iter_mut()
+        .for_each(|row| row.last_refresh = None);
     assert_eq!(after.layers, before.layers);
+}
+
+/// Breaks when steps are not counted from 1, when a step without a refresh counts as one, or when the count begins anew
+/// after a record was loaded.
+#[test]
+fn it_has_the_step_of_the_last_refresh() {
+    let config = MacConfig::new()
+        .with_tinv(3)
+        .with_skip_layers(vec!["hidden".into()]);
+    let mut optim = config.init();
+    let mut network = Network::<B>::new(1);
+    let of_output = |optim: &Mac<Network<B>, B>, network: &Network<B>| {
+        let report = optim.report(network);
+        assert_eq!(report.layers[1].last_refresh, None, "it is skipped");
+        report.layers[2].last_refresh
+    };
+    // Refreshed in the steps 1, 4 and 7.
+    for (index, expected) in [1, 1, 1, 4, 4].into_iter().enumerate() {
+        let index = index as u64;
+        network = train(network, &mut optim, index..index + 1);
+        assert_eq!(of_output(&optim, &network), Some(expected));
+    }
+    let text = optim.report(&network).to_string();
+    let row = text
+        .lines()
+        .find(|line| line.contains("output"))
+        .expect("it has a row");
+    let column = text.lines().next().expect("it has a header").split('|');
+    let column = column
+        .map(str::trim)
+        .position(|name| name == "last refresh");
+    let found = row.split('|').nth(column.expect("it has the column"));
+    assert_eq!(found.map(str::trim), Some("4"));
+
+    let mut optim = config.init().load_record(optim.to_record());
+    for (index, expected) in [(5, None), (6, Some(7))] {
+        network = train(network, &mut optim, index..index + 1);
+        assert_eq!(of_output(&optim, &network), expected);
+    }
+}
+
+/// Saves a record to a file as Burn's `Learner` does, in half precision, and reads it again.
+fn through_a_checkpoint<R: Record<B>>(record: R) -> R {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let file = folder.path().join("optim-1");
+    let files = CompactRecorder::new();
+    Recorder::<B>::record(&files, record, file.clone()).expect("the optimizer is saved");
+    let record = files.load(file, &Default::default());
+    record.expect("the optimizer is loaded")
+}
+
+/// Breaks when a checkpoint's report leaves out a part of the optimizer's, or when the settings are not the
+/// configuration's.
+#[test]
+fn a_checkpoint_has_the_report_of_the_optimizer() {
+    let config = MacConfig::new().with_damping(0.5);
+    let mut optim = both(config.clone(), 0.25);
+    let network = train(Network::<B>::new(1), &mut optim, 0..6);
+    let mut expected = optim.report(&network);
+    let rows = expected.layers.iter_mut();
+    rows.for_each(|row| row.last_refresh = None);
+    // Not yet made of the means that were loaded.
+    expected.statistics_bytes = 0;
+
+    let record = through_a_checkpoint(optim.to_record());
+    drop(optim);
+    // The model as a `Learner` returns it.
+    let network: Network<B> = AutodiffModule::from_inner(network.valid());
+    let mut report = record.report(&config, &network).expect("it fits");
+    assert!(report.statistics_bytes > 0);
+    report.statistics_bytes = 0;
+    assert_eq!(format!("{report:?}"), format!("{expected:?}"));
+    let auxiliary = report.auxiliary_optimizer.expect("there is one");
+    assert_eq!(auxiliary.paths, ["norm.gamma", "norm.beta"]);
+}
+
+#[test]
+fn a_checkpoint_has_no_report_of_another_model() {
+    let config = MacConfig::new();
+    let mut optim = config.init();
+    train(Network::<B>::new(1), &mut optim, 0..1);
+    let report = optim.to_record().report(&config, &Network::<B>::new(1));
+    assert!(matches!(report, Err(MacError::RecordOfAnotherModel { .. })));
+    // With momentum only.
+    let config = MacConfig::new().with_skip_layers(vec!["**".into()]);
+    let mut optim = config.init();
+    train(Network::<B>::new(1), &mut optim, 0..1);
+    let report = optim.to_record().report(&config, &Network::<B>::new(1));
+    assert!(matches!(report, Err(MacError::RecordOfAnotherModel { .. })));
 }

@@ -204,7 +204,7 @@ impl Host {
         self.values[flat]
     }
 
-    /// What a linear layer makes of tokens.
+    /// The output of a linear layer for these tokens.
     pub fn through<B: Backend>(&self, layer: &Linear<B>) -> Self {
         let weight = Self::of(&layer.weight.val());
         let bias = layer.bias.as_ref().map(|bias| Self::of(&bias.val()));
@@ -310,7 +310,7 @@ impl Attention {
         attended_mean(&self.probabilities(), &self.values, self.masks)
     }
 
-    /// What the output projection sees: the heads' values, attended to, next to each other.
+    /// The input of the output projection: the heads' values, attended to, next to each other.
     pub fn context(&self) -> Host {
         let [batch, queries, keys, size] = self.dims();
         let probabilities = self.probabilities();

@@ -37,7 +37,7 @@ pub fn both(config: MacConfig, lr_factor: f64) -> Both {
         .expect("the factor is allowed")
 }
 
-/// Which of the trained parameters are bitwise the same.
+/// The places of the trained parameters that are bitwise the same.
 pub fn same(left: &[Vec<f64>], right: &[Vec<f64>]) -> Vec<usize> {
     let same = TRAINED
         .iter()

@@ -64,14 +64,14 @@ pub fn elements() -> usize {
     tensors().alive.values().sum()
 }
 
-/// How many tensors of this many elements exist, in the whole process.
+/// The number of tensors with so many elements that exist in the whole process.
 pub fn tensors_of(elements: usize) -> usize {
     let tensors = tensors();
     let alive = tensors.alive.values();
     alive.filter(|size| **size == elements).count()
 }
 
-/// How many operations so far read the elements of a tensor of this many; reshapes and slices do not.
+/// The number of operations so far that read the elements of a tensor with so many; reshapes and slices do not.
 pub fn passes_over(elements: usize) -> usize {
     tensors().passes.get(&elements).copied().unwrap_or(0)
 }
@@ -114,7 +114,7 @@ impl Device for Numbered {
 
 impl DeviceOps for Numbered {}
 
-/// Where the operations go; the parameter is there to be seen in the backend's type.
+/// The channel that takes the operations; the parameter is there to be seen in the backend's type.
 #[derive(Clone)]
 pub struct Channel<Form>(PhantomData<Form>);
 

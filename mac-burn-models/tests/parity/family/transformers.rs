@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use mac_burn_models::{
     gpt::{Gpt, GptConfig},
     swin::{Swin, SwinConfig, SwinStageConfig},
-    vision_transformer::{Deit, VisionTransformerConfig},
+    vision_transformer::{VisionTransformer, VisionTransformerConfig},
 };
 use serde::Deserialize;
 use serde_json::json;

@@ -1,0 +1,350 @@
+//! A guide to training with MAC: the settings and what they do, the programs that need a second look, and what to do about what
+//! a report shows.
+//!
+//! - [Damping](#damping)
+//! - [Statistics and schedules](#statistics-and-schedules)
+//! - [Learning rate](#learning-rate)
+//! - [The first layer](#the-first-layer)
+//! - [An auxiliary optimizer](#an-auxiliary-optimizer)
+//! - [Accumulation, devices and threads](#accumulation-devices-and-threads)
+//! - [Target networks, acting policies, GANs](#target-networks-acting-policies-gans)
+//! - [Saving and resuming](#saving-and-resuming)
+//! - [Converting a model](#converting-a-model)
+//! - [Layers of your own](#layers-of-your-own)
+//! - [Troubleshooting](#troubleshooting)
+//!
+//! # Damping
+//!
+//! A layer's curvature is `ā āᵀ`, a matrix of rank one, and says nothing of any direction but that of the mean input
+//! `ā = [x̄ ; 1]` (`x̄` for a layer without a bias). The damping `ρ` stands for the curvature of all other directions. So it is not a
+//! small number that keeps an inverse from failing, as in many second-order methods, but the scale that `‖ā‖²` is compared
+//! with. The part of the gradient that acts on the mean input becomes
+//!
+//! ```text
+//! g  ←  ρ / (ρ + ‖ā‖²) · g        along ā
+//! g  ←  g                         along every direction at a right angle to it
+//! ```
+//!
+//! A preconditioned gradient is therefore never longer than the gradient, and shorter only by what was taken out along `ā`:
+//! there is no factor `1/ρ`. Damping sets the shape of a step and leaves its length to the learning rate, so the two can be
+//! searched one after the other.
+//!
+//! - **`ρ` far above `‖ā‖²`**: the gain is near 1, and MAC is momentum SGD. At infinity it is that exactly.
+//! - **`ρ` near `‖ā‖²`**: the common direction moves at half speed.
+//! - **`ρ` far below `‖ā‖²`**: the common direction, and with it nearly all of a bias's gradient where inputs are small, is all but
+//!   removed. Smaller values change little more: gains of 0.01 and of 0.001 make nearly the same step.
+//!
+//! [`report`](crate::Mac::report) prints `‖x̄‖²`, to which a bias adds 1, and the gain without a bias. Layers differ, often by
+//! powers of ten: `‖x̄‖²` grows with the width of the input, and is mostly smaller behind a norm than behind a ReLU. One
+//! damping serves all layers, so look for one at which the wide layers have a gain well below 1. The authors use 1 for ResNets
+//! and 3 for transformers. A search in factors of three from 0.1 to 10 is wide enough. Damping may follow a schedule of its
+//! own:
+//!
+//! ```
+//! # use burn::nn::LinearConfig;
+//! # use mac_burn::{MacConfig, MacError, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # fn main() -> Result<(), MacError> {
+//! let mut optim = MacConfig::new().with_damping(10.0).init::<B, MacLinear<B>>();
+//! // After each epoch:
+//! let damping = optim.preconditioner().damping();
+//! optim.set_damping((damping * 0.8).max(1.0))?;
+//! # assert_eq!(optim.preconditioner().damping(), 8.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Statistics and schedules
+//!
+//! Every [`tcov`](crate::MacConfig::tcov)-th step takes the mean of its batch's inputs into a moving average with the decay
+//! [`stat_decay`](crate::MacConfig::stat_decay), and every [`tinv`](crate::MacConfig::tinv)-th step takes the average into use;
+//! the first step does both. The average starts at 0 and is divided by `1 − βⁿ` after `n` updates, so the first mean is that of
+//! the first batch and nothing has to warm up. After that it remembers about `tcov / (1 − β)` steps: 100 with the defaults.
+//!
+//! The defaults are made for runs of many thousands of steps. A mean between two refreshes is up to `tinv` steps old, while
+//! activations change fastest at the start. So **in a run of fewer than a few hundred steps set `tcov` and `tinv` to 1 to 5**.
+//! It is steps of the optimizer that count: the generator of a GAN that takes 20 steps with a `tinv` of 50 keeps the mean of
+//! its first batch to the end. The column `last refresh` of the report shows it. Recording costs one pass over a layer's input,
+//! and a refresh some operations on vectors, so both are cheap; where activations drift, as in transformers, the authors
+//! refresh as often as they record.
+//!
+//! # Learning rate
+//!
+//! Gradients keep their scale, so begin with **the learning rate that SGD with momentum has** on the network, with its warm-up
+//! and decay, and search a factor of ten both ways. Adam divides each gradient by its size, and so its rates are usually ten to
+//! a hundred times smaller: a transformer that is trained by MAC with the schedule of Adam hardly leaves the loss of guessing.
+//! That is no sign of a wrong damping. Momentum is in the step as in PyTorch's SGD (`v ← μ v + g`), so a momentum of 0.9 makes
+//! steps up to ten times as long as the gradient. For limits of the step see [`max_grad_norm`](crate::MacConfig::max_grad_norm)
+//! and [`max_preconditioned_norm`](crate::MacConfig::max_preconditioned_norm).
+//!
+//! # The first layer
+//!
+//! Inputs of a network are mostly standardised, so their mean is near 0 and the first layer's rank-one curvature says little.
+//! But they do not change during training. An [`InputCovariance`](crate::InputCovariance) measures their second moment once,
+//! over some or all training batches, and the layer takes the dense `(C + ρ I)⁻¹` for the whole run. It carries the factor
+//! `1/ρ`, so with a damping far from 1 this layer moves on another scale than the others: leave it out there, or compare runs
+//! with and without. The inverse is made on the host at `O(size³)`: of use for small patches and tables, not for inputs of many
+//! thousand numbers. Measure it after the model's record was loaded, which changes parameter ids.
+//!
+//! # An auxiliary optimizer
+//!
+//! Embeddings, norms, class tokens and position embeddings have no input with a mean, and take the step of momentum SGD unless
+//! [`with_auxiliary_optimizer`](crate::Mac::with_auxiliary_optimizer) hands them to another optimizer. **Transformers need
+//! it**: with SGD their norms and embeddings lag far behind. Its rate is a multiple of MAC's, so a schedule moves both; choose
+//! the factor so that the product is the rate that AdamW has alone, and search it before anything else. Layers that MAC should
+//! leave to it, such as a head, are named by [`skip_layers`](crate::MacConfig::skip_layers).
+//!
+//! # Accumulation, devices and threads
+//!
+//! Sums and counts add up, so the statistics of micro-batches, of repeated calls of a layer and of several devices are those of
+//! the whole batch. Accumulating gradients needs nothing of its own:
+//!
+//! ```
+//! use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+//! # use burn::nn::LinearConfig;
+//! # use burn::tensor::Tensor;
+//! # use mac_burn::{MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # let device = Default::default();
+//! # let mut model: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+//! # let mut optim = MacConfig::new().init();
+//! # let micro_batches = [1.0, 2.0].map(|value| Tensor::<B, 2>::full([2, 8], value, &device));
+//!
+//! let mut accumulator = GradientsAccumulator::new();
+//! let count = micro_batches.len() as f64;
+//! for inputs in micro_batches {
+//!     let loss = model.forward(inputs).square().mean() / count;
+//!     let grads = GradientsParams::from_grads(loss.backward(), &model);
+//!     accumulator.accumulate(&model, grads);
+//! }
+//! model = optim.step(0.1, model, accumulator.grads());
+//! # assert_eq!(optim.report(&model).layers[0].mean_norm_squared, Some(8.0 * 1.5 * 1.5));
+//! ```
+//!
+//! With Burn's `MultiDeviceOptim` each step has the whole batch's mean. Data-parallel workers that share no state (`DDP`) have
+//! that of their own share, and drift apart by what the shares differ. For attention's value projection the mean of several
+//! parts is exact where the parts attend alike, see [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). A model that
+//! trains in a thread of its own should have [`with_fresh_recorders`](crate::with_fresh_recorders); threads that share
+//! parameters take turns or work on a `fork`, see [`Recorder`](crate::Recorder).
+//!
+//! # Target networks, acting policies, GANs
+//!
+//! A forward pass counts when gradients flow back through it *and* the weight is trained. So most passes that are no training
+//! need nothing, and three tools cover the rest:
+//!
+//! - [`valid()`](burn::module::AutodiffModule::valid) for evaluation and for a policy that acts: it records nothing and makes no
+//!   graph.
+//! - [`no_grad()`](burn::module::Module::no_grad) for a network that is frozen for good: a teacher, a target network.
+//! - [`without_recording`](crate::without_recording) for passes whose gradients flow through a layer to others, as a generator's
+//!   do through its discriminator. Without it the discriminator's next step would take the means of both.
+//!
+//! [`with_fresh_recorders`](crate::with_fresh_recorders) separates a copy that trains by itself, such as a member of an
+//! ensemble: until the first step of either, passes of a clone count for its original too.
+//!
+//! A target network and a policy that acts:
+//!
+//! ```
+//! use burn::module::{AutodiffModule, Module};
+//! use burn::optim::{GradientsParams, Optimizer};
+//! use mac_burn::with_fresh_recorders;
+//! # use burn::nn::LinearConfig;
+//! # use burn::tensor::Tensor;
+//! # use mac_burn::{MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # let device = Default::default();
+//! # let mut online: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+//! # let mut optim = MacConfig::new().init();
+//! # let (states, next_states) = (Tensor::<B, 2>::ones([2, 8], &device), Tensor::ones([2, 8], &device));
+//!
+//! let target = with_fresh_recorders(online.clone()).no_grad();
+//! // Acting: no graph, nothing recorded.
+//! let actions = online.valid().forward(states.clone().inner()).argmax(1);
+//! // Learning: the pass of `online` is recorded, that of `target` is not.
+//! let values = target.forward(next_states).max_dim(1);
+//! let loss = (online.forward(states) - values).square().mean();
+//! let grads = GradientsParams::from_grads(loss.backward(), &online);
+//! online = optim.step(0.01, online, grads);
+//! # assert_eq!(actions.dims(), [2, 1]);
+//! # assert_eq!(optim.report(&online).layers[0].updates, 1);
+//! ```
+//!
+//! A GAN, with an optimizer for each network and schedules for short runs:
+//!
+//! ```
+//! use burn::optim::{GradientsParams, Optimizer};
+//! use mac_burn::without_recording;
+//! # use burn::nn::LinearConfig;
+//! # use burn::tensor::{Tensor, activation::softplus};
+//! # use mac_burn::{MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # let device = Default::default();
+//! # let mut generator: MacLinear<B> = LinearConfig::new(3, 4).init(&device).into();
+//! # let mut discriminator: MacLinear<B> = LinearConfig::new(4, 1).init(&device).into();
+//! # let real = Tensor::<B, 2>::ones([2, 4], &device);
+//! # let noise = || Tensor::<B, 2>::ones([2, 3], &device);
+//!
+//! let config = MacConfig::new().with_tcov(1).with_tinv(1);
+//! let (mut generator_optim, mut discriminator_optim) = (config.init(), config.init());
+//!
+//! // The generator's pass is no statistic of this step: `detach` ends its graph.
+//! let fake = generator.forward(noise()).detach();
+//! let scores = softplus(discriminator.forward(fake), 1.0) + softplus(-discriminator.forward(real), 1.0);
+//! let grads = GradientsParams::from_grads(scores.mean().backward(), &discriminator);
+//! discriminator = discriminator_optim.step(0.05, discriminator, grads);
+//!
+//! // The discriminator's pass is none of this.
+//! let fake = generator.forward(noise());
+//! let scores = without_recording(|| discriminator.forward(fake));
+//! let grads = GradientsParams::from_grads(softplus(-scores, 1.0).mean().backward(), &generator);
+//! generator = generator_optim.step(0.05, generator, grads);
+//! # assert_eq!(generator_optim.report(&generator).layers[0].updates, 1);
+//! # assert_eq!(discriminator_optim.report(&discriminator).layers[0].updates, 1);
+//! ```
+//!
+//! # Saving and resuming
+//!
+//! The record of the model, which is that of the plain model, and that of the optimizer are all that the next step depends on:
+//! a resumed run continues bit for bit. Load the model first, since that gives the parameters their ids, and statistics belong
+//! to ids:
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::optim::{GradientsParams, Optimizer};
+//! use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
+//! use mac_burn::{Mac, MacRecord};
+//! # use burn::nn::LinearConfig;
+//! # use burn::tensor::Tensor;
+//! # use mac_burn::{MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # type Model = MacLinear<B>;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let device = Default::default();
+//! # let new_model = || -> Model { LinearConfig::new(8, 4).init(&device).into() };
+//! # let model = new_model();
+//! # let mut optim = MacConfig::new().init();
+//! # let grads = model.forward(Tensor::<B, 2>::ones([2, 8], &device)).sum().backward();
+//! # let grads = GradientsParams::from_grads(grads, &model);
+//! # let model = optim.step(0.1, model, grads);
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//!
+//! let files = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+//! model.save_file(folder.join("model"), &files)?;
+//! Recorder::<B>::record(&files, optim.to_record(), folder.join("optim"))?;
+//!
+//! let model = new_model().load_file(folder.join("model"), &files, &device)?;
+//! let record: MacRecord<B> = files.load(folder.join("optim"), &device)?;
+//! let optim: Mac<Model, B> = MacConfig::new().try_init()?.try_load_record(record, &model)?;
+//! # assert_eq!(optim.report(&model).layers[0].updates, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Settings are those of the configuration; damping and `stat_decay` come back as they were set during training while the
+//! configuration is the one that the record was written under. With an auxiliary optimizer the type is `MacRecord<B, AdamW>`,
+//! and the optimizer that it is loaded into has one. Burn's `Learner` writes and loads both records, and a checkpoint has a
+//! report after it: [`MacRecord::report`](crate::MacRecord::report). The record of another optimizer cannot be continued from:
+//! load the model's alone and start with a new optimizer.
+//!
+//! # Converting a model
+//!
+//! A layer is converted by `.into()` where the type is known: in the literal of the structure, whose fields have it. Layers in
+//! a vector are converted one by one:
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::tensor::backend::Backend;
+//! use mac_burn::MacLinear;
+//!
+//! #[derive(Module, Debug)]
+//! struct Model<B: Backend> {
+//!     hidden: Vec<MacLinear<B>>,
+//!     output: MacLinear<B>,
+//! }
+//!
+//! impl<B: Backend> Model<B> {
+//!     fn new(device: &B::Device) -> Self {
+//!         let hidden: Vec<Linear<B>> = (0..3)
+//!             .map(|_| LinearConfig::new(16, 16).init(device))
+//!             .collect();
+//!         let output = LinearConfig::new(16, 2).init(device);
+//!         Self {
+//!             hidden: hidden.into_iter().map(Into::into).collect(),
+//!             output: output.into(),
+//!         }
+//!     }
+//! }
+//! # Model::<burn::backend::Flex>::new(&Default::default());
+//! ```
+//!
+//! A recorded layer can be read as the layer that it holds (`model.output.weight`), but not be changed through it. So an edit
+//! after `.into()`, as in an initialisation of one's own, does not compile. `w.bias = w.bias.map(..)` is E0282 where the type
+//! of `w` is not known yet (`let w = linear.into();`), and E0594 and E0507 where it is. Edit the layer before it is converted:
+//!
+//! ```
+//! use burn::module::Param;
+//! # use burn::nn::LinearConfig;
+//! # use mac_burn::MacLinear;
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # let device = Default::default();
+//!
+//! let mut linear = LinearConfig::new(8, 4).init::<B>(&device);
+//! linear.bias = linear.bias.map(|bias| bias.map(|values| values.ones_like()));
+//! let layer: MacLinear<B> = linear.into();
+//! # let bias = layer.bias.as_ref().map(Param::val).expect("it has a bias");
+//! # assert_eq!(bias.sum().into_scalar(), 4.0);
+//! ```
+//!
+//! or take a recorded layer apart and convert it again, which gives it a new recorder:
+//!
+//! ```
+//! # use burn::nn::LinearConfig;
+//! # use mac_burn::MacLinear;
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//! # let device = Default::default();
+//! # let layer: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
+//! let mut linear = layer.into_inner();
+//! linear.weight = linear.weight.map(|values| values * 0.5);
+//! let layer: MacLinear<B> = linear.into();
+//! # assert!(layer.bias.is_some());
+//! ```
+//!
+//! [`unrecorded`](crate::unrecorded) makes the plain network of the same definition.
+//!
+//! # Layers of your own
+//!
+//! Any product `input · weight` can be recorded: the layer holds a [`Recorder`](crate::Recorder) for each weight and passes its
+//! output through it, see the [example there](crate::Recorder#a-layer-of-your-own). A one-dimensional or recurrent layer is
+//! such a product too: hand over the rows that its weight sees. Attention of your own records queries, keys and the output as
+//! linear maps and the value projection by [`record_attended`](crate::Recorder::record_attended);
+//! [`AttendedValues`](crate::AttendedValues) has rotary attention with shared heads of keys and values as an example. Padded
+//! tokens are left out by [`record_tokens`](crate::Recorder::record_tokens).
+//!
+//! # Troubleshooting
+//!
+//! Print [`report`](crate::Mac::report) after some steps, before a search for better settings, and show the warnings that are
+//! logged by `log`. The report says what the optimizer does:
+//!
+//! | in the report | meaning | what to do |
+//! |---|---|---|
+//! | `no recorder` | a plain layer | take the recorded type, or hold a `Recorder`; or leave it to an auxiliary optimizer |
+//! | `nothing recorded` | no gradient flowed back through a recorded pass of it | a pass of `valid()`, within `without_recording` or of a copy with fresh recorders does not count; a layer of your own has to return the output that its recorder returns |
+//! | `skipped` | a pattern of `skip_layers` covers it | make the pattern narrower if it is not meant |
+//! | few parameters preconditioned (below a fifth a warning too) | embeddings or plain layers dominate | an auxiliary optimizer; expect little of MAC itself |
+//! | `updates` stays at 1 | the run has fewer steps than `tcov`, or the layer is used in few of them | a smaller `tcov` |
+//! | `last refresh` is far back | `tinv` is large for the run, or the layer had no gradient in the steps due | a smaller `tinv` |
+//! | `rejected` above 0 | inputs of that layer were NaN or infinite | a single one is harmless; if most are (a warning too), lower the learning rate and look at the layer before for numbers beyond the range of half precision |
+//! | `gain` near 1 in all layers | damping is far above `‖ā‖²` | lower the damping; with inputs of mean 0, MAC has nothing to do here |
+//! | `gain` near 0 and the loss stalls | the common direction is removed altogether | raise the damping to near `‖x̄‖²` |
+//! | `‖x̄‖²` grows without end | activations grow | lower the learning rate, decay weights, add norms |
+//!
+//! And where the report is as it should be:
+//!
+//! | in the run | what to do |
+//! |---|---|
+//! | the loss hardly moves from the start | a learning rate of Adam's: ten to a hundred times as much |
+//! | the loss is NaN after some steps | a warm-up, a lower rate, or `max_grad_norm`; `guard_gradients` where single batches are at fault |
+//! | a transformer is far behind AdamW | an auxiliary optimizer, and its factor before all else |
+//! | the first layer runs away with an input covariance | damping near 1, or no covariance |
+//! | a run does not continue after loading | the model's record first, then input covariances, then the optimizer's record |
