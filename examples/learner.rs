@@ -25,7 +25,7 @@ use burn::train::{
     SupervisedTraining, TrainOutput, TrainStep,
 };
 use clap::Parser;
-use mac_burn::{InputCovariance, MacConfig};
+use mac_burn::{InputCovariance, MacConfig, MacRecord};
 use mac_burn_examples::backend::{self, Training};
 use mac_burn_models::{LeNet, LeNetConfig};
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -120,14 +120,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
 
     let model = Classifier::<Training>::from_inner(result.model);
-    let record = recorder.load(checkpoint(args.epochs), &device)?;
-    println!(
-        "{}",
-        config
-            .init()
-            .try_load_record(record, &model)?
-            .report(&model)
-    );
+    let record: MacRecord<Training> = recorder.load(checkpoint(args.epochs), &device)?;
+    println!("{}", record.report(&config, &model)?);
     Ok(())
 }
 
