@@ -5,6 +5,7 @@
 //! cargo run --release --example digits -- --optimizer sgd --csv sgd.csv --plot sgd.svg
 //! ```
 //!
+//! To use it in a project of your own, put your backend in place of `mac_burn_examples::backend`, and copy `data/digits.csv`.
 //! The training loop is Burn's usual one. MAC adds recorded layers in the network, the covariance of the first layer's
 //! inputs, which is measured before training, and the report at the end.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
@@ -43,7 +44,7 @@ struct Args {
     /// Learning rate at the start of a cosine schedule, in (0, 1] [default: 0.05, of AdamW 0.003]
     #[arg(long)]
     lr: Option<f64>,
-    /// Damping of MAC; at inf it is SGD, but for the first layer
+    /// Damping of MAC; at inf nothing is preconditioned
     #[arg(long, default_value_t = MacConfig::new().damping)]
     damping: f64,
     /// Seed of the initial parameters and of the order of the images

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! cargo run --release --example learner --features learner
-//! cargo run --release --example learner --features learner -- --epochs 20 --resume 10
+//! cargo run --release --example learner --features learner -- --resume 6
 //! ```
+//!
+//! To use it in a project of your own, put your backend in place of `mac_burn_examples::backend`, and copy `data/digits.csv`.
 //!
 //! Burn stores checkpoints of the network, the optimizer and the schedule after every epoch, and keeps the last two and
 //! the best. A resumed run continues with them; the images come in another order than in a run that was not interrupted, as
@@ -66,14 +68,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = backend::device()?;
     Training::seed(&device, args.seed);
     let checkpoint = |epoch| args.artifacts.join(format!("checkpoint/optim-{epoch}.mpk"));
-    if let Some(epoch) = args.resume
-        && !checkpoint(epoch).is_file()
-    {
-        return Err(format!(
-            "--resume {epoch}: there is no {}",
-            checkpoint(epoch).display()
-        )
-        .into());
+    if let Some(epoch) = args.resume {
+        if epoch >= args.epochs {
+            return Err(format!("--resume {epoch}: must be below --epochs {}", args.epochs).into());
+        }
+        if !checkpoint(epoch).is_file() {
+            let file = checkpoint(epoch);
+            return Err(format!("--resume {epoch}: there is no {}", file.display()).into());
+        }
     }
 
     let model = Classifier::<Training> {
@@ -204,14 +206,20 @@ impl<B: Backend> Batcher<B, Digit, Batch<B>> for Digits {
     }
 }
 
-/// Every sixth digit of the file is for tests.
+/// Of each class every sixth digit is for tests.
 fn digits(tests: bool) -> InMemDataset<Digit> {
-    let lines = include_str!("../data/digits.csv").lines().enumerate();
-    let lines = lines.filter(|(index, _)| (index % 6 == 5) == tests);
-    let items = lines.map(|(_, line)| {
-        line.split(',')
+    let mut seen = [0; 10];
+    let lines = include_str!("../data/digits.csv").lines();
+    let items = lines.map(|line| -> Digit {
+        let fields = line.split(',');
+        fields
             .map(|field| field.parse().expect("a number"))
             .collect()
+    });
+    let items = items.filter(|digit| {
+        let seen = &mut seen[digit[64] as usize];
+        *seen += 1;
+        (*seen % 6 == 0) == tests
     });
     InMemDataset::new(items.collect())
 }

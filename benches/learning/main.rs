@@ -47,6 +47,9 @@ const OPTIMIZERS: [OptimizerChoice; 3] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read();
+    if let Some(folder) = &options.plot {
+        fs::create_dir_all(folder)?;
+    }
     let device = Default::default();
     println!("# Learning: {}\n", describe::<Selected>(&device));
     if options.wants_task("vit") {
@@ -139,7 +142,6 @@ where
     if options.seeds().next().is_some() {
         println!("\n{standings}\n");
         if let Some(folder) = &options.plot {
-            fs::create_dir_all(folder)?;
             let file = folder.join(format!("{name}.svg"));
             plot::plot(name, &standings.rows, &file)?;
             println!("picture: {}", file.display());

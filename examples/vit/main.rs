@@ -1,11 +1,11 @@
 //! Trains a small vision transformer on digits, on MNIST, or on images in folders:
 //!
 //! ```text
-//! cargo run --release --example vit
-//! cargo run --release --example vit -- --optimizer adamw
-//! cargo run --release --example vit -- --data mnist
-//! cargo run --release --example vit -- --folder ROOT
-//! cargo run --release --example vit -- --help
+//! cargo run --release --example vit --features images
+//! cargo run --release --example vit --features images -- --optimizer adamw
+//! cargo run --release --example vit --features images -- --data mnist
+//! cargo run --release --example vit --features images -- --folder ROOT
+//! cargo run --release --example vit --features images -- --help
 //! ```
 //!
 //! A folder has its images in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`. A checkpoint is stored as training goes on;

@@ -5,7 +5,7 @@
 //! repository:
 //!
 //! ```sh
-//! MAC_TRACES=path/to/cases cargo test --test traces
+//! MAC_TRACES=path/to/cases cargo test --workspace --test traces
 //! ```
 
 mod case;
