@@ -16,7 +16,7 @@ use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Turns the gradients of a module with recorded layers into preconditioned gradients.
 ///
@@ -164,15 +164,18 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let participants = self.participants(inventory)?;
         self.use_loaded_record(inventory)?;
         self.warn_of_what_has_no_effect(inventory);
-        for participant in participants.values() {
+        for participant in &participants {
             self.observe(participant, inventory);
             self.end_recording(participant);
         }
         self.unsubscribe_from_skipped_layers(inventory);
         let mut prepared = Prepared::none();
-        for (weight, curvature) in &mut self.curvatures {
-            let skips = |weight: &Parameter<B>| self.skip_layers.cover(weight.layer_path());
-            if inventory.parameter(*weight).is_none_or(skips) {
+        // In the order of the module: ids are random, and what a backend fuses depends on what follows what.
+        for weight in &inventory.parameters {
+            let Some(curvature) = self.curvatures.get_mut(&weight.id) else {
+                continue;
+            };
+            if self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
             let layer = curvature.layer();
@@ -198,12 +201,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         Ok(prepared)
     }
 
-    /// The layers with a recorder that take part in a step, by their weights, with the sums of all devices.
-    fn participants(
-        &self,
-        inventory: &Inventory<B>,
-    ) -> Result<BTreeMap<ParamId, Participant<B>>, MacError> {
-        let mut participants = BTreeMap::<ParamId, Participant<B>>::new();
+    /// The layers with a recorder that take part in a step, in the order of the module, with the sums of all devices.
+    fn participants(&self, inventory: &Inventory<B>) -> Result<Vec<Participant<B>>, MacError> {
+        let mut participants = Vec::<Participant<B>>::new();
+        let mut positions = HashMap::<ParamId, usize>::new();
         for found in &inventory.recorders {
             let Some(layer) = found.layer else { continue };
             let Some(weight) = inventory.parameter(layer.weight) else {
@@ -225,11 +226,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if !weight.has_gradient || self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
-            let participant = participants.entry(layer.weight).or_insert(Participant {
-                layer,
-                recorders: Vec::new(),
-                sums: None,
+            let position = *positions.entry(layer.weight).or_insert_with(|| {
+                participants.push(Participant {
+                    layer,
+                    recorders: Vec::new(),
+                    sums: None,
+                });
+                participants.len() - 1
             });
+            let participant = &mut participants[position];
             participant.recorders.push(found.recorder.shared());
             for recorded in all {
                 let sums = recorded.sums.inner().on_device(&weight.device);
