@@ -17,7 +17,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 /// use burn::module::Module;
 /// use burn::nn::LinearConfig;
 /// use mac_burn_examples::backend::Selected;
-/// use mac_burn_examples::parameter_average::ParameterAverage;
+/// use mac_burn_vision::parameter_average::ParameterAverage;
 ///
 /// let layer = LinearConfig::new(2, 1).init::<Selected>(&Default::default());
 /// let mut average = ParameterAverage::new(layer.clone(), 0.9);
