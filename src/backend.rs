@@ -79,7 +79,7 @@ pub fn device() -> Result<<Selected as BackendTypes>::Device, NoDevice> {
 ///
 /// wgpu's default device is named by its adapter, as a GPU and software Vulkan are both "DefaultDevice":
 /// `fusion<cubecl<wgpu<wgsl>>> on llvmpipe (LLVM 15.0.6, 256 bits), Vulkan (Cpu)`. The adapter is not known where the
-/// device was in use before the first call of this function or of [`probe`](crate::no_device::probe).
+/// device was in use before the first call of this function or of [`probe`].
 pub fn describe<B: Backend>(device: &B::Device) -> String {
     // Before the name, for which wgpu starts its runtime.
     match adapter(device) {
