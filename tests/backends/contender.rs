@@ -71,14 +71,14 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     #[cfg(feature = "wgpu")]
     Contender {
         name: "wgpu",
-        probe: usable::<burn_wgpu::Wgpu>,
-        run: answer::<Autodiff<burn_wgpu::Wgpu>>,
+        probe: usable::<mac_burn_examples::backend::Wgpu>,
+        run: answer::<Autodiff<mac_burn_examples::backend::Wgpu>>,
     },
     #[cfg(feature = "cuda")]
     Contender {
         name: "cuda",
-        probe: usable::<burn_cuda::Cuda>,
-        run: answer::<Autodiff<burn_cuda::Cuda>>,
+        probe: usable::<mac_burn_examples::backend::Cuda>,
+        run: answer::<Autodiff<mac_burn_examples::backend::Cuda>>,
     },
 ];
 
