@@ -1,4 +1,4 @@
-//! What other crates panic with, as an error.
+//! Panics of other crates as errors.
 
 use std::any::Any;
 use std::panic::{self, UnwindSafe};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The panic hook is one for the process, so one at a time may replace it.
 static HOOK: Mutex<()> = Mutex::new(());
 
-/// What was said in a panic.
+/// The messages of a panic.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked {
     /// Its message.

@@ -35,7 +35,7 @@ const TEST_EVERY: usize = 6;
 pub struct DigitItem {
     /// The pixels row by row, from 0 (paper) to 16 (ink).
     pub image: [f32; SIZE * SIZE],
-    /// Which digit it is.
+    /// The digit.
     pub label: u8,
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-/// What is logged if `RUST_LOG` does not say: warnings, but not those of the graphics interface, which writes several
+/// The log filter where `RUST_LOG` gives none: warnings, but not those of the graphics interface, which writes several
 /// lines where a device is missing.
 pub const LOG_FILTER: &str = "warn,wgpu_hal=off,wgpu_core=off";
 

@@ -1,4 +1,4 @@
-//! What a network that classifies images takes.
+//! Batches of images with their classes.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};

@@ -1,6 +1,6 @@
 //! The images in a folder, as a list of files: `ROOT/train/CLASS/*` and `ROOT/val/CLASS/*`.
 //!
-//! What has a name that begins with a dot is left out: systems and tools put folders and files like that anywhere.
+//! Files and folders whose names begin with a dot are left out: systems and tools put folders and files like that anywhere.
 
 use std::fs;
 use std::io;
@@ -48,7 +48,7 @@ pub enum FolderError {
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The system's message.
         error: io::Error,
     },
     /// It holds nothing to train on or to validate with.
@@ -80,7 +80,7 @@ pub enum FolderError {
     Image {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         error: ImageError,
     },
 }
@@ -196,7 +196,7 @@ fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
         .collect())
 }
 
-/// What is in a folder and not hidden, in order.
+/// The contents of a folder that are not hidden, in order.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let failed = |error| FolderError::Folder {
         folder: folder.to_path_buf(),

@@ -29,7 +29,7 @@ pub struct ImageFolder {
     pub data: ImageData<InMemDataset<FolderItem>, FolderBatcher>,
     /// The names of the folders in `train`, in order.
     pub classes: Vec<String>,
-    /// What is to be said of the folder, see [`remark`](image_files::ImageFiles::remark).
+    /// A remark on the folder, see [`remark`](image_files::ImageFiles::remark).
     pub remark: Option<String>,
     /// By which a changed folder is known, see [`fingerprint`](image_files::ImageFiles::fingerprint).
     pub fingerprint: u64,

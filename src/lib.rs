@@ -1,4 +1,4 @@
-//! What the examples, tests and benchmarks of mac-burn share: the backend that a feature selects,
+//! Shared parts of mac-burn's examples, tests and benchmarks: the backend that a feature selects,
 //! data sets, and small helpers.
 
 pub mod accuracy;

@@ -8,10 +8,10 @@ use std::any::type_name;
 use std::panic::AssertUnwindSafe;
 use thiserror::Error;
 
-/// What `unwrap` writes before an error, which tells a user nothing.
+/// The text of `unwrap` before an error, which tells a user nothing.
 const UNWRAPPED: &str = "called `Result::unwrap()` on an `Err` value: ";
 
-/// What ends the part of a panic's text that says what is missing: cudarc adds every file name that it
+/// Ends of the part of a panic's text that says what is missing: cudarc adds every file name that it
 /// tried, cubecl every adapter that it found, and both of them further sentences.
 const ENDS: [&str; 3] = [" - searched", ", adapters [", ". "];
 
@@ -23,7 +23,7 @@ pub struct NoDevice {
     pub backend: &'static str,
     /// The first sentence that the backend said.
     pub reason: String,
-    /// What is missing, and what to try.
+    /// Advice on the missing part.
     pub advice: &'static str,
 }
 
@@ -79,7 +79,7 @@ fn no_device<B>(said: &str) -> NoDevice {
     }
 }
 
-/// What a text says is missing, without a full stop.
+/// The part of a text that says what is missing, without a full stop.
 fn first_sentence(said: &str) -> &str {
     // Before lines are counted: cubecl-cuda starts its text with an empty one.
     let line = said.trim().lines().next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the transformer examples learn.
+//! The tasks of the transformer examples.
 
 mod characters;
 mod image_classes;

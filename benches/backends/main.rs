@@ -1,4 +1,4 @@
-//! Which backend for the CPU: a training pass (forward and backward) and a step of MAC, on flex and on ndarray in turns.
+//! A comparison of the backends for the CPU: a training pass (forward and backward) and a step of MAC, on flex and on ndarray in turns.
 //!
 //! ```text
 //! cargo bench --bench backends --features ndarray

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use mac_burn_examples::backend;
 
-/// What a benchmark measures on each backend.
+/// The measurement of a benchmark on each backend.
 pub(crate) trait OnBackend {
     /// The first line of its output.
     fn title(options: &Options) -> String;

@@ -3,7 +3,7 @@ use clap::Parser;
 /// Rounds if the command line gives none.
 const ROUNDS: usize = 20;
 
-/// What the command line selects.
+/// The selection of the command line.
 #[derive(Parser, Debug)]
 #[command(about = "Tables of medians and ratios; contenders take turns in one run")]
 pub(crate) struct Options {

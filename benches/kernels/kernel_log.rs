@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_millis(300);
 /// A kernel that was launched.
 pub(crate) struct Launch {
     pub(crate) name: String,
-    /// What it took, in milliseconds, if the log has times.
+    /// Its time in milliseconds, if the log has times.
     pub(crate) time: Option<f64>,
 }
 

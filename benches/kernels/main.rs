@@ -40,7 +40,7 @@ const NEVER: usize = 1_000_000_000;
 const MOMENTUM: f64 = 0.9;
 const WEIGHT_DECAY: f64 = 5e-4;
 
-/// What the command line selects.
+/// The selection of the command line.
 #[derive(Parser)]
 #[command(about = "Kernels launched in a step on wgpu")]
 struct Options {

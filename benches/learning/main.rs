@@ -1,4 +1,4 @@
-//! What the transformers learn with MAC, SGD and AdamW in equal steps.
+//! A comparison of MAC, SGD and AdamW on transformers, in equal steps.
 //!
 //! ```text
 //! cargo bench --bench learning

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Steps of a run.
 const STEPS: usize = 600;
 
-/// What the command line selects.
+/// The selection of the command line.
 #[derive(Parser, Clone, Debug)]
 #[command(about = "Tables of validation losses; learning rates are chosen on one grid")]
 pub(crate) struct Options {
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// Draw the losses of each task into a file of this folder, as SVG
     #[arg(long, value_name = "FOLDER")]
     pub(crate) plot: Option<PathBuf>,
-    /// What the optimizers have besides the learning rate.
+    /// The settings of the optimizers besides the learning rate.
     #[command(flatten)]
     pub(crate) optimizer: OptimizerArgs,
     /// Two steps of each, to see that everything runs
@@ -69,7 +69,7 @@ impl Options {
         if self.quick() { 2 } else { self.steps }
     }
 
-    /// What the table is of; the seed before these chooses the learning rates.
+    /// The seeds of the table; the seed before them chooses the learning rates.
     pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
         1..=self.seeds
     }

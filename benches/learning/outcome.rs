@@ -1,6 +1,6 @@
 use mac_burn_examples::training::Monitor;
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome(pub(crate) Vec<Monitor>);
 

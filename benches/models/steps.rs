@@ -29,7 +29,7 @@ struct Schedule {
     tinv: usize,
 }
 
-/// What a step costs at most.
+/// The highest cost of a step.
 const EACH_STEP: Schedule = Schedule { tcov: 1, tinv: 1 };
 /// The authors' for ResNets.
 const RESNETS: Schedule = Schedule { tcov: 5, tinv: 50 };

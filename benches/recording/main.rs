@@ -1,4 +1,4 @@
-//! What recording adds to a training pass: forward and backward of a network that is written with
+//! The cost of recording in a training pass: forward and backward of a network that is written with
 //! Burn's own layers, and of the recorded one: without its recorders (`unrecorded`), with recorders
 //! that record every pass, and with recorders that the optimizer's schedule pauses; and the memory
 //! that a pass allocates at most.
@@ -160,7 +160,7 @@ fn contenders<'a, B: AutodiffBackend, M: AutodiffModule<B> + 'a, const D: usize>
     ]
 }
 
-/// What a pass is made with.
+/// The network and data of a pass.
 #[derive(Clone)]
 struct Batch<B: Backend, const D: usize> {
     inputs: Tensor<B, D>,

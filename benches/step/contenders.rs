@@ -87,7 +87,7 @@ where
     ]
 }
 
-/// What all trainings have in common.
+/// The settings that all trainings have in common.
 struct Setup<'d, B: AutodiffBackend> {
     quick: bool,
     batch: usize,

@@ -58,7 +58,7 @@ pub(crate) struct Args {
           value_parser = number_in((Excluded(0.0), Excluded(f64::INFINITY))))]
     pub(crate) temperature: f64,
 
-    /// What the written text begins with [default: a new line, or the first character of a text without one]
+    /// Beginning of the written text [default: a new line, or the first character of a text without one]
     #[arg(long)]
     prompt: Option<String>,
 }
@@ -106,7 +106,7 @@ impl Args {
         })
     }
 
-    /// What a run that continues must have in common with this one.
+    /// The options that a run which continues must have in common with this one.
     pub(crate) fn lines(&self, text: &str) -> String {
         format!(
             "text {:016x}\n--context-size {}\n--d-model {}\n--heads {}\n--layers {}",

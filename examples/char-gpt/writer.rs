@@ -54,7 +54,7 @@ impl<B: Backend> Writer<B> {
         logits.into_iter().map(weight).collect()
     }
 
-    /// Those of the next character.
+    /// The logits of the next character.
     fn logits(&self, text: &[i64]) -> Vec<f64> {
         let seen = &text[text.len().saturating_sub(self.context_size)..];
         let device = self.model.position_embedding.weight.device();

@@ -64,7 +64,7 @@ pub(crate) enum DataChoice {
     Mnist,
 }
 
-/// What images are like.
+/// The form of images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Images {
     pub(crate) size: usize,
@@ -124,7 +124,7 @@ impl Args {
         self.patch.unwrap_or(if digits { 2 } else { 4 })
     }
 
-    /// What a run that continues must have in common with this one, among it the numbers of images on both sides of the
+    /// The options that a run which continues must have in common with this one, among it the numbers of images on both sides of the
     /// split, which the order of the images depends on.
     pub(crate) fn lines(&self, images: Images, [train, valid]: [usize; 2]) -> String {
         let Images {

@@ -49,7 +49,7 @@ pub struct LayerReport {
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
     /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation.
     pub updates: u64,
-    /// Those of them that held a NaN or infinity and were left out. A batch that was all padding is none of
+    /// Updates that held a NaN or infinity and were left out. A batch that was all padding is none of
     /// these.
     pub rejected: u64,
     /// The step, counted from 1, in which the mean in use was taken from the moving average. None where no mean is in use,

@@ -3,7 +3,7 @@
 pub struct Characters(Vec<char>);
 
 impl Characters {
-    /// Those that occur in a text.
+    /// The characters of a text.
     pub fn of(text: &str) -> Self {
         let mut characters: Vec<char> = text.chars().collect();
         characters.sort_unstable();

@@ -18,7 +18,7 @@ const BATCH: usize = 128;
 /// Images that the covariance of the first layer is measured over, at most.
 const MEASURED: usize = 8192;
 
-/// To tell the classes of images with a vision transformer.
+/// The task to classify images with a vision transformer.
 pub struct ImageClasses<B: AutodiffBackend, I, D, Bt> {
     data: ImageData<D, Bt>,
     batches: Batches,

@@ -18,7 +18,7 @@ const VALIDATION_SHARE: usize = 10;
 /// Windows that are validated on at a time.
 const VALIDATION_BATCH: usize = 64;
 
-/// To predict each next character of a text.
+/// The task to predict each next character of a text.
 ///
 /// The last tenth of the text is for validation. Training windows begin anywhere in the rest; validation windows follow
 /// each other.

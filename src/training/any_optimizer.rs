@@ -4,7 +4,7 @@ use burn::module::AutodiffModule;
 use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
 
-/// What is done with an optimizer whose type the command line decides.
+/// A task for an optimizer whose type the command line decides.
 pub trait WithOptimizer<B: AutodiffBackend, M: AutodiffModule<B>> {
     /// Trains, and returns the network and the optimizer.
     ///

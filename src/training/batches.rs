@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use super::stream;
 
-/// Which items a step trains on: all of them once in each epoch, in an order that depends on the seed alone, so that a
+/// The items of each step: all of them once in each epoch, in an order that depends on the seed alone, so that a
 /// run continues at any step without going through those before.
 #[derive(Clone, Debug)]
 pub struct Batches {

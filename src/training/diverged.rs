@@ -8,7 +8,7 @@ use super::Monitor;
     "training diverged: the {kind} loss is {loss} at step {step}, and must be finite; try a learning rate (--lr) below {lr}"
 )]
 pub struct Diverged {
-    /// Which loss it is, `training` or `validation`.
+    /// The name of the loss, `training` or `validation`.
     pub kind: &'static str,
     /// The loss.
     pub loss: f64,

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::MacConfig;
 
-/// Which parameters have no weight decay: those that have none with MAC.
+/// The parameters without weight decay: those that have none with MAC.
 #[derive(Clone, Debug, Default)]
 pub struct Exemption {
     names: Vec<String>,

@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Takes the steps that are left, and calls `observe` after every `every` of them and after the last.
 ///
 /// # Errors
-/// Those of `observe`, which end the training.
+/// The errors of `observe`, which end the training.
 pub fn train<'a, B, T, O>(
     mut session: Session<'a, B, T, O>,
     every: usize,

@@ -86,7 +86,7 @@ impl OptimizerArgs {
         })
     }
 
-    /// What a run that continues must have in common, a line for each option.
+    /// The options that a run which continues must have in common, a line for each.
     pub fn lines(&self) -> String {
         let Self {
             optimizer,
@@ -132,7 +132,7 @@ impl OptimizerArgs {
             .with_input_covariance(!self.no_input_covariance)
     }
 
-    /// What MAC does not cover has no weight decay, nor with the other optimizers: that AdamW beside MAC has none.
+    /// Parameters that MAC does not cover have no weight decay with any optimizer, since the AdamW beside MAC has none.
     fn mac(&self) -> MacConfig {
         let mut no_decay = MacConfig::vit_imagenet().no_decay;
         no_decay.push("**.token_embedding".into());

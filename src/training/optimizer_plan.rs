@@ -12,7 +12,7 @@ use mac_burn::{InputCovariance, MacConfig, Report};
 use super::{ExemptingOptimizer, Exemption, WithOptimizer};
 use crate::optimizer_choice::OptimizerChoice;
 
-/// Which optimizer trains, and with what settings.
+/// An optimizer and its settings.
 #[derive(Config, Debug)]
 pub struct OptimizerPlan {
     /// The optimizer.

@@ -1,6 +1,6 @@
 use super::Monitor;
 
-/// What a run tells about itself.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// The number of steps taken.

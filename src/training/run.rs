@@ -45,7 +45,7 @@ pub struct RunArgs {
 
 /// A run with checkpoints and a progress bar.
 pub struct Run<'a, T, F> {
-    /// What is learnt.
+    /// The task.
     pub task: &'a T,
     /// The course of the run.
     pub args: &'a RunArgs,
@@ -53,7 +53,7 @@ pub struct Run<'a, T, F> {
     pub optimizer: &'a OptimizerArgs,
     /// The learning rates of the task.
     pub rates: LearningRates,
-    /// What else a run that continues must have in common with this one, a line for each.
+    /// The other options that a run which continues must have in common with this one, a line for each.
     pub options: String,
     /// Where checkpoints are.
     pub artifacts: PathBuf,

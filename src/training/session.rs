@@ -18,7 +18,7 @@ const OPTIONS_FILE: &str = "options";
 
 /// A run of an optimizer on a task.
 pub struct Session<'a, B: AutodiffBackend, T: Task<B>, O: Optimizer<T::Model, B>> {
-    /// What is learnt.
+    /// The task.
     pub task: &'a T,
     /// The network as it is now.
     pub model: T::Model,
@@ -47,14 +47,14 @@ pub enum SessionError {
     OtherOptions {
         /// The folder.
         folder: PathBuf,
-        /// Those of its options that the run does not have.
+        /// Options of the checkpoint that the run does not have.
         found: String,
-        /// Those of the run that it does not have.
+        /// Options of the run that the checkpoint does not have.
         given: String,
     },
 }
 
-/// What a file holds: the options of the run, the network, the optimizer and the number of steps taken.
+/// The contents of a file: the options of the run, the network, the optimizer and the number of steps taken.
 type Stored<B, T, O> = (
     String,
     <<T as Task<B>>::Model as Module<B>>::Record,
@@ -160,7 +160,7 @@ pub(super) mod tests {
     use mac_burn::{Mac, MacConfig};
     use mac_burn_models::{Mlp, MlpConfig};
 
-    /// To make two outputs small, whose inputs depend on the step.
+    /// A task to make two outputs small, whose inputs depend on the step.
     pub(in crate::training) struct Small;
 
     impl Task<Training> for Small {

@@ -30,7 +30,7 @@ pub(crate) fn digits_run<B: AutodiffBackend>() -> Parameters {
     parameters
 }
 
-/// Those after the last step, with a mistake.
+/// The parameters after the last step, with a mistake.
 pub(crate) fn mistaken_run<B: AutodiffBackend>(mistake: Mistake) -> Parameters {
     let mut parameters = Parameters::new();
     let (network, _, _) = train::<B>(element_dtype::<B>(), Some(mistake), |_, _| {});

@@ -24,7 +24,7 @@ pub(crate) struct MistakenRun {
     /// The run that it would be without.
     pub(crate) case: String,
     pub(crate) what: String,
-    /// Those after the last step, perhaps with those after others.
+    /// The parameters after the last step, perhaps with those after others.
     pub(crate) parameters: Parameters,
 }
 

@@ -54,7 +54,7 @@ pub(crate) enum QkvMeans {
     Attended,
 }
 
-/// Which class of the authors' code made the trace.
+/// The class of the authors' code that made the trace.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Official {
     pub(crate) cls: String,

@@ -1,4 +1,4 @@
-//! What is done to images before a network sees them: crops and other changes of one image, and mixtures of a batch.
+//! Changes of images before a network sees them: crops and other changes of one image, and mixtures of a batch.
 //!
 //! Nothing here draws from a generator of its own: who calls says where the numbers come from, so that they can depend
 //! on the epoch, the image and its repeat alone and a run can be continued.

@@ -1,4 +1,4 @@
-//! What the examples of image classification share: data sets, changes of images, networks by name, and runs in
+//! Shared parts of the examples of image classification: data sets, changes of images, networks by name, and runs in
 //! burn-train's `Learner` that continue exactly.
 
 pub mod augment;

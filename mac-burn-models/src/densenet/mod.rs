@@ -67,7 +67,7 @@ pub struct DenseNetConfig {
     /// The channels within the bottleneck of a layer, in multiples of the growth.
     #[config(default = 4)]
     pub bottleneck: usize,
-    /// Which part of the channels a transition leaves, in (0, 1]: the paper's compression `θ`, which code of today calls
+    /// The part of the channels that a transition leaves, in (0, 1]: the paper's compression `θ`, which code of today calls
     /// reduction.
     #[config(default = 0.5)]
     pub compression: f64,

@@ -62,7 +62,7 @@ impl<B: Backend> WindowAttention<B> {
         }
     }
 
-    /// Which tokens only fill up the map, `[batch_size · windows, area]`.
+    /// A mask of the tokens that only fill up the map, `[batch_size · windows, area]`.
     fn uncounted(
         &self,
         batch_size: usize,

@@ -113,7 +113,7 @@ impl Windows {
         rolled(cropped(whole, map), back)
     }
 
-    /// Which tokens of the windows are none of the map, but fill it up; nothing if all are of the map.
+    /// A mask of the tokens that only fill up the map; none if all are of the map.
     ///
     /// # Shapes
     /// - output: `[windows, area]`, true where the map is filled up

@@ -68,7 +68,7 @@ impl<B: Backend> Clone for Box<dyn Curvature<B>> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Batches {
     pub(crate) offered: u64,
-    /// Those that held a NaN or infinity and were left out.
+    /// Batches that held a NaN or infinity and were left out.
     pub(crate) rejected: u64,
 }
 

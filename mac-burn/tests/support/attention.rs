@@ -253,7 +253,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// That of Burn's layer, where padded keys are not attended to.
+    /// The output of Burn's layer, where padded keys are not attended to.
     pub fn of(
         layer: &MultiHeadAttention<F64>,
         [query, key, values]: [&Host; 3],

@@ -64,7 +64,7 @@ impl ModuleVisitor<B> for Values {
     }
 }
 
-/// What weight decay moves, by an optimizer as the command line of an example has it.
+/// The parameters that weight decay moves, with the optimizer of an example's command line.
 fn decayed<M: AutodiffModule<B> + 'static>(
     optimizer: &str,
     model: M,

@@ -86,7 +86,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "EPOCH", value_parser = at_least_one())]
     pub(crate) resume: Option<usize>,
 
-    /// What only MAC has.
+    /// Options of MAC alone.
     #[command(flatten, next_help_heading = MAC_HEADING)]
     mac: MacArgs,
 }
@@ -134,7 +134,7 @@ impl Args {
         }
     }
 
-    /// What the options say of a run on as many images.
+    /// The configuration of a run on as many images.
     pub(crate) fn config(&self, train_images: usize) -> RunConfig {
         let lr = match self.optimizer {
             OptimizerChoice::Mac | OptimizerChoice::Sgd => 0.1,

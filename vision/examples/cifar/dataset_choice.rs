@@ -20,7 +20,7 @@ pub(crate) enum DatasetChoice {
 }
 
 impl DatasetChoice {
-    /// Which CIFAR it is, if it is one.
+    /// The kind of CIFAR, if it is one.
     pub(crate) fn cifar(self) -> Option<CifarKind> {
         match self {
             Self::Cifar10 => Some(CifarKind::Cifar10),
@@ -29,7 +29,7 @@ impl DatasetChoice {
         }
     }
 
-    /// What its images are like.
+    /// The form of its images.
     pub(crate) fn shape(self) -> ImageShape {
         let (size, channels, classes) = match self {
             Self::Cifar10 => (cifar::SIZE, cifar::CHANNELS, CifarKind::Cifar10.classes()),

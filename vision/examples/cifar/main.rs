@@ -11,7 +11,7 @@
 //! The recipe: batches of 128; crops of the image in a frame of 4 zeros, and flips; MAC and SGD with a learning rate of
 //! 0.1, a momentum of 0.9 and a weight decay of 5e-4, AdamW with 0.001 and 0.5; the learning rate falls along a cosine.
 //!
-//! What is done in another way than in the authors' code:
+//! Differences from the authors' code:
 //! - the learning rate falls with each step, theirs with each epoch;
 //! - an epoch has all images, 391 steps of 128, and so has validation; their loaders for CIFAR-10 drop in some versions what
 //!   does not fill a batch, which makes 390 steps, and 9984 of the 10 000 test images.

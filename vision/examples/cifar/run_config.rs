@@ -1,4 +1,4 @@
-//! What a run is.
+//! The configuration of a run.
 
 use burn::config::Config;
 use mac_burn_vision::learner::Course;

@@ -94,7 +94,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "EPOCH", value_parser = at_least_one())]
     pub(crate) resume: Option<usize>,
 
-    /// What only MAC has.
+    /// Options of MAC alone.
     #[command(flatten, next_help_heading = MAC_HEADING)]
     mac: MacArgs,
 }
@@ -176,7 +176,7 @@ impl Args {
         given.map_or(Path::new("."), PathBuf::as_path)
     }
 
-    /// What the options say of a run on as many images of as many classes, in the files of a fingerprint.
+    /// The configuration of a run on as many images of as many classes, in the files of a fingerprint.
     ///
     /// # Errors
     /// If the network does not take images of the size.

@@ -40,7 +40,7 @@ pub(crate) struct Launch<'a, R> {
     /// The epoch after which a checkpoint is loaded.
     pub(crate) resume: Option<usize>,
     pub(crate) model: Model,
-    /// What shows metrics; none for burn-train's dashboard.
+    /// The renderer of metrics; none for burn-train's dashboard.
     pub(crate) renderer: Option<R>,
 }
 

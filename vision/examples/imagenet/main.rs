@@ -23,9 +23,9 @@
 //! Training images are cropped, flipped and changed automatically, and a part of some is erased; then the batch is mixed. Each
 //! comes several times in a row, every time changed in another way, and an epoch has as many images as without that.
 //!
-//! What the authors' recipes have and this one has not: half precision (`--amp`) for the transformers.
+//! Missing from the authors' recipes: half precision (`--amp`) for the transformers.
 //!
-//! What is done in another way:
+//! Differences:
 //! - the covariance of the first layer is measured over 8192 different images of all classes that are not mixed, theirs over an
 //!   epoch of what is trained on, with repeats and mixed;
 //! - the learning rate changes with each step, theirs with each epoch;

@@ -4,7 +4,7 @@ use burn::config::Config;
 use mac_burn::MacConfig;
 use mac_burn_vision::augment::{AutomaticAugmentation, Interpolation, RandomErasing};
 
-/// What the authors set for a family of networks; the command line may say otherwise.
+/// The authors' settings for a family of networks; the command line may say otherwise.
 ///
 /// From the commands in the README of their code (github.com/hseung88/mac): ResNets are trained by torchvision's
 /// reference code, transformers by timm's.
@@ -24,7 +24,7 @@ pub(crate) struct Recipe {
     pub(crate) valid_interpolation: Interpolation,
     /// Changes of color and shape.
     pub(crate) automatic: Option<AutomaticAugmentation>,
-    /// What erases a part of an image.
+    /// The erasing of a part of an image.
     pub(crate) erasing: RandomErasing,
     /// How often an image comes in a row.
     pub(crate) repeats: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Recipe {
     pub(crate) whole_cosine: bool,
 }
 
-/// What an average takes of the network, summed over the steps of a run: torchvision moves its average every 32 steps by
+/// The weight that an average gives the network, summed over the steps of a run: torchvision moves its average every 32 steps by
 /// `2e-5 · 32 · batch size / epochs`, a 32nd of which is this, divided by the number of steps, for the images of ImageNet.
 const MOVED: f64 = 2e-5 * 1_281_167.0;
 

@@ -1,4 +1,4 @@
-//! What a run is.
+//! The configuration of a run.
 
 use burn::config::Config;
 use mac_burn_examples::training::{OptimizerPlan, Schedule};
@@ -55,7 +55,7 @@ impl RunConfig {
         self.ema_decay.map(average)
     }
 
-    /// What makes batches to train on.
+    /// The batcher of training images.
     pub(crate) fn training_batcher(&self) -> TrainingBatcher {
         let erasing = self.recipe.erasing;
         TrainingBatcher {
@@ -76,7 +76,7 @@ impl RunConfig {
         }
     }
 
-    /// What makes batches to validate with.
+    /// The batcher of validation images.
     pub(crate) fn validation_batcher(&self) -> ValidationBatcher {
         ValidationBatcher {
             crop: CenterCrop {

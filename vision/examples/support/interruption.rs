@@ -6,7 +6,7 @@ use std::path::Path;
 use mac_burn_vision::learner::checkpoint;
 use tempfile::TempDir;
 
-/// What a run leaves that is interrupted after its first epoch.
+/// The artifacts of a run that is interrupted after its first epoch.
 pub(crate) fn interrupted(whole: &Path) -> TempDir {
     let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
     fs::create_dir(artifacts.path().join("checkpoint")).expect("it is not there yet");

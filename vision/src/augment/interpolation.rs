@@ -2,7 +2,7 @@ use image::imageops::FilterType;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// What the pixels of a resized image are sums of: those of the image around them, as far as the image shrinks.
+/// The pixels that a pixel of a resized image is a weighted sum of: those around it, as far as the image shrinks.
 ///
 /// The weights are those of PIL, which rounds to whole numbers after each direction, and here only the result is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl Interpolation {
         }
     }
 
-    /// What `image` calls it.
+    /// Its counterpart in the crate `image`.
     pub(super) fn filter(self) -> FilterType {
         match self {
             Self::Bilinear => FilterType::Triangle,

@@ -18,11 +18,11 @@ pub struct RandomErasing {
     pub scale: [f64; 2],
     /// The smallest and the largest width by height, above 0.
     pub ratio: [f64; 2],
-    /// What is there afterwards.
+    /// The contents of the erased part.
     pub filling: Filling,
 }
 
-/// What an erased part is filled with. Images are standardised before, so these are relative to the mean and the deviation.
+/// The filling of an erased part. Images are standardised before, so these are relative to the mean and the deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filling {
     /// The mean color, which is 0.
@@ -107,7 +107,7 @@ mod tests {
         values
     }
 
-    /// What is erased of a channel, as the smallest window around it, if there is anything.
+    /// The smallest window around the erased part of a channel, if there is one.
     fn window(channel: &[f32]) -> Option<Window> {
         let changed = |index: &usize| channel[*index] != KEPT;
         let places = || (0..PIXELS).filter(changed);

@@ -23,7 +23,7 @@ pub struct RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
-    /// To `size × size`, of 8 % to all of the area and a ratio of 3/4 to 4/3, as for ImageNet, and bilinear.
+    /// A crop resized to `size × size`, of 8 % to all of the area and a ratio of 3/4 to 4/3, as for ImageNet, and bilinear.
     pub fn new(size: usize) -> Self {
         Self {
             size,

@@ -1,6 +1,6 @@
 use image::RgbImage;
 
-/// What each value of a channel becomes.
+/// The new value of each value of a channel.
 type Table = [u8; 256];
 
 /// Changes the values of an image by a table for each channel, as PIL's `ImageOps` do.

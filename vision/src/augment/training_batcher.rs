@@ -28,9 +28,9 @@ pub struct TrainingBatcher {
     pub crop: RandomResizedCrop,
     /// Changes of color and shape.
     pub automatic: Option<AutomaticAugmentation>,
-    /// What makes numbers of pixels.
+    /// The normalization of pixels.
     pub normalization: Normalization,
-    /// What erases a part of an image.
+    /// The erasing of a part of an image.
     pub erasing: Option<RandomErasing>,
     /// How batches are mixed.
     pub mixing: Mixing,

@@ -12,7 +12,7 @@ use mac_burn_examples::image_files::ImageFile;
 pub struct ValidationBatcher {
     /// The crop.
     pub crop: CenterCrop,
-    /// What makes numbers of pixels.
+    /// The normalization of pixels.
     pub normalization: Normalization,
 }
 

@@ -11,7 +11,7 @@ pub enum CifarError {
     File {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's message.
         error: io::Error,
         /// The files of the binary version.
         expected: String,
@@ -25,7 +25,7 @@ pub enum CifarError {
         file: PathBuf,
         /// Its length.
         bytes: usize,
-        /// What an image takes, its labels included.
+        /// The bytes of an image, its labels included.
         record: usize,
     },
     /// An image has a class that there is not.
@@ -33,7 +33,7 @@ pub enum CifarError {
     Label {
         /// The file.
         file: PathBuf,
-        /// Which image of the file it is, counted from 0.
+        /// Index of the image in the file, from 0.
         image: usize,
         /// Its class.
         label: u8,
@@ -46,7 +46,7 @@ pub enum CifarError {
          --dataset digits needs no download\n  burn-dataset: {reason}"
     )]
     Download {
-        /// What it says.
+        /// Its message.
         reason: String,
     },
     /// A downloaded file is not an image of the set.

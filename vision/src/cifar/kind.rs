@@ -1,6 +1,6 @@
 use crate::small_images::Normalization;
 
-/// Which of the two sets of images.
+/// One of the two sets of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CifarKind {
     /// Of 10 classes.

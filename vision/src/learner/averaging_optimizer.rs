@@ -51,7 +51,7 @@ where
     M: AutodiffModule<B>,
     O: Optimizer<M, B>,
 {
-    /// That of the optimizer, and the average with the number of copies that are still to come.
+    /// The record of the optimizer, and the average with the number of copies that are still to come.
     type Record = (O::Record, Option<(M::Record, usize)>);
 
     fn step(&mut self, lr: f64, module: M, grads: GradientsParams) -> M {

@@ -18,7 +18,7 @@ use super::repeated::RepeatedDataset;
 /// Batches that a thread has ready at most, besides the one that it makes.
 const READY: usize = 1;
 
-/// What went wrong with a batch.
+/// A batch that could not be made.
 pub type BatchError = Box<dyn Error + Send + Sync>;
 
 /// A data loader for items that are expensive to read, such as files of images.
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// What makes the batches of an epoch.
+/// The maker of an epoch's batches.
 struct Maker<B: Backend, I, O> {
     dataset: Arc<dyn Dataset<Repeated<I>>>,
     batcher: Arc<dyn Batcher<B, Repeated<I>, Result<O, BatchError>>>,

@@ -57,7 +57,7 @@ impl Display for Means {
 }
 
 impl<W: Write> PlainRenderer<W> {
-    /// That writes to `output`, and goes on if it cannot: a run does not end because nobody reads its lines any more.
+    /// A renderer that writes to `output`, and goes on if it cannot: a run does not end because nobody reads its lines any more.
     pub fn new(output: W) -> Self {
         Self {
             output,

@@ -28,7 +28,7 @@ pub struct Run<B: AutodiffBackend> {
     pub loaders: Loaders<B>,
 }
 
-/// What burn-train puts together: backend, learning-rate schedule, network and optimizer.
+/// The components of burn-train's learner: backend, learning-rate schedule, network and optimizer.
 pub type Components<B, N, O> =
     LearningComponentsMarker<B, CosineAnnealingLrScheduler, Classifier<B, N>, O>;
 

@@ -5,11 +5,11 @@ pub struct SmallImage {
     pub pixels: Vec<u8>,
     /// Its class.
     pub label: usize,
-    /// Which image of its set it is; what is changed at random in it depends on this.
+    /// Index of the image in its set, on which its random changes depend.
     pub index: usize,
 }
 
-/// What all images of a set have in common.
+/// The shape that all images of a set have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {
     /// Height and width.

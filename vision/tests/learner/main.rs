@@ -84,7 +84,7 @@ fn uninterrupted() -> TempDir {
     artifacts
 }
 
-/// What a run leaves that is interrupted after its first epoch.
+/// The artifacts of a run that is interrupted after its first epoch.
 fn interrupted(whole: &TempDir) -> TempDir {
     let artifacts = tempfile::tempdir().expect("a temporary directory can be made");
     fs::create_dir(artifacts.path().join("checkpoint")).expect("it is not there yet");

@@ -79,7 +79,7 @@ fn changed<const D: usize>(
     param.map(|tensor| change(tensor).detach().require_grad())
 }
 
-/// Which third of an axis timm gives a number of its own.
+/// The third of an axis to which timm gives a number of its own.
 fn piece(position: usize, length: usize, size: usize, shift: usize) -> usize {
     match position {
         position if position < length - size => 0,
