@@ -18,7 +18,7 @@
 //! torchvision, of DeiT's authors and of Swin's are `.pth` files, which need the feature `pth`. All were trained on images that
 //! are normalized by ImageNet's mean and standard deviation of each channel.
 //!
-//! For a task of one's own the head is replaced:
+//! Replace the head for another task:
 //!
 //! ```no_run
 //! use burn::nn::LinearConfig;
@@ -36,6 +36,7 @@
 
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 
 use crate::import::{ImportError, load};
@@ -116,6 +117,15 @@ impl<C> Checkpoint<C> {
             name: name.to_owned(),
             known: checkpoints.iter().map(|known| known.name).collect(),
         })
+    }
+
+    /// The network of its configuration, with the weights of a file of it.
+    fn load<B: Backend, M: Module<B>>(
+        &self,
+        path: impl AsRef<Path>,
+        init: impl FnOnce(C) -> M,
+    ) -> Result<M, ImportError> {
+        load(init((self.config)()), path, self.pytorch_name)
     }
 }
 
@@ -458,11 +468,7 @@ impl<B: Backend> ResNet<B> {
         device: &B::Device,
     ) -> Result<Self, ImportError> {
         let checkpoint = Checkpoint::named(RESNET, name)?;
-        load(
-            (checkpoint.config)().init(device),
-            path,
-            checkpoint.pytorch_name,
-        )
+        checkpoint.load(path, |config| config.init(device))
     }
 }
 
@@ -477,11 +483,7 @@ impl<B: Backend> DenseNet<B> {
         device: &B::Device,
     ) -> Result<Self, ImportError> {
         let checkpoint = Checkpoint::named(DENSENET, name)?;
-        load(
-            (checkpoint.config)().init(device),
-            path,
-            checkpoint.pytorch_name,
-        )
+        checkpoint.load(path, |config| config.init(device))
     }
 }
 
@@ -496,11 +498,7 @@ impl<B: Backend> VisionTransformer<B> {
         device: &B::Device,
     ) -> Result<Self, ImportError> {
         let checkpoint = Checkpoint::named(VISION_TRANSFORMER, name)?;
-        load(
-            (checkpoint.config)().init(device),
-            path,
-            checkpoint.pytorch_name,
-        )
+        checkpoint.load(path, |config| config.init(device))
     }
 }
 
@@ -515,19 +513,13 @@ impl<B: Backend> Swin<B> {
         device: &B::Device,
     ) -> Result<Self, ImportError> {
         let checkpoint = Checkpoint::named(SWIN, name)?;
-        load(
-            (checkpoint.config)().init(device),
-            path,
-            checkpoint.pytorch_name,
-        )
+        checkpoint.load(path, |config| config.init(device))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use burn::module::Module;
 
     use super::*;
     use crate::testing::{TestBackend, num_params, shapes};

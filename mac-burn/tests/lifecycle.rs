@@ -1,6 +1,8 @@
 //! The statistics of one training in the life of a program: the passes that count, for which optimizer, and
 //! from which step on.
 
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/small.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
 mod small;
@@ -11,14 +13,14 @@ use burn::nn::LinearConfig;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use log::LevelFilter;
+use logged::logged;
 use mac_burn::{
     Coverage, Mac, MacConfig, MacError, MacLinear, MacPreconditioner, Recorder,
     with_fresh_recorders, without_recording,
 };
 use small::{LR, Saved, Small, alone, assert_equal, batch, config, optimizer, train, train_apart};
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use std::thread;
 use support::{B, filled, random, values};
 
@@ -307,37 +309,11 @@ fn a_layer_that_is_used_later_is_preconditioned_from_its_first_step_on() {
     assert_eq!(updates(&optim, &network), [3, 2]);
 }
 
-thread_local! {
-    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps the warnings of each thread, and so of each test.
-struct Warnings;
-
-impl log::Log for Warnings {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 /// The warnings that a function logs.
 fn warnings(function: impl FnOnce()) -> Vec<String> {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        log::set_logger(&Warnings).expect("there is no other logger");
-        log::set_max_level(log::LevelFilter::Warn);
-    });
-    WARNINGS.take();
+    logged(LevelFilter::Warn);
     function();
-    WARNINGS.take()
+    logged(LevelFilter::Warn)
 }
 
 /// Breaks when a layer is said to have a gradient that it does not have, or one with a gradient is passed over in silence.

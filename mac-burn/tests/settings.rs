@@ -1,5 +1,7 @@
 //! The settings of a resumed run that are the configuration's, those that are the record's, and that files keep all of them.
 
+#[path = "support/logged.rs"]
+mod logged;
 mod support;
 
 use burn::config::Config;
@@ -9,11 +11,10 @@ use burn::record::{
     BinFileRecorder, FileRecorder, FullPrecisionSettings, NamedMpkFileRecorder,
     PrettyJsonFileRecorder,
 };
-use log::{LevelFilter, Log, Metadata, Record};
+use log::LevelFilter;
+use logged::logged;
 use mac_burn::{InputCovariance, Mac, MacConfig};
-use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::Once;
 use support::{B, Network, gradients, images, train, values};
 
 type Optim = Mac<Network<B>, B>;
@@ -199,37 +200,11 @@ fn a_change_of_the_configuration_holds_over_further_resumes() {
     assert_eq!(optim.preconditioner().damping(), 1.0);
 }
 
-thread_local! {
-    static MESSAGES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Collects what is logged, for each thread by itself: tests run in threads.
-struct Collector;
-
-impl Log for Collector {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if record.target().starts_with("mac_burn") {
-            MESSAGES.with_borrow_mut(|messages| messages.push(record.args().to_string()));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 /// The messages of this thread while something is done.
-fn logged<T>(what: impl FnOnce() -> T) -> (T, Vec<String>) {
-    static START: Once = Once::new();
-    START.call_once(|| {
-        log::set_logger(&Collector).expect("nobody else collects");
-        log::set_max_level(LevelFilter::Info);
-    });
-    MESSAGES.take();
-    let done = what();
-    (done, MESSAGES.take())
+fn messages_of(what: impl FnOnce()) -> Vec<String> {
+    logged(LevelFilter::Info);
+    what();
+    logged(LevelFilter::Info)
 }
 
 /// Breaks when the message is repeated by a report, by the first step or by a record that is written again, or when a run
@@ -249,17 +224,17 @@ fn a_setting_that_replaces_the_records_is_logged_once() {
         let network = train(network.clone(), &mut optim, 1..2);
         optim.report(&network);
     };
-    let ((), messages) = logged(|| resume(config().with_damping(2.0)));
+    let messages = messages_of(|| resume(config().with_damping(2.0)));
     let [message] = &messages[..] else {
         panic!("{messages:?}");
     };
     for part in ["`damping`", " 2 ", "0.25", "configured as 1"] {
         assert!(message.contains(part), "{part} is missing in: {message}");
     }
-    let ((), messages) = logged(|| resume(config().with_stat_decay(0.5)));
+    let messages = messages_of(|| resume(config().with_stat_decay(0.5)));
     assert_eq!(messages.len(), 1, "{messages:?}");
     assert!(messages[0].contains("`stat_decay`"), "{messages:?}");
-    let ((), messages) = logged(|| resume(config()));
+    let messages = messages_of(|| resume(config()));
     assert_eq!(messages, [""; 0]);
 }
 

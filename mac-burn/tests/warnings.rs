@@ -3,6 +3,8 @@
 #[path = "support/counting.rs"]
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
 mod counting;
+#[path = "support/logged.rs"]
+mod logged;
 mod support;
 
 use burn::backend::Autodiff;
@@ -11,41 +13,14 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::Counting;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::LevelFilter;
+use logged::logged;
 use mac_burn::{Mac, MacConfig, MacLinear};
-use std::cell::RefCell;
-use std::sync::Once;
 use support::{B, random};
-
-thread_local! {
-    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Collects warnings, for each thread by itself: tests run in threads.
-struct Collector;
-
-impl Log for Collector {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if record.target().starts_with("mac_burn") {
-            WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
-        }
-    }
-
-    fn flush(&self) {}
-}
 
 /// The warnings of this thread since the last call.
 fn warnings() -> Vec<String> {
-    static START: Once = Once::new();
-    START.call_once(|| {
-        log::set_logger(&Collector).expect("nobody else collects");
-        log::set_max_level(LevelFilter::Warn);
-    });
-    WARNINGS.take()
+    logged(LevelFilter::Warn)
 }
 
 #[track_caller]

@@ -3,8 +3,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use std::cell::RefCell;
 
-use super::stream;
-
 /// The items of each step: all of them once in each epoch, in an order that depends on the seed alone, so that a
 /// run continues at any step without going through those before.
 #[derive(Clone, Debug)]
@@ -47,6 +45,13 @@ impl Batches {
         order.shuffle(&mut StdRng::seed_from_u64(stream(self.seed, epoch)));
         order
     }
+}
+
+/// A seed for a part of a run, so that parts (steps, epochs) and runs of other seeds draw different numbers.
+pub fn stream(seed: u64, part: usize) -> u64 {
+    // A large odd number spreads neighbouring seeds apart.
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(part as u64)
 }
 
 #[cfg(test)]

@@ -5,12 +5,21 @@ use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, SgdConfig, SimpleOptimizer};
+use burn::optim::{AdamWConfig, Optimizer, SgdConfig, SimpleOptimizer};
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::{InputCovariance, MacConfig, Report};
 
-use super::{ExemptingOptimizer, Exemption, WithOptimizer};
+use super::{ExemptingOptimizer, Exemption};
 use crate::optimizer_choice::OptimizerChoice;
+
+/// A task for an optimizer whose type the command line decides.
+pub trait WithOptimizer<B: AutodiffBackend, M: AutodiffModule<B>> {
+    /// Trains, and returns the network and the optimizer.
+    ///
+    /// # Errors
+    /// If the training ends early.
+    fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>>;
+}
 
 /// An optimizer and its settings.
 #[derive(Config, Debug)]
