@@ -16,6 +16,9 @@ pub trait ChoosesOptimizer: Parser {
     /// The optimizer chosen.
     fn optimizer(&self) -> OptimizerChoice;
 
+    /// The defaults of options that depend on the program, by the name of the option, for its help.
+    fn defaults() -> Vec<(&'static str, String)>;
+
     /// Reads the command line of the process; explains itself and ends the program when that is wrong, or
     /// asks for help.
     fn read() -> Self {
@@ -30,6 +33,13 @@ pub trait ChoosesOptimizer: Parser {
         line: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
         let mut command = Self::command();
+        for (option, default) in Self::defaults() {
+            command = command.mut_arg(option, |option| {
+                let help = option.get_help().map(ToString::to_string);
+                let help = help.unwrap_or_default();
+                option.help(format!("{help} [default: {default}]"))
+            });
+        }
         let matches = command.try_get_matches_from_mut(line)?;
         let args = Self::from_arg_matches(&matches)?;
 
@@ -74,6 +84,10 @@ mod tests {
         fn optimizer(&self) -> OptimizerChoice {
             self.optimizer.optimizer
         }
+
+        fn defaults() -> Vec<(&'static str, String)> {
+            vec![("damping", "0.5".to_string())]
+        }
     }
 
     fn read(options: &str) -> Result<Args, String> {
@@ -89,5 +103,12 @@ mod tests {
 
         assert!(read("--optimizer mac --damping 1").is_ok());
         assert!(read("--optimizer sgd").is_ok(), "a default is no option");
+    }
+
+    #[test]
+    fn the_help_has_the_defaults_of_the_program() {
+        let help = read("--help").expect_err("the help ends the program");
+        let damping = help.split("--damping").nth(1).expect("it is an option");
+        assert!(damping.contains("in (0, inf] [default: 0.5]"), "{help}");
     }
 }

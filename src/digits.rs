@@ -11,7 +11,7 @@ use burn::data::dataset::Dataset;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::image_batch::ImageBatch;
+use crate::image_data::ImageBatch;
 
 /// Height and width of an image.
 pub const SIZE: usize = 8;

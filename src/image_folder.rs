@@ -8,8 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use image::imageops::{self, FilterType};
 
-use crate::image_batch::ImageBatch;
-use crate::image_data::ImageData;
+use crate::image_data::{ImageBatch, ImageData};
 use crate::image_files::{self, FolderError, ImageFile};
 
 /// Red, green and blue.

@@ -1,7 +1,6 @@
 //! Shared parts of mac-burn's examples, tests and benchmarks: the backend that a feature selects,
 //! data sets, and small helpers.
 
-pub mod accuracy;
 pub mod atomic_recorder;
 pub mod backend;
 pub mod caught;
@@ -9,7 +8,6 @@ pub mod command_line;
 pub mod digits;
 pub mod exit;
 pub mod fingerprint;
-pub mod image_batch;
 pub mod image_data;
 #[cfg(feature = "images")]
 pub mod image_files;

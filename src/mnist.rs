@@ -6,8 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_dataset::vision::{MnistDataset, MnistItem};
 
 use crate::caught::caught;
-use crate::image_batch::ImageBatch;
-use crate::image_data::ImageData;
+use crate::image_data::{ImageBatch, ImageData};
 
 /// Height and width of an image.
 pub const SIZE: usize = 28;

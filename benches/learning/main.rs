@@ -22,13 +22,12 @@ mod trial;
 use burn::data::dataset::Dataset;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::Backend;
-use mac_burn::unrecorded;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::image_data::ImageData;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::{HAMLET, ImageClasses, TextModel};
-use mac_burn_examples::training::{OptimizerArgs, Schedule, Task};
+use mac_burn_examples::training::{OptimizerArgs, Task};
 use mac_burn_models::{GptConfig, VisionTransformerConfig};
 use options::Options;
 use outcome::Outcome;
@@ -164,31 +163,25 @@ where
 {
     let args = OptimizerArgs {
         optimizer,
+        lr: Some(lr),
         ..options.optimizer.clone()
     };
     let steps = options.steps();
+    let defaults = options::defaults();
     let mut seen = Vec::new();
     let trial = Trial {
         task,
-        schedule: Schedule {
-            lr,
-            warmup: args.warmup.min(steps / 2),
-            warmup_start: 0.0,
-            steps,
-            whole_cosine: false,
-        },
+        schedule: args.schedule(&defaults, steps),
         every: (steps / 24).max(1),
         seen: &mut seen,
-        model: match optimizer {
-            OptimizerChoice::Mac => model.clone(),
-            OptimizerChoice::Sgd | OptimizerChoice::Adamw => unrecorded(model.clone()),
-        },
+        model: optimizer.prepare(model.clone()),
     };
-    let plan = args.plan(lr);
-    let covariance = plan
-        .needs_input_covariance()
-        .then(|| task.input_covariance(&model));
-    if let Err(reason) = plan.train(covariance.flatten(), trial) {
+    let plan = args.plan(&defaults);
+    let covariance = match plan.needs_input_covariance() {
+        true => task.input_covariance(&model),
+        false => Ok(None),
+    };
+    if let Err(reason) = covariance.and_then(|covariance| plan.train(covariance, trial)) {
         println!("{optimizer} at {lr}: {reason}");
     }
     Outcome(seen)

@@ -1,11 +1,20 @@
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use mac_burn_examples::training::OptimizerArgs;
+use mac_burn_examples::training::{LearningRates, OptimizerArgs, OptimizerDefaults};
 use std::path::PathBuf;
 
 /// Steps of a run.
 const STEPS: usize = 600;
+
+/// The settings of the examples; the learning rates are those of a grid.
+pub(crate) fn defaults() -> OptimizerDefaults {
+    OptimizerDefaults::transformer(LearningRates {
+        mac: f64::NAN,
+        sgd: f64::NAN,
+        adamw: f64::NAN,
+    })
+}
 
 /// The selection of the command line.
 #[derive(Parser, Clone, Debug)]

@@ -1,8 +1,8 @@
-use mac_burn_examples::training::Monitor;
+use mac_burn_examples::training::Progress;
 
 /// The outcome of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome(pub(crate) Vec<Monitor>);
+pub(crate) struct Outcome(pub(crate) Vec<Progress>);
 
 impl Outcome {
     /// The lowest validation loss; infinite if the run diverged.
@@ -17,11 +17,12 @@ impl Outcome {
 
     /// The training loss at the end.
     pub(crate) fn train_loss(&self) -> f64 {
-        self.0.last().map_or(f64::NAN, |seen| seen.train_loss)
+        let last = self.0.last().and_then(|seen| seen.train_loss);
+        last.unwrap_or(f64::NAN)
     }
 
     /// The first time that the validation loss was this low.
-    pub(crate) fn first_below(&self, loss: f64) -> Option<Monitor> {
+    pub(crate) fn first_below(&self, loss: f64) -> Option<Progress> {
         self.0
             .iter()
             .find(|seen| seen.validation_loss <= loss)

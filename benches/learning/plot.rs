@@ -1,5 +1,5 @@
 use crate::table::Row;
-use mac_burn_examples::training::Monitor;
+use mac_burn_examples::training::Progress;
 use plotters::prelude::*;
 use std::error::Error;
 use std::path::Path;
@@ -34,12 +34,12 @@ struct Point {
     highest: f64,
 }
 
-fn points(row: &Row, x: impl Fn(&Monitor) -> f64) -> Vec<Point> {
+fn points(row: &Row, x: impl Fn(&Progress) -> f64) -> Vec<Point> {
     // A run that diverged is shorter; the others go on without it.
     let length = row.outcomes.iter().map(|run| run.0.len()).max();
     let at = |index: usize| {
         let runs = row.outcomes.iter();
-        let mut seen: Vec<&Monitor> = runs.filter_map(|run| run.0.get(index)).collect();
+        let mut seen: Vec<&Progress> = runs.filter_map(|run| run.0.get(index)).collect();
         seen.retain(|seen| seen.validation_loss.is_finite());
         let mut losses: Vec<f64> = seen.iter().map(|seen| seen.validation_loss).collect();
         losses.sort_by(f64::total_cmp);
@@ -62,7 +62,7 @@ fn draw<D: DrawingBackend>(
     title: &str,
     axis: &str,
     rows: &[Row],
-    x: impl Fn(&Monitor) -> f64,
+    x: impl Fn(&Progress) -> f64,
 ) -> Result<(), Box<dyn Error>>
 where
     D::ErrorType: 'static,
@@ -95,6 +95,8 @@ where
     }
     chart
         .configure_series_labels()
+        // The losses fall: nothing is there but the best of them.
+        .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;

@@ -10,8 +10,11 @@ use mac_burn_examples::fingerprint::fingerprint;
 use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::Characters;
-use mac_burn_examples::training::{OptimizerArgs, RunArgs};
+use mac_burn_examples::training::{
+    Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
+};
 use mac_burn_models::GptConfig;
+use serde::Serialize;
 
 /// Trains a GPT on the characters of a text, and lets it write.
 #[derive(Parser, Debug)]
@@ -44,10 +47,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) run: RunArgs,
 
-    /// Directory for checkpoints
-    #[arg(long, default_value = "target/char-gpt")]
-    pub(crate) artifacts: PathBuf,
-
     /// Characters to write after training, drawn from the seed
     #[arg(long, default_value_t = 200)]
     pub(crate) generate: usize,
@@ -63,13 +62,50 @@ pub(crate) struct Args {
     prompt: Option<String>,
 }
 
+/// Where the command line gives none; `cargo bench --bench learning` compares others.
+const RATES: LearningRates = LearningRates {
+    mac: 1.0,
+    sgd: 0.3,
+    adamw: 3e-3,
+};
+
+fn course() -> Course {
+    Course {
+        steps: 600,
+        batch_size: 32,
+        every: 100,
+        artifacts: "target/char-gpt".into(),
+    }
+}
+
+/// What a run that continues must have in common with this one, besides the optimizer.
+#[derive(Serialize)]
+pub(crate) struct RunConfig {
+    /// The fingerprint of the text.
+    text: u64,
+    network: GptConfig,
+}
+
 impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
         self.optimizer.optimizer
     }
+
+    fn defaults() -> Vec<(&'static str, String)> {
+        let optimizer = OptimizerDefaults::transformer(RATES).in_words();
+        [course().in_words(), optimizer].concat()
+    }
 }
 
 impl Args {
+    pub(crate) fn optimizer_defaults(&self) -> OptimizerDefaults {
+        OptimizerDefaults::transformer(RATES)
+    }
+
+    pub(crate) fn course(&self) -> Course {
+        self.run.course(course())
+    }
+
     /// The network for a number of characters.
     pub(crate) fn network(&self, characters: usize) -> Result<GptConfig, Box<dyn Error>> {
         if !self.d_model.is_multiple_of(self.heads) {
@@ -105,17 +141,13 @@ impl Args {
             format!("--prompt {prompt:?} must have one or more characters, all of which occur in the text").into()
         })
     }
+}
 
-    /// The options that a run which continues must have in common with this one.
-    pub(crate) fn lines(&self, text: &str) -> String {
-        format!(
-            "text {:016x}\n--context-size {}\n--d-model {}\n--heads {}\n--layers {}",
-            fingerprint(text),
-            self.context_size,
-            self.d_model,
-            self.heads,
-            self.layers
-        )
+impl RunConfig {
+    /// Of a run that learns a text.
+    pub(crate) fn new(text: &str, network: GptConfig) -> Self {
+        let text = fingerprint(text);
+        Self { text, network }
     }
 }
 

@@ -28,17 +28,10 @@ use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::{HAMLET, TextModel};
-use mac_burn_examples::training::{LearningRates, Progress, Run};
+use mac_burn_examples::training::{Progress, Run};
 
-use args::Args;
+use args::{Args, RunConfig};
 use writer::Writer;
-
-/// Where the command line gives none; `cargo bench --bench learning` compares others.
-const RATES: LearningRates = LearningRates {
-    mac: 1.0,
-    sgd: 0.3,
-    adamw: 3e-3,
-};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
@@ -56,13 +49,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("--text {}: {error}", file.display()))?,
         None => HAMLET.to_string(),
     };
-    let task = TextModel::<Training>::new(
-        &text,
-        args.context_size,
-        args.run.batch_size,
-        args.run.seed,
-        &device,
-    )?;
+    let (course, seed) = (args.course(), args.run.seed);
+    let (context_size, batch_size) = (args.context_size, course.batch_size);
+    let task = TextModel::<Training>::new(&text, context_size, batch_size, seed, &device)?;
     // Before the training, which a wrong prompt would be the end of otherwise.
     let prompt = match args.generate {
         0 => None,
@@ -70,48 +59,49 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     };
     let config = args.network(task.characters.count())?;
     let model = config.init::<Training>(&device);
+    let defaults = args.optimizer_defaults();
+    let plan = args.optimizer.plan(&defaults);
     println!(
-        "network: GPT with {} parameters for {} characters; {} with learning rate {} from seed {}",
+        "network: GPT with {} parameters for {} characters; {} with learning rate {} from seed {seed}",
         model.num_params(),
         task.characters.count(),
-        args.optimizer.optimizer,
-        args.optimizer.lr(RATES),
-        args.run.seed
+        plan.choice,
+        plan.lr
     );
-    println!("checkpoints: {}", args.artifacts.display());
+    println!("checkpoints: {}", course.artifacts.display());
     println!("  step  train nats  val nats  val bits/char      time");
 
     let run = Run {
         task: &task,
+        plan: &plan,
+        schedule: args.optimizer.schedule(&defaults, course.steps),
+        average: None,
+        config: RunConfig::new(&text, config),
+        course: &course,
         args: &args.run,
-        optimizer: &args.optimizer,
-        rates: RATES,
-        options: args.lines(&text),
-        artifacts: args.artifacts.clone(),
         tell: |progress| println!("{}", line(progress)),
     };
-    let (model, report) = run.train::<Training>(model)?;
-    if let Some(report) = report {
+    let trained = run.train::<Training>(model)?;
+    if let Some(report) = trained.report {
         println!("{report}");
     }
     if let Some(prompt) = prompt {
         let writer = Writer {
-            model: model.valid(),
-            context_size: args.context_size,
+            model: trained.model.valid(),
+            context_size,
             temperature: args.temperature,
         };
-        let written = writer.write(prompt, args.generate, args.run.seed)?;
+        let written = writer.write(prompt, args.generate, seed)?;
         println!("{}", task.characters.decode(&written));
     }
     Ok(())
 }
 
 fn line(progress: Progress) -> String {
-    let train = progress.train_loss.map(|loss| format!("{loss:.4}"));
     format!(
         "{:>6}  {:>10}  {:>8.4}  {:>13.4}  {:>6.1} s",
         progress.step,
-        train.unwrap_or_default(),
+        progress.train_text(),
         progress.validation_loss,
         progress.validation_loss / LN_2,
         progress.seconds

@@ -7,8 +7,11 @@ use clap::{Parser, ValueEnum};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::at_least_one;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
-use mac_burn_examples::training::{OptimizerArgs, RunArgs};
+use mac_burn_examples::training::{
+    Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
+};
 use mac_burn_models::VisionTransformerConfig;
+use serde::Serialize;
 
 /// Trains a small vision transformer.
 #[derive(Parser, Debug)]
@@ -48,14 +51,26 @@ pub(crate) struct Args {
     /// The course of the run.
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
 
-    /// Directory for checkpoints
-    #[arg(long, default_value = "target/vit")]
-    pub(crate) artifacts: PathBuf,
+/// Where the command line gives none; `cargo bench --bench learning` compares others.
+const RATES: LearningRates = LearningRates {
+    mac: 3e-2,
+    sgd: 0.3,
+    adamw: 3e-3,
+};
+
+fn course() -> Course {
+    Course {
+        steps: 600,
+        batch_size: 32,
+        every: 100,
+        artifacts: "target/vit".into(),
+    }
 }
 
 /// A data set, as named on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum DataChoice {
     /// 1797 digits of 8×8 pixels: compiled in
     #[default]
@@ -74,6 +89,18 @@ pub(crate) struct Images {
     pub(crate) files: u64,
 }
 
+/// What a run that continues must have in common with this one, besides the optimizer: the numbers of images are those on both sides
+/// of the split, which the order of the images depends on.
+#[derive(Serialize)]
+pub(crate) struct RunConfig {
+    data: DataChoice,
+    folder: Option<PathBuf>,
+    files: u64,
+    train_images: usize,
+    valid_images: usize,
+    network: VisionTransformerConfig,
+}
+
 impl Images {
     pub(crate) fn grey(size: usize, classes: usize) -> Self {
         Self {
@@ -89,9 +116,22 @@ impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
         self.optimizer.optimizer
     }
+
+    fn defaults() -> Vec<(&'static str, String)> {
+        let optimizer = OptimizerDefaults::transformer(RATES).in_words();
+        [course().in_words(), optimizer].concat()
+    }
 }
 
 impl Args {
+    pub(crate) fn optimizer_defaults(&self) -> OptimizerDefaults {
+        OptimizerDefaults::transformer(RATES)
+    }
+
+    pub(crate) fn course(&self) -> Course {
+        self.run.course(course())
+    }
+
     /// The network for images of a kind.
     pub(crate) fn network(
         &self,
@@ -124,25 +164,21 @@ impl Args {
         self.patch.unwrap_or(if digits { 2 } else { 4 })
     }
 
-    /// The options that a run which continues must have in common with this one, among it the numbers of images on both sides of the
-    /// split, which the order of the images depends on.
-    pub(crate) fn lines(&self, images: Images, [train, valid]: [usize; 2]) -> String {
-        let Images {
-            size,
-            channels,
-            classes,
-            files,
-        } = images;
-        format!(
-            "data {:?} {:?}\nimages of {size}×{size}×{channels} in {classes} classes\nfiles {files:016x}\n{train} images to train on\n{valid} images to validate with\n\
-             --patch {}\n--d-model {}\n--heads {}\n--layers {}",
-            self.data,
-            self.folder,
-            self.patch(),
-            self.d_model,
-            self.heads,
-            self.layers
-        )
+    /// The configuration of a run on as many images.
+    pub(crate) fn config(
+        &self,
+        network: VisionTransformerConfig,
+        images: Images,
+        [train_images, valid_images]: [usize; 2],
+    ) -> RunConfig {
+        RunConfig {
+            data: self.data,
+            folder: self.folder.clone(),
+            files: images.files,
+            train_images,
+            valid_images,
+            network,
+        }
     }
 }
 
@@ -181,10 +217,15 @@ mod tests {
     #[test]
     fn a_run_continues_with_the_same_images_only() {
         let args = Args::try_parse_from(["vit"]).expect("nothing is required");
+        let config = |images, sides| {
+            let network = args.network(images).expect("8 is a multiple of 2");
+            let config = args.config(network, images, sides);
+            serde_json::to_string(&config).expect("it can be written")
+        };
         let images = Images::grey(8, 10);
-        let lines = args.lines(images, [6, 4]);
-        assert_ne!(args.lines(images, [7, 4]), lines);
-        assert_ne!(args.lines(images, [6, 5]), lines);
-        assert_ne!(args.lines(Images { files: 1, ..images }, [6, 4]), lines);
+        let config_of_six = config(images, [6, 4]);
+        assert_ne!(config(images, [7, 4]), config_of_six);
+        assert_ne!(config(images, [6, 5]), config_of_six);
+        assert_ne!(config(Images { files: 1, ..images }, [6, 4]), config_of_six);
     }
 }

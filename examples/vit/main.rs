@@ -19,29 +19,21 @@ use std::process::ExitCode;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 use env_logger::Env;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
-use mac_burn_examples::image_batch::ImageBatch;
-use mac_burn_examples::image_data::ImageData;
+use mac_burn_examples::image_data::{ImageBatch, ImageData};
 use mac_burn_examples::image_folder;
 use mac_burn_examples::mnist;
 use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::ImageClasses;
-use mac_burn_examples::training::{LearningRates, Progress, Run};
+use mac_burn_examples::training::{Progress, Run};
 
 use args::{Args, DataChoice, Images};
-
-/// Where the command line gives none; `cargo bench --bench learning` compares others.
-const RATES: LearningRates = LearningRates {
-    mac: 3e-2,
-    sgd: 0.3,
-    adamw: 3e-3,
-};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
@@ -94,48 +86,35 @@ where
     Bt: Batcher<Training, I, ImageBatch<Training>> + Batcher<Selected, I, ImageBatch<Selected>>,
 {
     let device = Default::default();
-    let [train, valid] = [data.train.len(), data.valid.len()];
-    let task =
-        ImageClasses::<Training, I, D, Bt>::new(data, args.run.batch_size, args.run.seed, &device);
-    let model = args.network(images)?.init::<Training>(&device);
+    let (course, seed) = (args.course(), args.run.seed);
+    let sides @ [train, valid] = [data.train.len(), data.valid.len()];
+    let task = ImageClasses::<Training, I, D, Bt>::new(data, course.batch_size, seed, &device);
+    let network = args.network(images)?;
+    let model = network.init::<Training>(&device);
+    let defaults = args.optimizer_defaults();
+    let plan = args.optimizer.plan(&defaults);
     println!(
-        "network: vision transformer with {} parameters; {} with learning rate {} from seed {}",
+        "network: vision transformer with {} parameters; {} with learning rate {} from seed {seed}",
         model.num_params(),
-        args.optimizer.optimizer,
-        args.optimizer.lr(RATES),
-        args.run.seed
+        plan.choice,
+        plan.lr
     );
     println!("images: {train} to train on, {valid} to validate with");
-    println!("checkpoints: {}", args.artifacts.display());
-    println!("  step  train nats  val nats      time");
+    println!("checkpoints: {}", course.artifacts.display());
+    println!("{}", Progress::HEADER);
 
     let run = Run {
         task: &task,
+        plan: &plan,
+        schedule: args.optimizer.schedule(&defaults, course.steps),
+        average: None,
+        config: args.config(network, images, sides),
+        course: &course,
         args: &args.run,
-        optimizer: &args.optimizer,
-        rates: RATES,
-        options: args.lines(images, [train, valid]),
-        artifacts: args.artifacts.clone(),
-        tell: |progress| println!("{}", line(progress)),
+        tell: |progress| println!("{progress}"),
     };
-    let (model, report) = run.train::<Training>(model)?;
-    if let Some(report) = report {
+    if let Some(report) = run.train::<Training>(model)?.report {
         println!("{report}");
     }
-    println!(
-        "validation accuracy: {:.2} %",
-        task.accuracy(&model.valid())
-    );
     Ok(())
-}
-
-fn line(progress: Progress) -> String {
-    let train = progress.train_loss.map(|loss| format!("{loss:.4}"));
-    format!(
-        "{:>6}  {:>10}  {:>8.4}  {:>6.1} s",
-        progress.step,
-        train.unwrap_or_default(),
-        progress.validation_loss,
-        progress.seconds
-    )
 }

@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Int, Tensor, TensorData};
@@ -7,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
 use super::Characters;
-use crate::training::{Inner, Task, stream};
+use crate::training::{Inner, Task, Validation, stream};
 
 /// *Hamlet*, in the public domain: compiled in.
 pub const HAMLET: &str = include_str!("../../data/hamlet.txt");
@@ -116,23 +118,26 @@ impl<B: Backend> TextModel<B> {
 impl<B: AutodiffBackend> Task<B> for TextModel<B> {
     type Model = Gpt<B>;
 
-    fn loss(&self, model: &Gpt<B>, step: usize) -> Tensor<B, 1> {
+    fn loss(&self, model: &Gpt<B>, step: usize) -> Result<Tensor<B, 1>, Box<dyn Error>> {
         let mut random = StdRng::seed_from_u64(stream(self.seed, step));
         let last = self.train.len() - self.context_size;
         let starts: Vec<usize> = (0..self.batch_size)
             .map(|_| random.random_range(0..last))
             .collect();
-        self.loss_of(model, &self.train, &starts)
+        Ok(self.loss_of(model, &self.train, &starts))
     }
 
-    fn validation_loss(&self, model: &Inner<Self, B>) -> f64 {
+    fn validate(&self, model: &Inner<Self, B>) -> Result<Validation, Box<dyn Error>> {
         let last = self.validation.len() - self.context_size;
         let starts: Vec<usize> = (0..last).step_by(self.context_size).collect();
         let sums = starts.chunks(VALIDATION_BATCH).map(|starts| {
             let loss = self.loss_of(model, &self.validation, starts);
             loss.into_scalar().elem::<f64>() * starts.len() as f64
         });
-        sums.sum::<f64>() / starts.len() as f64
+        Ok(Validation {
+            loss: sums.sum::<f64>() / starts.len() as f64,
+            accuracy: None,
+        })
     }
 }
 
@@ -171,7 +176,8 @@ mod tests {
         let network = burn::module::AutodiffModule::valid(&network);
         // The last tenth: "i" and "j", one window.
         let expected = task.loss_of(&network, &[18, 19], &[0]).into_scalar();
-        assert_eq!(task.validation_loss(&network), f64::from(expected));
+        let validation = task.validate(&network).expect("the text is in memory");
+        assert_eq!(validation.loss, f64::from(expected));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 /// The items of each step: all of them once in each epoch, in an order that depends on the seed alone, so that a
 /// run continues at any step without going through those before.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batches {
     items: usize,
     batch_size: usize,
     seed: u64,
+    repeats: usize,
     /// The epoch that was asked for last, and its order: to shuffle a large data set takes longer than to read a batch.
-    last: RefCell<Option<(usize, Vec<usize>)>>,
+    last: Mutex<Option<(usize, Vec<usize>)>>,
 }
 
 impl Batches {
@@ -22,20 +23,33 @@ impl Batches {
             items,
             batch_size: batch_size.min(items),
             seed,
-            last: RefCell::new(None),
+            repeats: 1,
+            last: Mutex::new(None),
         }
     }
 
-    /// The items of a step. What does not fill a batch at the end of an epoch is left out.
+    /// Each item `repeats` times in a row, which are at least one. An epoch has as many items as without: those of the beginning
+    /// of its order more often, and the others not at all.
+    pub fn with_repeats(self, repeats: usize) -> Self {
+        Self { repeats, ..self }
+    }
+
+    /// The number of steps of an epoch. What does not fill a batch at its end is left out.
+    pub fn steps_of_an_epoch(&self) -> usize {
+        self.items / self.batch_size
+    }
+
+    /// The items of a step.
     pub fn of_step(&self, step: usize) -> Vec<usize> {
-        let steps = self.items / self.batch_size;
+        let steps = self.steps_of_an_epoch();
         let (epoch, index) = (step / steps, step % steps);
-        let mut last = self.last.borrow_mut();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let order = match last.take() {
             Some((known, order)) if known == epoch => order,
             _ => self.order(epoch),
         };
-        let batch = order[index * self.batch_size..][..self.batch_size].to_vec();
+        let places = index * self.batch_size..(index + 1) * self.batch_size;
+        let batch = places.map(|place| order[place / self.repeats]).collect();
         *last = Some((epoch, order));
         batch
     }
@@ -80,6 +94,20 @@ mod tests {
         let batches = Batches::new(12, 4, 3);
         for step in [0, 1, 5, 4, 2, 0, 8] {
             assert_eq!(batches.of_step(step), Batches::new(12, 4, 3).of_step(step));
+        }
+    }
+
+    /// Breaks when the repeats are shuffled, or an epoch becomes longer by them: of 12 items are four rows of 3.
+    #[test]
+    fn repeats_come_in_a_row_and_an_epoch_has_as_many_items_as_without() {
+        let once: Vec<usize> = (0..3)
+            .flat_map(|step| Batches::new(12, 4, 3).of_step(step))
+            .collect();
+        let batches = Batches::new(12, 4, 3).with_repeats(3);
+        assert_eq!(batches.steps_of_an_epoch(), 3);
+        let repeated: Vec<usize> = (0..3).flat_map(|step| batches.of_step(step)).collect();
+        for (row, item) in repeated.chunks(3).zip(once) {
+            assert_eq!(row, [item; 3]);
         }
     }
 

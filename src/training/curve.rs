@@ -2,7 +2,6 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use plotters::prelude::*;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Progress;
@@ -22,19 +21,6 @@ pub struct CurveArgs {
     pub plot: Option<PathBuf>,
 }
 
-/// The losses of a run at a validation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CurvePoint {
-    /// The number of steps taken.
-    pub step: usize,
-    /// The mean loss since the last point, in nats; none if it is not known.
-    pub train_loss: Option<f64>,
-    /// The loss of what is not trained on, in nats.
-    pub validation_loss: f64,
-    /// Seconds since the run began or was resumed, without those of validation; none if they are not known.
-    pub seconds: Option<f64>,
-}
-
 /// A file of a curve that cannot be read or written.
 #[derive(Debug, Error)]
 #[error("{option} {}: {source}", file.display())]
@@ -47,18 +33,7 @@ pub struct CurveError {
 /// The losses of a run, written to files at each new point, so that an interrupted run leaves them too.
 pub struct Curve {
     files: CurveArgs,
-    points: Vec<CurvePoint>,
-}
-
-impl From<Progress> for CurvePoint {
-    fn from(progress: Progress) -> Self {
-        Self {
-            step: progress.step,
-            train_loss: progress.train_loss,
-            validation_loss: progress.validation_loss,
-            seconds: Some(progress.seconds),
-        }
-    }
+    points: Vec<Progress>,
 }
 
 impl Curve {
@@ -78,7 +53,7 @@ impl Curve {
         let mut points = match &files.csv {
             Some(file) if file.exists() => {
                 let read = || csv::Reader::from_path(file)?.deserialize().collect();
-                let points: Result<Vec<CurvePoint>, csv::Error> = read();
+                let points: Result<Vec<Progress>, csv::Error> = read();
                 points.map_err(|error| CurveError::new("--csv", file, error))?
             }
             _ => Vec::new(),
@@ -91,7 +66,7 @@ impl Curve {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn of(files: CurveArgs, points: Vec<CurvePoint>) -> Result<Self, CurveError> {
+    pub fn of(files: CurveArgs, points: Vec<Progress>) -> Result<Self, CurveError> {
         let curve = Self { files, points };
         curve.write()?;
         Ok(curve)
@@ -101,7 +76,7 @@ impl Curve {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn add(&mut self, point: CurvePoint) -> Result<(), CurveError> {
+    pub fn add(&mut self, point: Progress) -> Result<(), CurveError> {
         self.points.push(point);
         self.write()
     }
@@ -126,7 +101,13 @@ impl Curve {
             .has_headers(false)
             .from_path(file)?;
         // The header even of a curve without points.
-        table.write_record(["step", "train_loss", "validation_loss", "seconds"])?;
+        table.write_record([
+            "step",
+            "train_loss",
+            "validation_loss",
+            "validation_accuracy",
+            "seconds",
+        ])?;
         self.points
             .iter()
             .try_for_each(|point| table.serialize(point))?;
@@ -135,8 +116,8 @@ impl Curve {
 
     /// The picture as SVG.
     fn picture(&self) -> Result<String, Box<dyn Error>> {
-        let validation = |point: &CurvePoint| Some((point.step, point.validation_loss));
-        let train = |point: &CurvePoint| Some((point.step, point.train_loss?));
+        let validation = |point: &Progress| Some((point.step, point.validation_loss));
+        let train = |point: &Progress| Some((point.step, point.train_loss?));
         let train = self.points.iter().filter_map(train).collect();
         let validation = self.points.iter().filter_map(validation).collect();
         let lines: [(_, _, Vec<(usize, f64)>); 2] =
@@ -163,6 +144,11 @@ impl Curve {
                 .y_desc("loss, nats")
                 .draw()?;
             for (name, colour, line) in lines {
+                // A line of one point is none.
+                let dots = line
+                    .iter()
+                    .map(|point| Circle::new(*point, 2, colour.filled()));
+                chart.draw_series(dots)?;
                 let key = move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour);
                 chart
                     .draw_series(LineSeries::new(line, colour))?
@@ -195,12 +181,13 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn point(step: usize) -> CurvePoint {
-        CurvePoint {
+    fn point(step: usize) -> Progress {
+        Progress {
             step,
             train_loss: (step > 1).then_some(0.5),
             validation_loss: 1.0 / step as f64,
-            seconds: Some(0.25),
+            validation_accuracy: None,
+            seconds: 0.25,
         }
     }
 
@@ -213,17 +200,18 @@ mod tests {
         };
         let read =
             |name: &str| fs::read_to_string(folder.path().join(name)).expect("it is written");
-        let header = "step,train_loss,validation_loss,seconds\n";
+        let header = "step,train_loss,validation_loss,validation_accuracy,seconds\n";
 
         let mut curve = Curve::new(files).expect("the folder is there");
         assert_eq!(read("a.csv"), header);
         curve.add(point(1)).expect("the folder is there");
-        assert_eq!(read("a.csv"), format!("{header}1,,1.0,0.25\n"));
+        assert_eq!(read("a.csv"), format!("{header}1,,1.0,,0.25\n"));
         let before = read("a.svg");
+        assert!(before.contains("<circle"), "the first point is seen");
         curve.add(point(2)).expect("the folder is there");
         assert_eq!(
             read("a.csv"),
-            format!("{header}1,,1.0,0.25\n2,0.5,0.5,0.25\n")
+            format!("{header}1,,1.0,,0.25\n2,0.5,0.5,,0.25\n")
         );
         assert!(before.ends_with("</svg>\n") && before != read("a.svg"));
     }

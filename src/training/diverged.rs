@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use super::Monitor;
+use super::Progress;
 
 /// A loss that is not finite: the parameters have gone where no step leads back from.
 #[derive(Clone, Copy, Debug, Error)]
@@ -23,17 +23,17 @@ impl Diverged {
     ///
     /// # Errors
     /// If one of them is not finite.
-    pub fn check(monitor: &Monitor, lr: f64) -> Result<(), Self> {
+    pub fn check(progress: &Progress, lr: f64) -> Result<(), Self> {
         let losses = [
-            ("training", monitor.train_loss),
-            ("validation", monitor.validation_loss),
+            ("training", progress.train_loss.unwrap_or_default()),
+            ("validation", progress.validation_loss),
         ];
         match losses.into_iter().find(|(_, loss)| !loss.is_finite()) {
             None => Ok(()),
             Some((kind, loss)) => Err(Self {
                 kind,
                 loss,
-                step: monitor.step,
+                step: progress.step,
                 lr,
             }),
         }

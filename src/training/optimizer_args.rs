@@ -2,58 +2,55 @@ use std::ops::Bound::{Excluded, Included};
 
 use mac_burn::MacConfig;
 
-use super::OptimizerPlan;
+use super::{OptimizerPlan, Schedule};
 use crate::command_line::MAC_HEADING;
 use crate::interval::{at_least_one, number_in};
 use crate::optimizer_choice::OptimizerChoice;
 
-/// The optimizer, as a command line describes it.
+/// The optimizer, as a command line describes it. The [defaults](OptimizerDefaults) are those of a program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OptimizerArgs {
     /// Optimizer
     #[arg(long, value_enum, default_value_t)]
     pub optimizer: OptimizerChoice,
 
-    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine [default: mac 0.03 (char-gpt 1), sgd 0.3, adamw 0.003]
+    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine
     #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
     pub lr: Option<f64>,
 
     /// Steps in which the learning rate rises, half of all at most
-    #[arg(long, default_value_t = 200)]
-    pub warmup: usize,
+    #[arg(long)]
+    pub warmup: Option<usize>,
 
     /// Momentum, in [0, 1); the first of AdamW's two
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     pub momentum: f64,
 
-    /// Weight decay, 0 or more, of all but norms, biases, embeddings and class tokens
-    /// [default: 1e-4 for mac and sgd, 0.05 for adamw]
+    /// Weight decay, 0 or more
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     pub weight_decay: Option<f64>,
 
     /// Damping of MAC, in (0, inf]
-    #[arg(long, allow_hyphen_values = true, default_value_t = 0.1, help_heading = MAC_HEADING,
+    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
-    pub damping: f64,
+    pub damping: Option<f64>,
 
     /// Decay of the moving average of the mean activations, in [0, 1)
-    #[arg(long, allow_hyphen_values = true, default_value_t = 0.8, help_heading = MAC_HEADING,
-          value_parser = number_in(0.0..1.0))]
-    pub stat_decay: f64,
+    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING, value_parser = number_in(0.0..1.0))]
+    pub stat_decay: Option<f64>,
 
     /// Record activations every n steps
-    #[arg(long, default_value_t = 5, help_heading = MAC_HEADING, value_parser = at_least_one())]
-    pub tcov: usize,
+    #[arg(long, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    pub tcov: Option<usize>,
 
     /// Refresh the preconditioner every n steps
-    #[arg(long, default_value_t = 5, help_heading = MAC_HEADING, value_parser = at_least_one())]
-    pub tinv: usize,
+    #[arg(long, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    pub tinv: Option<usize>,
 
     /// Learning rate of AdamW for the parameters that MAC does not cover, in [0, 1]; at 0 they take MAC's own step, as in
     /// the authors' code for images
-    #[arg(long, allow_hyphen_values = true, default_value_t = 3e-2, help_heading = MAC_HEADING,
-          value_parser = number_in(0.0..=1.0))]
-    pub auxiliary_lr: f64,
+    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING, value_parser = number_in(0.0..=1.0))]
+    pub auxiliary_lr: Option<f64>,
 
     /// Precondition the first layer by its mean activation, not by the covariance of its inputs, which is measured before training
     #[arg(long, help_heading = MAC_HEADING)]
@@ -63,6 +60,23 @@ pub struct OptimizerArgs {
     /// --auxiliary-lr is 0; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = MAC_HEADING)]
     pub skip_layers: Vec<String>,
+}
+
+/// The options of the optimizer that a command line does not give.
+#[derive(Clone, Debug)]
+pub struct OptimizerDefaults {
+    /// The learning rates after the warm-up.
+    pub lr: LearningRates,
+    /// Steps in which the learning rate rises.
+    pub warmup: usize,
+    /// MAC's settings; SGD's weight decay is MAC's, and what has none with MAC has none with the others.
+    pub mac: MacConfig,
+    /// AdamW's weight decay.
+    pub adamw_weight_decay: f64,
+    /// Whether SGD looks ahead along its momentum.
+    pub sgd_nesterov: bool,
+    /// Learning rate of AdamW for what MAC does not cover.
+    pub auxiliary_lr: f64,
 }
 
 /// The learning rate of each optimizer, where the command line gives none.
@@ -76,9 +90,54 @@ pub struct LearningRates {
     pub adamw: f64,
 }
 
+impl OptimizerDefaults {
+    /// Of a transformer: norms, biases, embeddings and positions have no weight decay, and AdamW takes them.
+    pub fn transformer(lr: LearningRates) -> Self {
+        let mut no_decay = MacConfig::vit_imagenet().no_decay;
+        no_decay.push("**.token_embedding".into());
+        Self {
+            lr,
+            warmup: 200,
+            // Parameters that MAC does not cover have no weight decay with any optimizer, since the AdamW beside MAC has none.
+            mac: MacConfig::new()
+                .with_weight_decay(1e-4)
+                .with_no_decay_norms_and_biases(true)
+                .with_no_decay(no_decay)
+                .with_damping(0.1)
+                .with_stat_decay(0.8)
+                .with_tcov(5)
+                .with_tinv(5),
+            adamw_weight_decay: 0.05,
+            sgd_nesterov: false,
+            auxiliary_lr: 3e-2,
+        }
+    }
+
+    /// The defaults by the name of the option, for the help of a program.
+    pub fn in_words(&self) -> Vec<(&'static str, String)> {
+        let LearningRates { mac, sgd, adamw } = self.lr;
+        let (decay, adamw_decay) = (self.mac.weight_decay, self.adamw_weight_decay);
+        vec![
+            (
+                "lr",
+                format!("{mac} for mac, {sgd} for sgd, {adamw} for adamw"),
+            ),
+            ("warmup", self.warmup.to_string()),
+            (
+                "weight_decay",
+                format!("{decay} for mac and sgd, {adamw_decay} for adamw"),
+            ),
+            ("damping", self.mac.damping.to_string()),
+            ("stat_decay", self.mac.stat_decay.to_string()),
+            ("tcov", self.mac.tcov.to_string()),
+            ("tinv", self.mac.tinv.to_string()),
+            ("auxiliary_lr", self.auxiliary_lr.to_string()),
+        ]
+    }
+}
+
 impl OptimizerArgs {
-    /// The learning rate after the warm-up.
-    pub fn lr(&self, rates: LearningRates) -> f64 {
+    fn lr(&self, rates: LearningRates) -> f64 {
         self.lr.unwrap_or(match self.optimizer {
             OptimizerChoice::Mac => rates.mac,
             OptimizerChoice::Sgd => rates.sgd,
@@ -86,65 +145,38 @@ impl OptimizerArgs {
         })
     }
 
-    /// The options that a run which continues must have in common, a line for each.
-    pub fn lines(&self) -> String {
-        let Self {
-            optimizer,
-            lr: _,
-            warmup,
-            momentum,
-            weight_decay: _,
-            damping,
-            stat_decay,
-            tcov,
-            tinv,
-            auxiliary_lr,
-            no_input_covariance,
-            skip_layers,
-        } = self;
-        let weight_decay = self.weight_decay();
-        let common = format!(
-            "--optimizer {optimizer}\n--warmup {warmup}\n--momentum {momentum}\nweight decay {weight_decay}"
-        );
-        match optimizer {
-            OptimizerChoice::Mac => format!(
-                "{common}\n--damping {damping}\n--stat-decay {stat_decay}\n--tcov {tcov}\n--tinv {tinv}\n\
-                 --auxiliary-lr {auxiliary_lr}\n--no-input-covariance {no_input_covariance}\n\
-                 --skip-layers {skip_layers:?}"
-            ),
-            _ => common,
+    /// The learning rates of a run of `steps`, which rise in half of them at most, or short runs would not get to the rate.
+    pub fn schedule(&self, defaults: &OptimizerDefaults, steps: usize) -> Schedule {
+        Schedule {
+            lr: self.lr(defaults.lr),
+            warmup: self.warmup.unwrap_or(defaults.warmup).min(steps / 2),
+            warmup_start: 0.0,
+            steps,
+            whole_cosine: false,
         }
     }
 
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay.unwrap_or(match self.optimizer {
-            OptimizerChoice::Mac | OptimizerChoice::Sgd => 1e-4,
-            OptimizerChoice::Adamw => 0.05,
-        })
-    }
-
-    /// The optimizer with the learning rate `lr`.
-    pub fn plan(&self, lr: f64) -> OptimizerPlan {
-        OptimizerPlan::new(self.optimizer, lr, self.mac())
+    /// The optimizer with all its settings.
+    pub fn plan(&self, defaults: &OptimizerDefaults) -> OptimizerPlan {
+        let mac = &defaults.mac;
+        let weight_decay = self.weight_decay.unwrap_or(match self.optimizer {
+            OptimizerChoice::Mac | OptimizerChoice::Sgd => mac.weight_decay,
+            OptimizerChoice::Adamw => defaults.adamw_weight_decay,
+        });
+        let mac = mac
+            .clone()
             .with_momentum(self.momentum)
-            .with_weight_decay(self.weight_decay())
-            .with_auxiliary_lr(self.auxiliary_lr)
+            .with_weight_decay(weight_decay)
+            .with_damping(self.damping.unwrap_or(mac.damping))
+            .with_stat_decay(self.stat_decay.unwrap_or(mac.stat_decay))
+            .with_tcov(self.tcov.unwrap_or(mac.tcov))
+            .with_tinv(self.tinv.unwrap_or(mac.tinv))
+            .with_skip_layers(self.skip_layers.clone());
+        OptimizerPlan::new(self.optimizer, self.lr(defaults.lr), mac)
+            .with_momentum(self.momentum)
+            .with_sgd_nesterov(defaults.sgd_nesterov)
+            .with_weight_decay(weight_decay)
+            .with_auxiliary_lr(self.auxiliary_lr.unwrap_or(defaults.auxiliary_lr))
             .with_input_covariance(!self.no_input_covariance)
-    }
-
-    /// Parameters that MAC does not cover have no weight decay with any optimizer, since the AdamW beside MAC has none.
-    fn mac(&self) -> MacConfig {
-        let mut no_decay = MacConfig::vit_imagenet().no_decay;
-        no_decay.push("**.token_embedding".into());
-        MacConfig::new()
-            .with_momentum(self.momentum)
-            .with_weight_decay(self.weight_decay())
-            .with_no_decay_norms_and_biases(true)
-            .with_no_decay(no_decay)
-            .with_damping(self.damping)
-            .with_stat_decay(self.stat_decay)
-            .with_tcov(self.tcov)
-            .with_tinv(self.tinv)
-            .with_skip_layers(self.skip_layers.clone())
     }
 }

@@ -6,29 +6,31 @@ use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::Report;
+use serde::Serialize;
 
+use super::session::vacant;
 use super::{
-    Curve, CurveArgs, Diverged, LearningRates, OptimizerArgs, Progress, Schedule, Session, Task,
-    WithOptimizer, train,
+    Batches, Curve, CurveArgs, Diverged, Inner, OptimizerPlan, ParameterAverage, Progress,
+    Schedule, Session, Task, WithOptimizer,
 };
 use crate::interval::at_least_one;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
 
-/// The course of a run, as a command line describes it.
+/// The course of a run, as a command line describes it. The defaults are those of a program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
     /// Steps to take
-    #[arg(long, default_value_t = 600, value_parser = at_least_one())]
-    pub steps: usize,
+    #[arg(long, value_parser = at_least_one())]
+    pub steps: Option<usize>,
 
     /// Items in a batch
-    #[arg(long, default_value_t = 32, value_parser = at_least_one())]
-    pub batch_size: usize,
+    #[arg(long, value_parser = at_least_one())]
+    pub batch_size: Option<usize>,
 
     /// Validate and store a checkpoint every n steps
-    #[arg(long, default_value_t = 100, value_parser = at_least_one())]
-    pub every: usize,
+    #[arg(long, value_parser = at_least_one())]
+    pub every: Option<usize>,
 
     /// Seed of all that is drawn at random, as the initial parameters and the order of the data
     #[arg(long, default_value_t = 0)]
@@ -38,137 +40,206 @@ pub struct RunArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Folder for checkpoints
+    #[arg(long)]
+    pub artifacts: Option<PathBuf>,
+
     /// The files of the losses.
     #[command(flatten)]
     pub curve: CurveArgs,
 }
 
+/// The length of a run, and where it leaves what.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Steps to take.
+    pub steps: usize,
+    /// Items in a batch.
+    pub batch_size: usize,
+    /// Steps between two validations, each of which a checkpoint follows.
+    pub every: usize,
+    /// The folder of checkpoints.
+    pub artifacts: PathBuf,
+}
+
+impl Course {
+    /// The options by their names, for the help of a program that has these as defaults.
+    pub fn in_words(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("steps", self.steps.to_string()),
+            ("batch_size", self.batch_size.to_string()),
+            ("every", self.every.to_string()),
+            ("artifacts", self.artifacts.display().to_string()),
+        ]
+    }
+}
+
+impl RunArgs {
+    /// The course of a program that trains for some epochs of as many items, and validates after each, unless it is told otherwise.
+    pub fn course_of_epochs(
+        &self,
+        epochs: usize,
+        items: usize,
+        batch_size: usize,
+        artifacts: &str,
+    ) -> Course {
+        let batch_size = self.batch_size.unwrap_or(batch_size);
+        let epoch = Batches::new(items, batch_size, self.seed).steps_of_an_epoch();
+        self.course(Course {
+            steps: epochs * epoch,
+            batch_size,
+            every: epoch,
+            artifacts: artifacts.into(),
+        })
+    }
+
+    /// The course of a program with these defaults.
+    pub fn course(&self, defaults: Course) -> Course {
+        Course {
+            steps: self.steps.unwrap_or(defaults.steps),
+            batch_size: self.batch_size.unwrap_or(defaults.batch_size),
+            every: self.every.unwrap_or(defaults.every),
+            artifacts: self.artifacts.clone().unwrap_or(defaults.artifacts),
+        }
+    }
+}
+
 /// A run with checkpoints and a progress bar.
-pub struct Run<'a, T, F> {
+pub struct Run<'a, T, C, F> {
     /// The task.
     pub task: &'a T,
-    /// The course of the run.
-    pub args: &'a RunArgs,
     /// The optimizer.
-    pub optimizer: &'a OptimizerArgs,
-    /// The learning rates of the task.
-    pub rates: LearningRates,
-    /// The other options that a run which continues must have in common with this one, a line for each.
-    pub options: String,
-    /// Where checkpoints are.
-    pub artifacts: PathBuf,
+    pub plan: &'a OptimizerPlan,
+    /// The learning rates.
+    pub schedule: Schedule,
+    /// The decay of an average of the parameters in each step; none keeps none.
+    pub average: Option<f64>,
+    /// Everything else that a run which continues must have in common with this one.
+    pub config: C,
+    /// The course, whose steps are those of the schedule.
+    pub course: &'a Course,
+    /// Whether a run is continued, and the files of the losses.
+    pub args: &'a RunArgs,
     /// Called when there is something to tell.
     pub tell: F,
 }
 
-impl<T, F: FnMut(Progress)> Run<'_, T, F> {
-    /// Trains `model`, and returns it with MAC's report.
+/// The end of a run.
+pub struct Trained<M, V> {
+    /// The network.
+    pub model: M,
+    /// The average of the network over the steps, if one was kept.
+    pub average: Option<V>,
+    /// MAC's report.
+    pub report: Option<Report>,
+}
+
+/// What decides the parameters at the end of a run.
+#[derive(Serialize)]
+struct Options<'a, C> {
+    config: &'a C,
+    optimizer: &'a OptimizerPlan,
+    schedule: &'a Schedule,
+    average: Option<f64>,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
+    /// Trains `model`.
     ///
     /// # Errors
-    /// If a checkpoint cannot be written or continued from, or a loss is not finite.
+    /// If the folder has the checkpoint of another run, a checkpoint cannot be written or continued from, the data cannot be read,
+    /// or a loss is not finite.
     pub fn train<B: AutodiffBackend>(
         self,
         model: T::Model,
-    ) -> Result<(T::Model, Option<Report>), Box<dyn Error>>
+    ) -> Result<Trained<T::Model, Inner<T, B>>, Box<dyn Error>>
     where
         T: Task<B>,
     {
-        let lr = self.optimizer.lr(self.rates);
-        let plan = self.optimizer.plan(lr);
+        let (plan, resume) = (self.plan, self.args.resume);
+        if !resume {
+            vacant::<B>(&self.course.artifacts)?;
+        }
         // A run that continues has it in the optimizer's record.
-        let measures = plan.needs_input_covariance() && !self.args.resume;
-        let covariance = measures.then(|| self.task.input_covariance(&model));
+        let measures = plan.needs_input_covariance() && !resume;
+        let covariance = match measures {
+            true => self.task.input_covariance(&model)?,
+            false => None,
+        };
+        let mut average = None;
         let run = Started {
             model: plan.choice.prepare(model),
             run: self,
-            lr,
+            average: &mut average,
         };
-        plan.train(covariance.flatten(), run)
-    }
-
-    fn options(&self, lr: f64) -> String {
-        let RunArgs {
-            steps,
-            batch_size,
-            every: _,
-            seed,
-            resume: _,
-            curve: _,
-        } = self.args;
-        format!(
-            "{}\n--steps {steps}\n--batch-size {batch_size}\n--seed {seed}\nlearning rate {lr}\n{}",
-            self.options,
-            self.optimizer.lines()
-        )
+        let (model, report) = plan.train(covariance, run)?;
+        Ok(Trained {
+            model,
+            average,
+            report,
+        })
     }
 }
 
 /// A run whose optimizer is being made.
-struct Started<'a, T, F, M> {
-    run: Run<'a, T, F>,
+struct Started<'a, 'b, T, C, F, M, V> {
+    run: Run<'a, T, C, F>,
     model: M,
-    lr: f64,
+    /// The average at the end.
+    average: &'b mut Option<V>,
 }
 
-impl<B, M, T, F> WithOptimizer<B, M> for Started<'_, T, F, M>
+impl<B, M, T, C, F> WithOptimizer<B, M> for Started<'_, '_, T, C, F, M, M::InnerModule>
 where
     B: AutodiffBackend,
-    M: AutodiffModule<B>,
+    M: AutodiffModule<B> + 'static,
     T: Task<B, Model = M>,
+    C: Serialize,
     F: FnMut(Progress),
 {
     fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
-        let Self { mut run, model, lr } = self;
-        let options = run.options(lr);
+        let (mut run, model) = (self.run, self.model);
+        let options = serde_json::to_string(&Options {
+            config: &run.config,
+            optimizer: run.plan,
+            schedule: &run.schedule,
+            average: run.average,
+            batch_size: run.course.batch_size,
+            seed: run.args.seed,
+        })?;
+        // A copy until the warm-up is over and one step after that, as in torchvision's reference code.
+        let copies = run.schedule.warmup + 1;
+        let average = |decay| ParameterAverage::new(model.valid(), decay).with_copies(copies);
+        let average = run.average.map(average);
         let mut session = Session {
-            task: run.task,
-            model,
-            optimizer,
-            schedule: Schedule {
-                lr,
-                warmup: run.optimizer.warmup.min(run.args.steps / 2),
-                warmup_start: 0.0,
-                steps: run.args.steps,
-                whole_cosine: false,
-            },
-            step: 0,
+            average,
+            ..Session::new(run.task, model, optimizer, run.schedule)
         };
-        if run.args.resume {
-            session = session.resume(&run.artifacts, &options)?;
-            if let Some(progress) = finished(&session) {
-                (run.tell)(progress);
+        let artifacts = &run.course.artifacts;
+        let resume = run.args.resume;
+        if resume {
+            session = session.resume(artifacts, &options)?;
+            if session.step >= session.schedule.steps {
+                (run.tell)(session.progress(None)?);
             }
         }
         let files = run.args.curve.clone();
-        let mut curve = match run.args.resume {
+        let mut curve = match resume {
             true => Curve::resumed(files, session.step)?,
             false => Curve::new(files)?,
         };
         let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(PROGRESS)?);
-        let session = train(session, run.args.every, &bar, |session, monitor| {
-            Diverged::check(&monitor, lr)?;
-            let progress = Progress::from(monitor);
+        let session = session.train(run.course.every, &bar, |session, progress| {
+            Diverged::check(&progress, session.schedule.lr)?;
             bar.suspend(|| (run.tell)(progress));
-            curve.add(progress.into())?;
-            Ok(session.save(&run.artifacts, &options)?)
+            curve.add(progress)?;
+            Ok(session.save(artifacts, &options)?)
         })?;
+        *self.average = session.average.map(ParameterAverage::into_module);
         Ok((session.model, session.optimizer))
     }
-}
-
-/// How a run is that has no step left; none of one that has.
-fn finished<B, T, O>(session: &Session<'_, B, T, O>) -> Option<Progress>
-where
-    B: AutodiffBackend,
-    T: Task<B>,
-    O: Optimizer<T::Model, B>,
-{
-    (session.step >= session.schedule.steps).then(|| Progress {
-        step: session.step,
-        train_loss: None,
-        validation_loss: session.validation_loss(),
-        seconds: 0.0,
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 use std::f64::consts::PI;
 
+use serde::Serialize;
+
 /// The learning rate of each step: a linear rise, then a part of half a cosine down to zero.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Schedule {
     /// The rate after the rise.
     pub lr: f64,

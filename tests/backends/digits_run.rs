@@ -10,7 +10,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 use mac_burn::{InputCovariance, Mac, MacConfig};
 use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
-use mac_burn_examples::image_batch::ImageBatch;
+use mac_burn_examples::image_data::ImageBatch;
 use mac_burn_models::{LeNet, LeNetConfig};
 
 pub(crate) const STEPS: usize = 30;

@@ -1,10 +1,13 @@
-//! Shared parts of the examples of image classification: data sets, changes of images, networks by name, and runs in
-//! burn-train's `Learner` that continue exactly.
+//! Shared parts of the examples of image classification: data sets, changes of images, batches that threads make, and networks
+//! by name.
 
 pub mod augment;
+pub mod batches;
 pub mod cifar;
-pub mod image_network;
-pub mod learner;
+mod image_task;
 pub mod networks;
-pub mod parameter_average;
+mod normalization;
 pub mod small_images;
+
+pub use image_task::{ImageBatches, ImageTask};
+pub use normalization::Normalization;

@@ -12,7 +12,6 @@ use mac_burn_models::{
 };
 
 use crate::cifar;
-use crate::image_network::ImageNetwork;
 use crate::small_images::ImageShape;
 
 /// Configuration of a [`Network`].
@@ -25,7 +24,7 @@ pub enum NetworkConfig {
     /// A Wide ResNet.
     WideResNet(WideResNetConfig),
     /// A vision transformer.
-    Deit(VisionTransformerConfig),
+    VisionTransformer(VisionTransformerConfig),
     /// A Swin Transformer.
     Swin(SwinConfig),
     /// A LeNet.
@@ -47,7 +46,7 @@ pub enum Network<B: Backend> {
     /// A Wide ResNet.
     WideResNet(WideResNet<B>),
     /// A vision transformer.
-    Deit(VisionTransformer<B>),
+    VisionTransformer(VisionTransformer<B>),
     /// A Swin Transformer.
     Swin(Swin<B>),
     /// A LeNet.
@@ -61,7 +60,7 @@ impl NetworkConfig {
             Self::ResNet(config) => Network::ResNet(config.init(device)),
             Self::DenseNet(config) => Network::DenseNet(config.init(device)),
             Self::WideResNet(config) => Network::WideResNet(config.init(device)),
-            Self::Deit(config) => Network::Deit(config.init(device)),
+            Self::VisionTransformer(config) => Network::VisionTransformer(config.init(device)),
             Self::Swin(config) => Network::Swin(config.init(device)),
             Self::LeNet(config) => Network::LeNet(config.init(device)),
         }
@@ -74,7 +73,7 @@ impl NetworkConfig {
             Self::ResNet(config) => config.with_image_channels(channels).into(),
             Self::DenseNet(config) => config.with_image_channels(channels).into(),
             Self::WideResNet(config) => config.with_image_channels(channels).into(),
-            Self::Deit(config) => config
+            Self::VisionTransformer(config) => config
                 .with_image_channels(channels)
                 .with_image_size([size; 2])
                 .into(),
@@ -92,14 +91,14 @@ impl NetworkConfig {
     }
 }
 
-/// A line: burn-train's summary shows the network, and the layers of some of these are hundreds.
+/// A line: the layers of some of these are hundreds.
 impl<B: Backend> ModuleDisplay for Network<B> {
     fn format(&self, _settings: DisplaySettings) -> String {
         let family = match self {
             Self::ResNet(_) => "ResNet",
             Self::DenseNet(_) => "DenseNet",
             Self::WideResNet(_) => "WideResNet",
-            Self::Deit(_) => "Deit",
+            Self::VisionTransformer(_) => "VisionTransformer",
             Self::Swin(_) => "Swin",
             Self::LeNet(_) => "LeNet",
         };
@@ -127,7 +126,7 @@ impl From<WideResNetConfig> for NetworkConfig {
 
 impl From<VisionTransformerConfig> for NetworkConfig {
     fn from(config: VisionTransformerConfig) -> Self {
-        Self::Deit(config)
+        Self::VisionTransformer(config)
     }
 }
 
@@ -143,26 +142,32 @@ impl From<LeNetConfig> for NetworkConfig {
     }
 }
 
-impl<B: Backend> ImageNetwork<B> for Network<B> {
-    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+impl<B: Backend> Network<B> {
+    /// Applies the forward pass: the logits of the classes.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch_size, channels, height, width]`
+    /// - output: `[batch_size, classes]`
+    pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         match self {
             Self::ResNet(network) => network.forward(images),
             Self::DenseNet(network) => network.forward(images),
             Self::WideResNet(network) => network.forward(images),
-            Self::Deit(network) => network.forward(images),
+            Self::VisionTransformer(network) => network.forward(images),
             Self::Swin(network) => network.forward(images),
             Self::LeNet(network) => network.forward(images),
         }
     }
 
-    fn input_covariance(&self) -> InputCovariance<B> {
-        match self {
-            Self::ResNet(network) => network.input_covariance(),
-            Self::DenseNet(network) => network.input_covariance(),
-            Self::WideResNet(network) => network.input_covariance(),
-            Self::Deit(network) => network.input_covariance(),
-            Self::Swin(network) => network.input_covariance(),
-            Self::LeNet(network) => network.input_covariance(),
-        }
+    /// The covariance of the inputs of the layer that sees the images, with no batch seen yet.
+    pub fn input_covariance(&self) -> InputCovariance<B> {
+        InputCovariance::of(match self {
+            Self::ResNet(network) => network.first_layer(),
+            Self::DenseNet(network) => network.first_layer(),
+            Self::WideResNet(network) => network.first_layer(),
+            Self::VisionTransformer(network) => network.first_layer(),
+            Self::Swin(network) => network.first_layer(),
+            Self::LeNet(network) => network.first_layer(),
+        })
     }
 }

@@ -66,7 +66,9 @@ fn a_prompt_is_of_the_text() {
 fn a_run_continues_with_the_same_text_and_network_only() {
     let lines = |options: &[&str], text: &str| {
         let args = read(options).expect("the options are right");
-        args.lines(text)
+        let network = args.network(11).expect("the heads divide the size");
+        let config = RunConfig::new(text, network);
+        serde_json::to_string(&config).expect("it can be written")
     };
     assert_eq!(lines(&["--generate", "5"], TEXT), lines(&[], TEXT));
     assert_ne!(lines(&[], "to be\nor now"), lines(&[], TEXT));

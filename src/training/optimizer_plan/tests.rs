@@ -6,7 +6,7 @@ use mac_burn_models::{Gpt, GptConfig, Mlp, MlpConfig, VisionTransformer, VisionT
 
 use super::*;
 use crate::backend::Training;
-use crate::training::OptimizerArgs;
+use crate::training::{LearningRates, OptimizerArgs, OptimizerDefaults};
 
 type B = Training;
 
@@ -77,7 +77,12 @@ fn decayed<M: AutodiffModule<B> + 'static>(
     }
     let line = format!("example --weight-decay 0.1 --optimizer {optimizer}");
     let args = Args::try_parse_from(line.split_whitespace()).expect("the options are right");
-    let plan = args.optimizer.plan(LR);
+    let rates = LearningRates {
+        mac: LR,
+        sgd: LR,
+        adamw: LR,
+    };
+    let plan = args.optimizer.plan(&OptimizerDefaults::transformer(rates));
     let model = plan.choice.prepare(model.map(&mut PlusOne));
     let before = Values::of(&model);
 

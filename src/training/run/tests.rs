@@ -15,19 +15,20 @@ use crate::backend::Training;
 use crate::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
 use crate::image_data::ImageData;
 use crate::tasks::{ImageClasses, TextModel};
-use crate::training::Inner;
 use crate::training::session::tests::Small;
+use crate::training::{Inner, LearningRates, OptimizerArgs, OptimizerDefaults, Validation};
 
 /// Records in the first and the fourth step, and takes the means into use then: a run that is interrupted after the second is
 /// between two of both.
-const OPTIONS: &str =
-    "--steps 4 --every 2 --batch-size 4 --warmup 1 --tcov 3 --tinv 3 --auxiliary-lr 0.01";
+const OPTIONS: &str = "--warmup 1 --tcov 3 --tinv 3 --auxiliary-lr 0.01";
 
-const RATES: LearningRates = LearningRates {
-    mac: 0.1,
-    sgd: 0.1,
-    adamw: 0.01,
-};
+fn defaults() -> OptimizerDefaults {
+    OptimizerDefaults::transformer(LearningRates {
+        mac: 0.1,
+        sgd: 0.1,
+        adamw: 0.01,
+    })
+}
 
 #[derive(Parser)]
 struct Args {
@@ -51,16 +52,23 @@ fn run<T: Task<Training>>(
 ) -> Result<T::Model, Box<dyn Error>> {
     let options = format!("run {OPTIONS} {options}");
     let args = Args::try_parse_from(options.split_whitespace())?;
+    let course = args.run.course(Course {
+        steps: 4,
+        batch_size: 4,
+        every: 2,
+        artifacts: artifacts.to_path_buf(),
+    });
     let run = Run {
         task,
+        plan: &args.optimizer.plan(&defaults()),
+        schedule: args.optimizer.schedule(&defaults(), course.steps),
+        average: None,
+        config: (),
+        course: &course,
         args: &args.run,
-        optimizer: &args.optimizer,
-        rates: RATES,
-        options: String::new(),
-        artifacts: artifacts.to_path_buf(),
         tell,
     };
-    Ok(run.train::<Training>(model)?.0)
+    Ok(run.train::<Training>(model)?.model)
 }
 
 /// The values of all parameters, in the order of the network.
@@ -152,26 +160,35 @@ struct Watched {
 impl Task<Training> for Watched {
     type Model = Mlp<Training>;
 
-    fn loss(&self, model: &Self::Model, step: usize) -> Tensor<Training, 1> {
-        let loss = Small.loss(model, step);
-        match self.broken_step == Some(step) {
+    fn loss(
+        &self,
+        model: &Self::Model,
+        step: usize,
+    ) -> Result<Tensor<Training, 1>, Box<dyn Error>> {
+        let loss = Small.loss(model, step)?;
+        Ok(match self.broken_step == Some(step) {
             true => loss.mul_scalar(f32::NAN),
             false => loss,
-        }
+        })
     }
 
-    fn validation_loss(&self, _model: &Inner<Self, Training>) -> f64 {
+    fn validate(&self, _model: &Inner<Self, Training>) -> Result<Validation, Box<dyn Error>> {
         let validation = self.validations.get();
         self.validations.set(validation + 1);
-        match self.broken_validation == Some(validation) {
+        let loss = match self.broken_validation == Some(validation) {
             true => f64::NAN,
             false => 0.25,
-        }
+        };
+        let accuracy = Some(75.0);
+        Ok(Validation { loss, accuracy })
     }
 
-    fn input_covariance(&self, _model: &Self::Model) -> Option<InputCovariance<Training>> {
+    fn input_covariance(
+        &self,
+        _model: &Self::Model,
+    ) -> Result<Option<InputCovariance<Training>>, Box<dyn Error>> {
         self.covariances.set(self.covariances.get() + 1);
-        None
+        Ok(None)
     }
 }
 
@@ -212,17 +229,27 @@ fn a_finished_run_that_is_resumed_tells_its_validation_loss() {
     let model = run(&task, "", artifacts.path(), mlp(), |_| ()).expect("the run is short");
 
     let mut told = Vec::new();
-    let tell = |progress| told.push(progress);
+    let tell = |progress: Progress| told.push(progress);
     let resumed = run(&task, "--resume", artifacts.path(), mlp(), tell);
-    let finished = Progress {
-        step: 4,
-        train_loss: None,
-        validation_loss: 0.25,
-        seconds: 0.0,
+    let [finished] = told[..] else {
+        panic!("it is told once: {told:?}");
     };
-    assert_eq!(told, [finished]);
+    assert_eq!((finished.step, finished.train_loss), (4, None));
+    assert_eq!(finished.validation_loss, 0.25);
+    assert_eq!(finished.validation_accuracy, Some(75.0));
+    assert!(finished.seconds > 0.0, "the time goes on after a resume");
     let resumed = resumed.expect("there is a checkpoint");
     assert_eq!(values(&resumed), values(&model));
+}
+
+/// Breaks when a run takes the place of another, which is lost then.
+#[test]
+fn a_run_does_not_begin_where_there_is_one() {
+    let artifacts = temporary();
+    run(&Small, "", artifacts.path(), mlp(), |_| ()).expect("the folder is empty");
+    let error = run(&Small, "", artifacts.path(), mlp(), |_| ());
+    let error = error.expect_err("there is a run").to_string();
+    assert!(error.contains("continue it with --resume"), "{error}");
 }
 
 /// Breaks when it is measured for an optimizer that has no use of it, or once more when it is in the record.

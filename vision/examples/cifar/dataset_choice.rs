@@ -1,13 +1,13 @@
 //! The data sets.
 
-use burn::config::Config;
 use clap::ValueEnum;
 use mac_burn_examples::{digits, mnist};
 use mac_burn_vision::cifar::{self, CifarKind};
 use mac_burn_vision::small_images::{Augmentation, ImageShape};
+use serde::Serialize;
 
 /// A data set, as named on the command line.
-#[derive(Config, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum DatasetChoice {
     /// CIFAR-10: downloaded when it is first used, or from --data-dir
     Cifar10,
@@ -47,6 +47,9 @@ impl DatasetChoice {
     /// How its images are changed in training: the authors' frame of 4 for 32 pixels, and as much of other sizes; no flips
     /// of digits, whose mirror images are no digits.
     pub(crate) fn augmentation(self) -> Augmentation {
-        Augmentation::new(self.shape().size / 8, self.cifar().is_some())
+        Augmentation {
+            padding: self.shape().size / 8,
+            flip: self.cifar().is_some(),
+        }
     }
 }

@@ -3,18 +3,14 @@
 use std::error::Error;
 use std::path::Path;
 
-use burn::data::dataset::{Dataset, InMemDataset};
+use burn::data::dataset::Dataset;
 use burn_dataset::vision::MnistItem;
 use mac_burn_examples::digits::{DigitItem, DigitsDataset};
-use mac_burn_examples::image_data::ImageData;
 use mac_burn_examples::{digits, mnist};
-use mac_burn_vision::cifar;
-use mac_burn_vision::small_images::{Normalization, SmallImage, SmallImagesBatcher};
+use mac_burn_vision::small_images::{SmallImage, SmallImages};
+use mac_burn_vision::{Normalization, cifar};
 
 use crate::dataset_choice::DatasetChoice;
-
-/// Images in memory, and what makes batches of them.
-pub(crate) type Images = ImageData<InMemDataset<SmallImage>, SmallImagesBatcher>;
 
 /// Loads a data set, CIFAR from a folder if one is given.
 ///
@@ -23,19 +19,19 @@ pub(crate) type Images = ImageData<InMemDataset<SmallImage>, SmallImagesBatcher>
 pub(crate) fn load(
     dataset: DatasetChoice,
     folder: Option<&Path>,
-) -> Result<Images, Box<dyn Error>> {
-    let (sides, normalization) = match dataset {
+) -> Result<SmallImages, Box<dyn Error>> {
+    let ([train, valid], normalization) = match dataset {
         DatasetChoice::Digits => digits(),
         DatasetChoice::Mnist => mnist()?,
         DatasetChoice::Cifar10 => cifar(cifar::CifarKind::Cifar10, folder)?,
         DatasetChoice::Cifar100 => cifar(cifar::CifarKind::Cifar100, folder)?,
     };
-    let [train, valid] = sides.map(InMemDataset::new);
-    let batcher = SmallImagesBatcher::new(dataset.shape(), normalization, dataset.augmentation());
-    Ok(ImageData {
+    Ok(SmallImages {
         train,
         valid,
-        batcher,
+        shape: dataset.shape(),
+        normalization,
+        augmentation: dataset.augmentation(),
     })
 }
 
@@ -52,41 +48,34 @@ fn cifar(kind: cifar::CifarKind, folder: Option<&Path>) -> Result<Sides, cifar::
 
 fn mnist() -> Result<Sides, String> {
     let mnist = mnist::load()?;
-    let sides = [mnist.train, mnist.valid].map(|side| {
-        let items = side.iter().enumerate();
-        items.map(|(index, item)| gray(index, item)).collect()
-    });
+    let sides = [mnist.train, mnist.valid].map(|side| side.iter().map(gray).collect());
     Ok((
         sides,
         Normalization::new(vec![mnist::MEAN], vec![mnist::STD]),
     ))
 }
 
-fn gray(index: usize, item: MnistItem) -> SmallImage {
+fn gray(item: MnistItem) -> SmallImage {
     let values = item.image.as_flattened();
     SmallImage {
         pixels: values.iter().map(|value| *value as u8).collect(),
         label: item.label.into(),
-        index,
     }
 }
 
 fn digits() -> Sides {
-    let sides = [DigitsDataset::train(), DigitsDataset::test()].map(|side| {
-        let items = side.iter().enumerate();
-        items.map(|(index, item)| digit(index, &item)).collect()
-    });
+    let sides = [DigitsDataset::train(), DigitsDataset::test()];
+    let sides = sides.map(|side| side.iter().map(|item| digit(&item)).collect());
     (
         sides,
         Normalization::new(vec![digits::MEAN], vec![digits::STD]),
     )
 }
 
-fn digit(index: usize, item: &DigitItem) -> SmallImage {
+fn digit(item: &DigitItem) -> SmallImage {
     SmallImage {
         pixels: item.image.iter().map(|value| *value as u8).collect(),
         label: item.label.into(),
-        index,
     }
 }
 
@@ -103,14 +92,14 @@ mod tests {
         };
         item.image[2][5] = 255.0;
 
-        let image = gray(3, item);
+        let image = gray(item);
 
         assert_eq!(image.pixels[2 * mnist::SIZE + 5], 255);
         assert_eq!(image.pixels.iter().filter(|value| **value > 0).count(), 1);
-        assert_eq!((image.label, image.index), (7, 3));
+        assert_eq!(image.label, 7);
 
         let item = DigitsDataset::train().get(1).expect("there is a second");
-        let image = digit(1, &item);
+        let image = digit(&item);
         let values: Vec<f32> = image.pixels.iter().map(|value| f32::from(*value)).collect();
         assert_eq!(values, item.image);
     }

@@ -5,17 +5,15 @@ mod interruption;
 
 use std::error::Error;
 use std::fs;
-use std::io::sink;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use clap::ValueEnum;
-use mac_burn::{Coverage, Mac, MacConfig};
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
-use mac_burn_vision::image_network::ImageNetwork;
-use mac_burn_vision::learner::PlainRenderer;
+use mac_burn_examples::training::Progress;
+use mac_burn_vision::networks::Network;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -24,7 +22,7 @@ use crate::args::Args;
 use crate::dataset_choice::DatasetChoice;
 use crate::model_choice::ModelChoice;
 use crate::training;
-use interruption::{interrupted, parameters};
+use interruption::{copying, values};
 
 const CIFAR10: [&str; 6] = [
     "data_batch_1.bin",
@@ -57,8 +55,13 @@ fn temporary() -> TempDir {
     tempfile::tempdir().expect("a temporary directory can be made")
 }
 
-/// Runs the example with these options, and with these directories.
-fn run(options: &str, images: Option<&Path>, artifacts: &Path) -> Result<(), Box<dyn Error>> {
+/// Runs the example with these options, and with these directories, and returns the network.
+fn run(
+    options: &str,
+    images: Option<&Path>,
+    artifacts: &Path,
+    tell: impl FnMut(Progress),
+) -> Result<Network<Training>, Box<dyn Error>> {
     let mut line: Vec<_> = ["cifar", "--artifacts"].map(Into::into).into();
     line.push(artifacts.as_os_str().to_owned());
     if let Some(images) = images {
@@ -66,83 +69,77 @@ fn run(options: &str, images: Option<&Path>, artifacts: &Path) -> Result<(), Box
         line.push(images.as_os_str().to_owned());
     }
     line.extend(options.split_whitespace().map(Into::into));
-    training::run(&Args::try_read(line)?, Some(PlainRenderer::new(sink())))
+    Ok(training::run(&Args::try_read(line)?, tell)?.model)
 }
 
-/// Crops and flips that a generator draws one after the other, and not by epoch and image, would show here, as would a
+/// Crops and flips that a generator draws one after the other, and not by step and place, would show here, as would a
 /// schedule or statistics that begin anew.
 #[test]
 fn a_resumed_run_of_mac_ends_with_the_parameters_of_an_uninterrupted_one() {
-    // 10 images make 3 steps an epoch, so the run ends with the second step of its second epoch.
+    // 10 images make 2 steps an epoch, so the run ends with the first step of its third epoch.
     let options = "--model resnet20 --batch-size 4 --steps 5 --tcov 2 --tinv 3";
-    let (images, whole) = (folder(&CIFAR10, 2, 1), temporary());
-    run(options, Some(images.path()), whole.path()).expect("the run is short");
-    let resumed = interrupted(whole.path());
+    let (images, whole, resumed) = (folder(&CIFAR10, 2, 1), temporary(), temporary());
+    let images = Some(images.path());
+    let tell = copying(whole.path(), resumed.path(), 5);
+    let uninterrupted = run(options, images, whole.path(), tell).expect("the run is short");
 
-    let options = format!("{options} --resume 1");
-    run(&options, Some(images.path()), resumed.path()).expect("there is a checkpoint");
+    let mut steps = Vec::new();
+    let options = format!("{options} --resume --workers 3");
+    let tell = |progress: Progress| steps.push(progress.step);
+    let end = run(&options, images, resumed.path(), tell).expect("there is a checkpoint");
 
-    assert!(parameters(resumed.path(), 2) == parameters(whole.path(), 2));
-    assert!(parameters(whole.path(), 1) != parameters(whole.path(), 2));
+    assert_eq!(steps, [5], "it is resumed after step 4");
+    assert!(values(&end) == values(&uninterrupted));
 }
 
 #[test]
 fn the_other_optimizers_train_on_cifar100_and_on_digits() {
-    let (images, artifacts) = (folder(&CIFAR100, 3, 2), temporary());
-    let sgd = "--model lenet5 --dataset cifar100 --optimizer sgd --batch-size 2 --steps 1";
-    run(sgd, Some(images.path()), artifacts.path()).expect("the run is short");
-    assert!(!parameters(artifacts.path(), 1).is_empty());
-
-    let artifacts = temporary();
-    let adamw = "--model lenet5 --data digits --optimizer adamw --steps 1 --workers 0";
-    run(adamw, None, artifacts.path()).expect("the run is short");
-    assert!(!parameters(artifacts.path(), 1).is_empty());
-}
-
-/// Breaks when a network that is not MAC's records in each forward pass what nobody takes.
-#[test]
-fn only_mac_trains_a_network_with_recorders() {
-    let coverage = |optimizer: &str| {
-        let line = ["cifar", "--model", "lenet5", "--optimizer", optimizer];
-        let args = Args::try_read(line).expect(optimizer);
-        let model = training::model(&args, &args.config(1));
-        let mac: Mac<training::Model, Training> = MacConfig::new().init();
-        mac.report(&model).layers[0].coverage
+    let train = |options: &str, images: Option<&Path>| {
+        let mut told = Vec::new();
+        let artifacts = temporary();
+        let tell = |progress| told.push(progress);
+        run(options, images, artifacts.path(), tell).expect("the run is short");
+        assert_eq!(told.len(), 1);
+        assert!(told[0].validation_loss.is_finite() && told[0].validation_accuracy.is_some());
     };
-    assert_eq!(coverage("mac"), Coverage::NothingRecorded);
-    assert_eq!(coverage("sgd"), Coverage::NoRecorder);
-    assert_eq!(coverage("adamw"), Coverage::NoRecorder);
+    let images = folder(&CIFAR100, 3, 2);
+    let sgd = "--model lenet5 --dataset cifar100 --optimizer sgd --batch-size 2 --steps 1";
+    train(sgd, Some(images.path()));
+    let adamw = "--model lenet5 --data digits --optimizer adamw --steps 1 --workers 0";
+    train(adamw, None);
 }
 
 #[test]
 fn a_run_is_continued_only_as_it_began() {
     let (images, artifacts) = (folder(&CIFAR10, 1, 1), temporary());
     let options = "--model lenet5 --batch-size 5 --steps 2 --no-input-covariance";
-    run(options, Some(images.path()), artifacts.path()).expect("the run is short");
+    let run = |options: &str, images: &TempDir| {
+        run(options, Some(images.path()), artifacts.path(), |_| ())
+    };
+    run(options, &images).expect("the run is short");
     let said = |options: &str, images: &TempDir| {
-        let result = run(options, Some(images.path()), artifacts.path());
+        let result = run(options, images);
         result.expect_err("the run is another").to_string()
     };
 
+    assert!(said(options, &images).contains("has the checkpoint of a run: continue it"));
+    let other_lr = said(&format!("{options} --resume --lr 0.2"), &images);
     assert!(
-        said(options, &images).contains("holds a run already, with checkpoints of epochs 1, 2")
-    );
-    let other_lr = said(&format!("{options} --resume 1 --lr 0.2"), &images);
-    assert!(
-        other_lr.ends_with("begun with:\n  course.lr: 0.1, not 0.2"),
+        other_lr
+            .ends_with("begun with:\n  optimizer.lr: 0.1, not 0.2\n  schedule.lr: 0.1, not 0.2"),
         "{other_lr}"
     );
     let other_model = said(
-        &format!("{} --resume 1", options.replace("lenet5", "deit-tiny")),
+        &format!("{} --resume", options.replace("lenet5", "deit-tiny")),
         &images,
     );
     assert!(
-        other_model.ends_with("begun with:\n  network: LeNet, not Deit"),
+        other_model.ends_with("begun with:\n  config.network: LeNet, not VisionTransformer"),
         "{other_model}"
     );
-    let other_images = said(&format!("{options} --resume 1"), &folder(&CIFAR10, 2, 1));
+    let other_images = said(&format!("{options} --resume"), &folder(&CIFAR10, 2, 1));
     assert!(
-        other_images.ends_with("begun with:\n  train_images: 5, not 10"),
+        other_images.ends_with("begun with:\n  config.train_images: 5, not 10"),
         "{other_images}"
     );
     let missing = said(options, &temporary());

@@ -1,6 +1,5 @@
-//! Trains ResNets, vision transformers and Swin Transformers with MAC on images in folders, as ImageNet, in burn-train's
-//! `Learner`, with the settings that the authors of MAC give for their paper, but for half precision and what is done in another
-//! way below:
+//! Trains ResNets, vision transformers and Swin Transformers with MAC on images in folders, as ImageNet, with the
+//! settings that the authors of MAC give for their paper, but for half precision and what is done in another way below:
 //!
 //! ```text
 //! cargo run --release -p mac-burn-vision --example imagenet -- ROOT
@@ -12,7 +11,7 @@
 //! ```
 //!
 //! The images are in `ROOT/train/CLASS/` and `ROOT/val/CLASS/`, and `--data-dir ROOT` is the same; they are read and changed
-//! by threads as they are needed. A run leaves a checkpoint after each epoch; with `--resume EPOCH`, otherwise the same
+//! by threads as they are needed. A run leaves a checkpoint after each epoch; with `--resume`, otherwise the same
 //! options, and images of the same names it continues, and ends with the parameters that it would have had without the
 //! interruption. It leaves the average of the parameters, where one is kept, in `ema.mpk`.
 //!
@@ -31,7 +30,7 @@
 //! - the learning rate changes with each step, theirs with each epoch;
 //! - a batch is on one device, so that its batch norms see all 1024 images, four changes of each of 256; theirs see one change
 //!   of each of these on each of four devices;
-//! - an epoch has as many images as the training set, and a smaller last batch; theirs is cut to a multiple of 256;
+//! - an epoch has as many images as the training set, but for what does not fill a batch; theirs is cut to a multiple of 256;
 //! - a part of an image is erased before the batch is mixed, as in torchvision; timm, for the transformers, erases afterwards;
 //! - images are mixed with those at the other end of the batch, as in timm; torchvision takes the one beside. Two repeats of
 //!   an image can meet in the middle of a batch, theirs cannot, being on different devices;
@@ -47,8 +46,6 @@
 
 mod args;
 mod automatic_choice;
-mod image_loaders;
-mod launch;
 mod model_choice;
 mod recipe;
 mod run_config;
@@ -56,16 +53,16 @@ mod run_config;
 mod tests;
 mod training;
 
-use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
+use env_logger::Env;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
-use mac_burn_vision::learner::PlainRenderer;
 
 use args::Args;
 
 fn main() -> ExitCode {
-    let renderer = (!stdout().is_terminal()).then(|| PlainRenderer::new(stdout()));
-    exit::explained(training::run(&Args::read(), renderer).map(drop))
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
+    let trained = training::run(&Args::read(), |progress| println!("{progress}"));
+    exit::explained(trained.map(drop))
 }

@@ -2,13 +2,12 @@
 
 use clap::ValueEnum;
 use mac_burn_models::{ResNetConfig, SwinConfig, VisionTransformerConfig};
-use serde::{Deserialize, Serialize};
 
 use crate::recipe::Recipe;
 use mac_burn_vision::networks::NetworkConfig;
 
 /// A network, as named on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModelChoice {
     /// ResNet-18, with 11.7 million parameters
     Resnet18,

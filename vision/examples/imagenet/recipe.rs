@@ -1,16 +1,18 @@
 //! The settings of the paper.
 
-use burn::config::Config;
 use mac_burn::MacConfig;
+use mac_burn_examples::training::{LearningRates, OptimizerDefaults};
 use mac_burn_vision::augment::{AutomaticAugmentation, Interpolation, RandomErasing};
+use serde::Serialize;
 
 /// The authors' settings for a family of networks; the command line may say otherwise.
 ///
 /// From the commands in the README of their code (github.com/hseung88/mac): ResNets are trained by torchvision's
 /// reference code, transformers by timm's.
-#[derive(Config, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Recipe {
     /// MAC's settings.
+    #[serde(skip)]
     pub(crate) mac: MacConfig,
     /// Height and width of training images.
     pub(crate) train_size: usize,
@@ -44,6 +46,9 @@ pub(crate) struct Recipe {
     /// reference code.
     pub(crate) whole_cosine: bool,
 }
+
+/// The epochs in which the learning rate rises.
+pub(crate) const WARMUP_EPOCHS: usize = 5;
 
 /// The weight that an average gives the network, summed over the steps of a run: torchvision moves its average every 32 steps by
 /// `2e-5 · 32 · batch size / epochs`, a 32nd of which is this, divided by the number of steps, for the images of ImageNet.
@@ -101,6 +106,24 @@ impl Recipe {
             average: false,
             sgd_nesterov: true,
             whole_cosine: true,
+        }
+    }
+}
+
+impl Recipe {
+    /// The options of the optimizer for epochs of as many steps.
+    pub(crate) fn optimizer_defaults(&self, epoch: usize) -> OptimizerDefaults {
+        OptimizerDefaults {
+            lr: LearningRates {
+                mac: 0.5,
+                sgd: 0.5,
+                adamw: 0.001,
+            },
+            warmup: WARMUP_EPOCHS * epoch,
+            mac: self.mac.clone(),
+            adamw_weight_decay: 0.05,
+            sgd_nesterov: self.sgd_nesterov,
+            auxiliary_lr: 0.0,
         }
     }
 }

@@ -1,18 +1,28 @@
 //! The configuration of a run.
 
-use burn::config::Config;
-use mac_burn_examples::training::{OptimizerPlan, Schedule};
+use std::sync::Arc;
+
+use mac_burn_examples::image_files::{ImageFile, ImageFiles};
+use mac_burn_examples::training::Batches;
 use mac_burn_vision::augment::{
-    CenterCrop, Mixing, Normalization, RandomResizedCrop, TrainingBatcher, ValidationBatcher,
+    CenterCrop, Mixing, RandomResizedCrop, TrainingImages, ValidationImages,
 };
-use mac_burn_vision::learner::Course;
-use mac_burn_vision::parameter_average::ParameterAverage;
+use mac_burn_vision::batches::{BatchError, BatchMaker};
+use mac_burn_vision::networks::NetworkConfig;
+use mac_burn_vision::{ImageBatches, Normalization};
+use serde::Serialize;
 
 use crate::recipe::Recipe;
-use mac_burn_vision::networks::NetworkConfig;
 
-/// Everything that decides the parameters at the end of a run, but for what is in the files of the images.
-#[derive(Config, Debug)]
+/// Images that are validated on at a time.
+const BATCH: usize = 128;
+
+/// Images that the covariance of the first layer is measured over, at most: it has a few hundred rows, and each image has
+/// thousands of patches.
+const MEASURED: usize = 8192;
+
+/// What a run that continues must have in common with this one, besides the optimizer and what is in the files.
+#[derive(Debug, Serialize)]
 pub(crate) struct RunConfig {
     pub(crate) classes: usize,
     pub(crate) train_images: usize,
@@ -21,44 +31,13 @@ pub(crate) struct RunConfig {
     pub(crate) network: NetworkConfig,
     /// The settings of the paper, or what the command line has in their place.
     pub(crate) recipe: Recipe,
-    pub(crate) optimizer: OptimizerPlan,
-    /// The decay of the average of the parameters in each step; none keeps none.
-    pub(crate) ema_decay: Option<f64>,
-    /// Epochs in which the learning rate rises.
-    pub(crate) warmup_epochs: usize,
-    pub(crate) course: Course,
 }
 
 impl RunConfig {
-    pub(crate) fn epochs(&self) -> usize {
-        self.course.number_of_epochs(self.train_images)
-    }
-
-    /// The course of the learning rate. It rises in at most half of the run, or short runs would not get to it.
-    pub(crate) fn schedule(&self) -> Schedule {
-        let steps = self.course.number_of_steps(self.train_images);
-        let epoch = self.train_images.div_ceil(self.course.batch_size);
-        Schedule {
-            lr: self.course.lr,
-            warmup: (self.warmup_epochs * epoch).min(steps / 2),
-            warmup_start: self.recipe.warmup_start,
-            steps,
-            whole_cosine: self.recipe.whole_cosine,
-        }
-    }
-
-    /// The average of the parameters, if one is kept: a copy of the network while the learning rate rises, and of the first
-    /// step after that, as in torchvision's reference code.
-    pub(crate) fn average<M>(&self, start: M) -> Option<ParameterAverage<M>> {
-        let copies = self.schedule().warmup + 1;
-        let average = |decay| ParameterAverage::new(start, decay).with_copies(copies);
-        self.ema_decay.map(average)
-    }
-
-    /// The batcher of training images.
-    pub(crate) fn training_batcher(&self) -> TrainingBatcher {
+    /// What makes batches to train on, in a run with a seed.
+    pub(crate) fn training_images(&self, seed: u64) -> TrainingImages {
         let erasing = self.recipe.erasing;
-        TrainingBatcher {
+        TrainingImages {
             crop: RandomResizedCrop {
                 interpolation: self.recipe.train_interpolation,
                 ..RandomResizedCrop::new(self.recipe.train_size)
@@ -70,21 +49,66 @@ impl RunConfig {
                 mixup: self.recipe.mixup,
                 cutmix: self.recipe.cutmix,
             },
-            classes: self.classes,
-            label_smoothing: self.recipe.label_smoothing,
-            seed: self.course.seed,
+            seed,
         }
     }
 
-    /// The batcher of validation images.
-    pub(crate) fn validation_batcher(&self) -> ValidationBatcher {
-        ValidationBatcher {
+    /// What makes batches to validate with.
+    pub(crate) fn validation_images(&self) -> ValidationImages {
+        ValidationImages {
             crop: CenterCrop {
                 size: self.recipe.valid_size,
                 share: self.recipe.valid_share,
                 interpolation: self.recipe.valid_interpolation,
             },
             normalization: Normalization::imagenet(),
+        }
+    }
+
+    /// The batches of a run with a seed, made by as many threads. The first layer's inputs are measured on some images of all
+    /// classes.
+    pub(crate) fn batches(
+        &self,
+        files: ImageFiles,
+        batch_size: usize,
+        seed: u64,
+        workers: usize,
+    ) -> ImageBatches {
+        let valid = files.valid;
+        let files: Arc<Vec<ImageFile>> = Arc::new(files.train);
+        let maker = |images: TrainingImages, order: Batches| {
+            let files = Arc::clone(&files);
+            move |step: usize| {
+                let order = order.of_step(step);
+                let batch: Vec<_> = order.iter().map(|index| &files[*index]).collect();
+                images.batch(&batch, step).map_err(BatchError::new)
+            }
+        };
+        let order = |seed| Batches::new(self.train_images, batch_size, seed);
+        let repeats = self.recipe.repeats;
+        let train = maker(
+            self.training_images(seed),
+            order(seed).with_repeats(repeats),
+        );
+        // Not in the order of an epoch of the training, nor changed as there.
+        let mut unmixed = self.training_images(!seed);
+        unmixed.mixing = Mixing {
+            mixup: 0.0,
+            cutmix: 0.0,
+        };
+        let images = self.train_images.min(MEASURED);
+        let steps = (images / batch_size.min(images)).max(1);
+        let measured = maker(unmixed, order(!seed));
+        let images = self.validation_images();
+        ImageBatches {
+            train: BatchMaker::new(workers, move |step| Some(train(step))),
+            measured: BatchMaker::new(workers, move |step| {
+                (step < steps).then(|| Ok(measured(step)?.0))
+            }),
+            valid: BatchMaker::new(workers, move |index| {
+                let batch = valid.chunks(BATCH).nth(index)?;
+                Some(images.batch(batch).map_err(BatchError::new))
+            }),
         }
     }
 }

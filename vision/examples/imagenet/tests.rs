@@ -5,7 +5,6 @@ mod interruption;
 
 use std::error::Error;
 use std::fs;
-use std::io::sink;
 use std::path::Path;
 
 use burn::module::Module;
@@ -13,21 +12,20 @@ use burn::record::Recorder;
 use burn::tensor::Tensor;
 use clap::ValueEnum;
 use image::{Rgb, RgbImage};
-use mac_burn::{Coverage, LayerReport, Report};
+use mac_burn::{Coverage, LayerReport};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
-use mac_burn_examples::backend::Selected;
+use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
-use mac_burn_vision::image_network::ImageNetwork;
-use mac_burn_vision::learner::{PlainRenderer, SoftClassifier};
+use mac_burn_examples::training::{Progress, Trained};
+use mac_burn_vision::networks::Network;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use crate::args::Args;
-use crate::launch::{EMA_FILE, Validated};
 use crate::model_choice::ModelChoice;
-use crate::training;
-use interruption::{interrupted, parameters};
+use crate::training::{self, EMA_FILE};
+use interruption::{copying, values};
 
 const CLASSES: [&str; 2] = ["noise", "stripes"];
 
@@ -59,26 +57,27 @@ fn temporary() -> TempDir {
 }
 
 /// Runs the example on the images of `root` with these options.
-fn run(options: &str, root: &Path, artifacts: &Path) -> Result<Option<Report>, Box<dyn Error>> {
-    let mut line: Vec<_> = ["imagenet", "--image-size", "32", "--batch-size", "4"]
+fn run(
+    options: &str,
+    root: &Path,
+    artifacts: &Path,
+    tell: impl FnMut(Progress),
+) -> Result<Trained<Network<Training>, Network<Selected>>, Box<dyn Error>> {
+    let mut line: Vec<_> = ["imagenet", "--image-size", "32", "--batch-size", "3"]
         .map(Into::into)
         .into();
     line.extend([root.as_os_str().to_owned(), "--artifacts".into()]);
     line.push(artifacts.as_os_str().to_owned());
     line.extend(options.split_whitespace().map(Into::into));
-    training::run(&Args::try_read(line)?, Some(PlainRenderer::new(sink())))
-}
-
-fn ema(artifacts: &Path) -> Vec<u8> {
-    fs::read(artifacts.join(EMA_FILE).with_extension("mpk")).expect("the run has an average")
+    training::run(&Args::try_read(line)?, tell)
 }
 
 /// Breaks when MAC records nothing and is SGD but for its name, or when the report is that of an optimizer whose record was
 /// not compared with the network yet: both say that nothing was recorded.
 #[test]
 fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
-    let covered = |report: Result<Option<Report>, Box<dyn Error>>, counts: [usize; 2]| {
-        let report = report.expect("the run is short").expect("it is MAC's");
+    let covered = |trained: Trained<_, _>, counts: [usize; 2]| {
+        let report = trained.report.expect("it is MAC's");
         let count = |coverage| {
             let layers = report.layers.iter();
             layers.filter(|layer| layer.coverage == coverage).count()
@@ -96,70 +95,68 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
     // takes long in a build without optimization; that of ResNet's has 147.
     let deit = "--auxiliary-lr 0.01 --no-input-covariance";
     for (model, options, counts) in [("deit-tiny", deit, [2, 0]), ("resnet18", "", [0, 1])] {
-        let (root, whole) = (folder(), temporary());
+        let (root, whole, resumed) = (folder(), temporary(), temporary());
         let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {options}");
-        covered(run(&options, root.path(), whole.path()), counts);
-        let resumed = interrupted(whole.path());
-        let options = format!("{options} --resume 1");
-        covered(run(&options, root.path(), resumed.path()), counts);
+        let tell = copying(whole.path(), resumed.path(), 4);
+        let trained = run(&options, root.path(), whole.path(), tell);
+        covered(trained.expect("the run is short"), counts);
+        let options = format!("{options} --resume");
+        let trained = run(&options, root.path(), resumed.path(), |_| ());
+        covered(trained.expect("there is a checkpoint"), counts);
     }
 }
 
 /// Six images make 2 steps an epoch, so this ends with the second epoch. Crops, flips, automatic changes, erased parts or mixtures
-/// that are drawn by another than the seed, the epoch, the image and its repeat would show, as would an average, a schedule or
-/// statistics that begin anew, or batches that come as they happen to be ready: with three repeats, one has the first of a row
-/// of which the next has the others. The average is a copy in the first three steps, so that one that begins anew after two of
-/// them would be a copy of the end.
+/// that are drawn by another than the seed, the step and the place would show, as would an average, a schedule or
+/// statistics that begin anew, or batches that come as they happen to be ready. The average is a copy in the first three steps, so
+/// that one that begins anew after two of them would be a copy of the end.
 #[test]
 fn a_resumed_run_ends_with_the_parameters_and_the_average_of_an_uninterrupted_one() {
     let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --auxiliary-lr 0.01 \
                    --no-input-covariance --repeats 3 --random-erase 1";
-    let (root, whole) = (folder(), temporary());
-    run(&format!("{options} --workers 3"), root.path(), whole.path()).expect("the run is short");
-    let resumed = interrupted(whole.path());
+    let (root, whole, resumed) = (folder(), temporary(), temporary());
+    let tell = copying(whole.path(), resumed.path(), 4);
+    let uninterrupted = format!("{options} --workers 3");
+    let uninterrupted = run(&uninterrupted, root.path(), whole.path(), tell);
+    let uninterrupted = uninterrupted.expect("the run is short");
 
-    let options = format!("{options} --workers 0 --resume 1");
-    run(&options, root.path(), resumed.path()).expect("there is a checkpoint");
+    let mut steps = Vec::new();
+    let options = format!("{options} --workers 0 --resume");
+    let tell = |progress: Progress| steps.push(progress.step);
+    let end = run(&options, root.path(), resumed.path(), tell).expect("there is a checkpoint");
 
-    assert!(parameters(resumed.path(), 2) == parameters(whole.path(), 2));
-    assert!(parameters(whole.path(), 1) != parameters(whole.path(), 2));
-    assert!(ema(resumed.path()) == ema(whole.path()));
-    assert!(ema(whole.path()) != parameters(whole.path(), 2));
+    assert_eq!(steps, [4], "it is resumed after step 2");
+    let [average, of_uninterrupted] = [&end, &uninterrupted].map(|trained| {
+        let average = trained.average.as_ref();
+        values::<Selected>(average.expect("it is kept"))
+    });
+    let end = values::<Training>(&end.model);
+    assert!(end == values::<Training>(&uninterrupted.model));
+    assert!(average == of_uninterrupted);
+    assert!(average != end, "an average is not the network");
 }
 
 #[test]
-fn resnets_train_with_the_other_optimizers_and_the_average_is_a_network() {
+fn resnets_train_with_the_other_optimizers_and_the_average_is_stored() {
     let (root, artifacts) = (folder(), temporary());
     let sgd = "--model resnet18 --optimizer sgd --steps 2 --workers 2";
-    run(sgd, root.path(), artifacts.path()).expect("the run is short");
+    let trained = run(sgd, root.path(), artifacts.path(), |_| ()).expect("the run is short");
 
     let network = ModelChoice::Resnet18.network(32, CLASSES.len());
-    let network = network
-        .expect("it takes any size")
-        .init(&Default::default());
-    let record = Recorder::<Selected>::load(
-        &AtomicRecorder,
-        artifacts.path().join(EMA_FILE),
-        &Default::default(),
-    );
-    let average: Validated =
-        SoftClassifier::new(network).load_record(record.expect("the run has an average"));
-    let logits = average
-        .network
-        .forward(Tensor::zeros([1, 3, 32, 32], &Default::default()));
-    let logits: Vec<f32> = logits.into_data().iter().collect();
-    assert!(logits.iter().all(|logit| logit.is_finite()), "{logits:?}");
+    let network = network.expect("it takes any size");
+    let network = network.init::<Selected>(&Default::default());
+    let file = artifacts.path().join(EMA_FILE);
+    let record = Recorder::<Selected>::load(&AtomicRecorder, file, &Default::default());
+    let stored = network.load_record(record.expect("the run has an average"));
+    let average = trained.average.expect("it is kept");
+    assert!(values::<Selected>(&stored) == values::<Selected>(&average));
 
     let artifacts = temporary();
     let adamw = "--model resnet18 --optimizer adamw --steps 1 --ema-decay 0 --mixup 0 --cutmix 0";
-    run(adamw, root.path(), artifacts.path()).expect("the run is short");
-    assert!(
-        !artifacts
-            .path()
-            .join(EMA_FILE)
-            .with_extension("mpk")
-            .exists()
-    );
+    let trained = run(adamw, root.path(), artifacts.path(), |_| ()).expect("the run is short");
+    assert!(trained.average.is_none());
+    let file = artifacts.path().join(EMA_FILE).with_extension("mpk");
+    assert!(!file.exists());
 }
 
 #[test]
@@ -174,7 +171,8 @@ fn a_file_that_is_no_image_ends_the_run_and_is_named() {
         fs::write(broken, "text").expect("it can be written");
         // With repeats an epoch leaves images out.
         let options = format!("--model deit-tiny --steps 2 --repeats 1 {options}");
-        let error = run(&options, root.path(), artifacts.path()).expect_err("it is no image");
+        let error = run(&options, root.path(), artifacts.path(), |_| ());
+        let error = error.err().expect("it is no image");
         assert!(error.to_string().contains("stripes/0.png: "), "{error}");
     }
 }
@@ -183,22 +181,23 @@ fn a_file_that_is_no_image_ends_the_run_and_is_named() {
 fn a_run_is_continued_only_as_it_began() {
     let (root, artifacts) = (folder(), temporary());
     let options = "--model deit-tiny --steps 1 --no-input-covariance";
-    run(options, root.path(), artifacts.path()).expect("the run is short");
+    let run = |options: &str| run(options, root.path(), artifacts.path(), |_| ());
+    run(options).expect("the run is short");
     let said = |options: &str| {
-        let result = run(options, root.path(), artifacts.path());
-        result.expect_err("the run is another").to_string()
+        let error = run(options).err().expect("the run is another");
+        error.to_string()
     };
-    assert!(said(options).contains("holds a run already, with a checkpoint of epoch 1"));
-    let other = said(&format!("{options} --resume 1 --mixup 0.5"));
+    assert!(said(options).contains("has the checkpoint of a run"));
+    let other = said(&format!("{options} --resume --mixup 0.5"));
     assert!(
-        other.ends_with("begun with:\n  recipe.mixup: 0.8, not 0.5"),
+        other.ends_with("begun with:\n  config.recipe.mixup: 0.8, not 0.5"),
         "{other}"
     );
     // As many images, of which one has another name.
     let image = root.path().join("train/stripes/0.png");
     fs::rename(&image, image.with_file_name("a.png")).expect("it can be renamed");
-    let other = said(&format!("{options} --resume 1"));
-    assert!(other.contains("begun with:\n  files: "), "{other}");
+    let other = said(&format!("{options} --resume"));
+    assert!(other.contains("begun with:\n  config.files: "), "{other}");
 }
 
 #[test]

@@ -3,95 +3,82 @@
 use std::error::Error;
 
 use burn::module::Module;
+use burn::record::Recorder;
 use burn::tensor::backend::Backend;
-use burn::train::Interrupter;
-use burn::train::renderer::MetricsRenderer;
-use mac_burn::Report;
+use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::image_files;
 use mac_burn_examples::no_device;
-use mac_burn_vision::learner::{Artifacts, SoftClassifier};
+use mac_burn_examples::training::{Progress, Run, Task, Trained};
+use mac_burn_vision::ImageTask;
+use mac_burn_vision::networks::Network;
 
 use crate::args::Args;
-use crate::image_loaders::ImageLoaders;
-use crate::launch::{Launch, Model};
-use crate::run_config::RunConfig;
 
-/// Trains as the command line says, and returns MAC's report; metrics go to `renderer`, or to burn-train's dashboard.
+/// The file of the average of the parameters, among the artifacts.
+pub(crate) const EMA_FILE: &str = "ema";
+
+/// Trains as the command line says, and validates and stores the average of the parameters.
 ///
 /// # Errors
 /// If there is no device, the images cannot be listed or read, there is another run among the artifacts, or the training
 /// ends early.
-pub(crate) fn run<R>(args: &Args, renderer: Option<R>) -> Result<Option<Report>, Box<dyn Error>>
-where
-    R: MetricsRenderer + 'static,
-{
-    let device = Default::default();
+pub(crate) fn run(
+    args: &Args,
+    tell: impl FnMut(Progress),
+) -> Result<Trained<Network<Training>, Network<Selected>>, Box<dyn Error>> {
+    let (device, seed) = (Default::default(), args.run.seed);
     no_device::probe::<Selected>(&device)?;
     println!("backend: {}", describe::<Selected>(&device));
-    Training::seed(&device, args.seed);
+    Training::seed(&device, seed);
 
     let files = image_files::list(args.root())?;
-    println!(
-        "images: {} to train on, {} to validate with, of {} classes",
-        files.train.len(),
-        files.valid.len(),
-        files.classes.len()
-    );
+    let [train, valid, classes] = [files.train.len(), files.valid.len(), files.classes.len()];
+    println!("images: {train} to train on, {valid} to validate with, of {classes} classes");
     if let Some(remark) = files.remark() {
         println!("warning: {remark}");
     }
-    let fingerprint = files.fingerprint(args.root());
-    let config = args.config(files.train.len(), files.classes.len(), fingerprint)?;
-    let artifacts = Artifacts::new(&args.artifacts, config.clone(), config.epochs());
-    artifacts.check(args.resume)?;
-    let interrupter = Interrupter::new();
-    let done = args.resume.unwrap_or(0);
-    let loaders = ImageLoaders::new(files, &config, done, args.workers, &interrupter);
-    artifacts.write()?;
-
-    let model = model(&config);
-    describe_run(args, &config, &model);
-    // A run that continues has it in the optimizer's record.
-    let measures = config.optimizer.needs_input_covariance() && args.resume.is_none();
-    let covariance = measures.then(|| loaders.input_covariance(&model.network));
-    if let Some(reason) = interrupter.get_message() {
-        return Err(reason.into());
-    }
-    let launch = Launch {
-        config: &config,
-        loaders: &loaders,
-        interrupter,
-        artifacts: args.artifacts.clone(),
-        resume: args.resume,
-        model,
-        renderer,
-    };
-    let (_, report) = config.optimizer.train(covariance, launch)?;
-    if let Some(report) = &report {
-        println!("{report}");
-    }
-    Ok(report)
-}
-
-fn model(config: &RunConfig) -> Model {
-    let network = config.network.init::<Training>(&Default::default());
-    SoftClassifier::new(config.optimizer.choice.prepare(network))
-}
-
-fn describe_run(args: &Args, config: &RunConfig, model: &Model) {
+    let config = args.config(train, classes, files.fingerprint(args.root()))?;
+    let course = args.course(train);
+    let batches = config.batches(files, course.batch_size, seed, args.workers);
+    let task = ImageTask::new(batches, classes, config.recipe.label_smoothing, &device);
+    let model = config.network.init::<Training>(&device);
+    let plan = args.optimizer.plan(&args.optimizer_defaults(train));
     println!(
-        "network: {} with {} parameters; {} with learning rate {} from seed {}",
+        "network: {} with {} parameters; {} with learning rate {} from seed {seed}",
         args.model_name(),
         model.num_params(),
-        args.optimizer,
-        config.course.lr,
-        args.seed
+        plan.choice,
+        plan.lr
     );
-    println!(
-        "steps: {} in {} epochs; checkpoints, metrics and log in {}",
-        config.schedule().steps,
-        config.epochs(),
-        args.artifacts.display()
-    );
+    println!("checkpoints: {}", course.artifacts.display());
+    println!("{}", Progress::HEADER);
+
+    let run = Run {
+        task: &task,
+        plan: &plan,
+        schedule: args.schedule(train),
+        average: args.average(train),
+        config,
+        course: &course,
+        args: &args.run,
+        tell,
+    };
+    let trained = run.train::<Training>(model)?;
+    if let Some(report) = &trained.report {
+        println!("{report}");
+    }
+    if let Some(average) = &trained.average {
+        let file = course.artifacts.join(EMA_FILE);
+        let record = average.clone().into_record();
+        Recorder::<Selected>::record(&AtomicRecorder, record, file.clone())?;
+        let validation = Task::<Training>::validate(&task, average)?;
+        println!(
+            "average of the parameters: validation loss {:.4}, accuracy {:.2} %; stored in {}.mpk",
+            validation.loss,
+            validation.accuracy.unwrap_or_default(),
+            file.display()
+        );
+    }
+    Ok(trained)
 }

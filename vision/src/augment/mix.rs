@@ -1,5 +1,5 @@
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
 
 use super::Window;
 
@@ -50,20 +50,6 @@ impl Mix {
             _ => blended(targets, self.share(size)),
         }
     }
-
-    /// The class that has the larger share in each image, `[batch_size]`: what accuracy is measured against while
-    /// training.
-    pub fn labels<B: Backend>(
-        &self,
-        labels: Tensor<B, 1, Int>,
-        size: [usize; 2],
-    ) -> Tensor<B, 1, Int> {
-        if self.share(size) < 0.5 {
-            labels.flip([0])
-        } else {
-            labels
-        }
-    }
 }
 
 /// `share · x + (1 − share) · x'`, with the order of the batch reversed in `x'`.
@@ -76,6 +62,7 @@ fn blended<B: Backend, const D: usize>(values: Tensor<B, D>, share: f64) -> Tens
 mod tests {
     use super::*;
     use crate::augment::soft_targets;
+    use burn::tensor::Int;
     use mac_burn_examples::backend::Selected;
 
     const WINDOW: Window = Window {
@@ -136,17 +123,5 @@ mod tests {
             let mixed = values(mix.targets(targets.clone(), [4, 3]));
             assert_eq!(mixed, values(targets), "{window:?}");
         }
-    }
-
-    #[test]
-    fn the_label_is_that_of_the_larger_share() {
-        let label = |mix: Mix| {
-            let labels = mix.labels(labels(), [4, 3]).into_data();
-            labels.iter::<i64>().next()
-        };
-        assert_eq!(label(Mix::Blend(0.7)), Some(0));
-        assert_eq!(label(Mix::Blend(0.3)), Some(2));
-        // A half each: the image's own.
-        assert_eq!(label(Mix::Paste(WINDOW)), Some(0));
     }
 }

@@ -49,7 +49,6 @@ fn read_file(kind: CifarKind, file: &Path, images: &mut Vec<SmallImage>) -> Resu
         images.push(SmallImage {
             pixels: pixels.to_vec(),
             label: label.into(),
-            index: images.len(),
         });
     }
     Ok(())
@@ -96,12 +95,6 @@ mod tests {
         assert_eq!((train.len(), test.len()), (10, 2));
         let labels: Vec<_> = train.iter().map(|image| image.label).collect();
         assert_eq!(labels, [3, 9].repeat(5));
-        assert!(
-            train
-                .iter()
-                .enumerate()
-                .all(|(index, image)| image.index == index)
-        );
         assert_eq!(test[1].pixels[0], 11);
         assert_eq!(test[1].pixels[SIZE * SIZE], 21);
         assert_eq!(test[1].pixels[PIXELS - 1], 31);

@@ -28,20 +28,13 @@ pub fn download(kind: CifarKind) -> Result<[Vec<SmallImage>; 2], CifarError> {
 }
 
 fn images(kind: CifarKind, dataset: &ImageFolderDataset) -> Result<Vec<SmallImage>, CifarError> {
-    let items = dataset.iter().enumerate();
-    items
-        .map(|(index, item)| image(kind, index, item))
-        .collect()
+    dataset.iter().map(|item| image(kind, item)).collect()
 }
 
-fn image(kind: CifarKind, index: usize, item: ImageDatasetItem) -> Result<SmallImage, CifarError> {
+fn image(kind: CifarKind, item: ImageDatasetItem) -> Result<SmallImage, CifarError> {
     let (label, pixels) = (label(kind, &item), pixels(&item));
     match label.zip(pixels) {
-        Some((label, pixels)) => Ok(SmallImage {
-            pixels,
-            label,
-            index,
-        }),
+        Some((label, pixels)) => Ok(SmallImage { pixels, label }),
         None => Err(CifarError::Image {
             file: item.image_path,
             classes: kind.classes(),

@@ -1,4 +1,4 @@
-use crate::small_images::Normalization;
+use crate::Normalization;
 
 /// One of the two sets of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ impl CifarKind {
             Self::Cifar10 => ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
             Self::Cifar100 => ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
         };
-        let of_bytes = |values: [f32; 3]| values.map(|value| 255.0 * value).to_vec();
-        Normalization::new(of_bytes(means), of_bytes(deviations))
+        Normalization::of_shares(means, deviations)
     }
 
     /// The files of the binary version: those to train on and those to test with.

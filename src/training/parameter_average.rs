@@ -17,7 +17,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 /// use burn::module::Module;
 /// use burn::nn::LinearConfig;
 /// use mac_burn_examples::backend::Selected;
-/// use mac_burn_vision::parameter_average::ParameterAverage;
+/// use mac_burn_examples::training::ParameterAverage;
 ///
 /// let layer = LinearConfig::new(2, 1).init::<Selected>(&Default::default());
 /// let mut average = ParameterAverage::new(layer.clone(), 0.9);
@@ -55,6 +55,11 @@ impl<M> ParameterAverage<M> {
     /// The average.
     pub fn module(&self) -> &M {
         &self.module
+    }
+
+    /// The average alone.
+    pub fn into_module(self) -> M {
+        self.module
     }
 
     /// The average with what `change` makes of it, as with the values of a record.
@@ -121,7 +126,7 @@ mod tests {
     use burn::nn::{BatchNorm, BatchNormConfig};
 
     use super::*;
-    use mac_burn_examples::backend::{Selected, Training};
+    use crate::backend::{Selected, Training};
 
     const DECAY: f64 = 0.75;
 

@@ -86,8 +86,11 @@ mod tests {
     #[test]
     fn another_variant_is_one_difference() {
         let saved = json!({"network": {"ResNet": {"blocks": [3, 3], "bias": true}}});
-        let current = json!({"network": {"Deit": {"heads": 3, "bias": true}}});
-        assert_eq!(lines(saved, current), ["  network: ResNet, not Deit"]);
+        let current = json!({"network": {"VisionTransformer": {"heads": 3, "bias": true}}});
+        assert_eq!(
+            lines(saved, current),
+            ["  network: ResNet, not VisionTransformer"]
+        );
         let (saved, current) = (
             json!({"optimizer": "Mac"}),
             json!({"optimizer": {"Sgd": {}}}),

@@ -1,0 +1,32 @@
+use mac_burn_examples::image_files::{FolderError, ImageFile};
+
+use super::CenterCrop;
+use crate::Normalization;
+use crate::batches::HostBatch;
+
+/// Makes batches to validate with out of files: the middle of each image.
+#[derive(Clone, Debug)]
+pub struct ValidationImages {
+    /// The crop.
+    pub crop: CenterCrop,
+    /// The normalization of pixels.
+    pub normalization: Normalization,
+}
+
+impl ValidationImages {
+    /// A batch of these images.
+    ///
+    /// # Errors
+    /// If a file is no image.
+    pub fn batch(&self, files: &[ImageFile]) -> Result<HostBatch, FolderError> {
+        let size = self.crop.size;
+        let mut images = HostBatch::new([self.normalization.channels(), size, size], files.len());
+        for file in files {
+            let image = self.crop.apply(&file.decode()?);
+            images.push(file.label, |values| {
+                self.normalization.append_rgb(&image, values)
+            });
+        }
+        Ok(images)
+    }
+}
