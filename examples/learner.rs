@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example learner --features learner
-//! cargo run --release --example learner --features learner -- --resume 6
+//! cargo run --release --example learner --features learner -- --resume --epochs 20
 //! ```
 //!
 //! To use it in a project of your own, put your backend in place of `mac_burn_examples::backend`, and copy `data/digits.csv`.
@@ -49,9 +49,9 @@ struct Args {
     /// Folder of checkpoints, metrics and the log
     #[arg(long, default_value = "target/learner")]
     artifacts: PathBuf,
-    /// Continue after this epoch, from its checkpoint among the artifacts
-    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u16).range(1..))]
-    resume: Option<u16>,
+    /// Continue from the last checkpoint among the artifacts
+    #[arg(long)]
+    resume: bool,
 }
 
 fn main() -> ExitCode {
@@ -67,15 +67,20 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = backend::device()?;
     Training::seed(&device, args.seed);
-    let checkpoint = |epoch| args.artifacts.join(format!("checkpoint/optim-{epoch}.mpk"));
-    if let Some(epoch) = args.resume {
-        if epoch >= args.epochs {
-            return Err(format!("--resume {epoch}: must be below --epochs {}", args.epochs).into());
-        }
-        if !checkpoint(epoch).is_file() {
-            let file = checkpoint(epoch);
-            return Err(format!("--resume {epoch}: there is no {}", file.display()).into());
-        }
+    let checkpoint = |part, epoch| {
+        let file = format!("checkpoint/{part}-{epoch}.mpk");
+        args.artifacts.join(file)
+    };
+    // Burn writes three files, one after the other.
+    let whole = |epoch: &u16| {
+        let mut parts = ["model", "optim", "scheduler"].into_iter();
+        parts.all(|part| checkpoint(part, *epoch).is_file())
+    };
+    let epochs = (1..args.epochs).rev();
+    let resumed = epochs.filter(|_| args.resume).find(whole);
+    if args.resume && resumed.is_none() {
+        let (folder, epochs) = (args.artifacts.display(), args.epochs);
+        return Err(format!("--resume: {folder} has no checkpoint before epoch {epochs}").into());
     }
 
     let model = Classifier::<Training> {
@@ -93,7 +98,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let config = MacConfig::new().with_weight_decay(5e-4).with_tinv(5);
     let mut optimizer = config.init();
     // A checkpoint of the optimizer has the covariance.
-    if args.resume.is_none() {
+    if resumed.is_none() {
         let mut covariance = InputCovariance::of(&model.network.conv1);
         train
             .iter()
@@ -111,9 +116,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         .early_stopping(StopWhenDiverged(interrupter.clone()))
         .num_epochs(args.epochs.into())
         .summary();
-    let training = args.resume.into_iter().fold(training, |training, epoch| {
-        training.checkpoint(epoch.into())
-    });
+    let training = match resumed {
+        Some(epoch) => training.checkpoint(epoch.into()),
+        None => training,
+    };
     let result = training.launch(Learner::new(model, optimizer, schedule));
     // The dashboard has a screen of its own until it is dropped.
     drop(result.renderer);
@@ -122,7 +128,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
 
     let model = Classifier::<Training>::from_inner(result.model);
-    let record: MacRecord<Training> = recorder.load(checkpoint(args.epochs), &device)?;
+    let record: MacRecord<Training> = recorder.load(checkpoint("optim", args.epochs), &device)?;
     println!("{}", record.report(&config, &model)?);
     Ok(())
 }
