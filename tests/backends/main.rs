@@ -6,7 +6,7 @@
 //! `MAC_REQUIRE_BACKENDS` names must not be:
 //!
 //! ```sh
-//! MAC_REQUIRE_BACKENDS=flex,ndarray,wgpu cargo test --workspace --no-default-features \
+//! MAC_REQUIRE_BACKENDS=flex,ndarray,wgpu cargo test -p mac-burn-tests --no-default-features \
 //!     --features flex,ndarray,wgpu --test backends
 //! ```
 //!
