@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of numbers that is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Quantity {
     Logits,
     /// In double precision: logits that the fixture has in all digits, and their sums.
@@ -52,7 +54,7 @@ impl Quantity {
 }
 
 /// The largest difference of a quantity, in proportion to what is allowed there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Worst {
     pub(crate) difference: f64,
     pub(crate) allowed: f64,
@@ -82,19 +84,16 @@ impl fmt::Display for Worst {
 }
 
 /// The largest difference of each quantity that was compared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Differences {
     worst: BTreeMap<Quantity, Worst>,
 }
 
 impl Differences {
-    /// Takes in a difference; what is not a number counts as infinite.
+    /// Takes in a difference; what is infinite or not a number, for which JSON has no word, counts as the largest number.
     pub(crate) fn add(&mut self, quantity: Quantity, at: &str, difference: f64, allowed: f64) {
         let found = Worst {
-            difference: match difference.is_nan() {
-                true => f64::INFINITY,
-                false => difference.abs(),
-            },
+            difference: difference.abs().min(f64::MAX),
             allowed,
             at: at.to_owned(),
         };

@@ -52,4 +52,9 @@ pub(crate) enum ParityError {
     Input(usize),
     #[error("a panic: {0}")]
     Panic(String),
+    /// An error in the process of double precision, in its words.
+    #[error("{0}")]
+    InDouble(String),
+    #[error("the process of double precision gave no answer: {0}")]
+    NoAnswer(String),
 }

@@ -1,4 +1,4 @@
-//! Every fixture of a folder, on every backend.
+//! Every fixture of a folder, in every precision.
 
 use std::{
     any::Any,
@@ -12,44 +12,45 @@ use std::{
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use burn_ndarray::NdArray;
 
 use crate::{
     comparison::{Precision, compare},
     counts::Counts,
     differences::{Differences, Quantity},
+    double::compare_in_double,
     error::ParityError,
     family::build,
     file::{File, fixture_files},
     fixture::Fixture,
 };
 
-/// The backend of single precision.
-pub(crate) type Single = Autodiff<Flex>;
-
-/// The backend of double precision. Its device is of another kind than [`Single`]'s, as it has to be: Burn has one
-/// default float type for each kind of device and process.
-pub(crate) type Double = Autodiff<NdArray<f64>>;
+/// The backend of both precisions: flex computes in the type that its tensors have.
+pub(crate) type Training = Autodiff<Flex>;
 
 /// As many networks at a time as fit into the memory of a small machine.
 const MOST_THREADS: usize = 4;
 
-/// A comparison on a backend; none if no family covers the fixture.
-pub(crate) type Compare = fn(&Fixture) -> Result<Option<Differences>, ParityError>;
+/// A comparison with the fixture of a file on a backend; none if no family covers it.
+pub(crate) type Compare = fn(&Path, &Fixture) -> Result<Option<Differences>, ParityError>;
 
 /// The backends by the names that the table gives them.
 pub(crate) const BACKENDS: [(&str, Compare); 2] = [
-    ("flex f32", |fixture| {
-        let subject = build::<Single>(&fixture.construction(), &Default::default())?;
-        let compare = |subject| compare(fixture, subject, Precision::Single, None);
-        subject.map(compare).transpose()
+    ("flex f32", |_, fixture| {
+        compare_on_flex(fixture, Precision::Single)
     }),
-    ("ndarray f64", |fixture| {
-        let subject = build::<Double>(&fixture.construction(), &Default::default())?;
-        let compare = |subject| compare(fixture, subject, Precision::Double, None);
-        subject.map(compare).transpose()
-    }),
+    ("flex f64", |path, _| compare_in_double(path)),
 ];
+
+/// Compares with a fixture in this process, whose precision has to be this.
+pub(crate) fn compare_on_flex(
+    fixture: &Fixture,
+    precision: Precision,
+) -> Result<Option<Differences>, ParityError> {
+    let subject = build::<Training>(&fixture.construction(), &Default::default())?;
+    let compare = |subject| compare(fixture, subject, precision, None);
+
+    subject.map(compare).transpose()
+}
 
 /// The outcome of the fixtures of a folder.
 #[derive(Debug, Default)]
@@ -101,7 +102,7 @@ impl Suite {
     /// If the folder cannot be read or holds no fixture.
     pub(crate) fn run(folder: &Path) -> Result<Self, ParityError> {
         let files = fixture_files(folder)?;
-        // The double precision of a large network takes a minute of one core.
+        // Much of a network's work is on one core.
         let threads = thread::available_parallelism()
             .map_or(1, NonZero::get)
             .min(MOST_THREADS);
@@ -135,7 +136,7 @@ impl Suite {
         let name = path.file_stem().unwrap_or(path.as_os_str());
         let name = name.to_string_lossy().into_owned();
         match File::read(path) {
-            Ok(File::Fixture(fixture)) => self.compare(&fixture),
+            Ok(File::Fixture(fixture)) => self.compare(path, &fixture),
             Ok(File::Counts(counts)) => self.count(&counts),
             Err(error) => self.failed.push((name, error.to_string())),
         }
@@ -171,10 +172,10 @@ impl Suite {
         failed.chain(exceeding).collect()
     }
 
-    fn compare(&mut self, fixture: &Fixture) {
+    fn compare(&mut self, path: &Path, fixture: &Fixture) {
         for (backend, compare) in BACKENDS {
             let start = Instant::now();
-            match caught(|| compare(fixture)) {
+            match caught(|| compare(path, fixture)) {
                 Ok(Some(differences)) => self.compared.push(Compared {
                     fixture: fixture.name.clone(),
                     backend,
@@ -192,7 +193,7 @@ impl Suite {
 
     fn count(&mut self, counts: &Counts) {
         for row in &counts.rows {
-            match caught(|| row.check::<Single>()) {
+            match caught(|| row.check::<Training>()) {
                 Ok(true) => self.counted += 1,
                 Ok(false) => self.not_counted.push(row.label()),
                 Err(error) => self.failed.push((row.label(), error.to_string())),
@@ -202,7 +203,7 @@ impl Suite {
 }
 
 /// The work's result; a panic in it is an error, which ends the comparison with one fixture and not with all.
-fn caught<T>(work: impl FnOnce() -> Result<T, ParityError>) -> Result<T, ParityError> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, ParityError>) -> Result<T, ParityError> {
     let result = catch_unwind(AssertUnwindSafe(work));
 
     result.unwrap_or_else(|panic| Err(ParityError::Panic(text(panic.as_ref()))))

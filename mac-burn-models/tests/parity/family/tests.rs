@@ -4,7 +4,7 @@ use mac_burn_models::{lenet::LeNetActivation, swin::SwinConfig};
 use serde_json::{Value, json};
 
 use super::{Config, build, config};
-use crate::{construction::Construction, error::ParityError, subject::Described, suite::Single};
+use crate::{construction::Construction, error::ParityError, subject::Described, suite::Training};
 
 fn construction(source: &str, arguments: Value) -> Construction {
     let arguments = serde_json::from_value(arguments).expect("arguments are an object");
@@ -14,7 +14,7 @@ fn construction(source: &str, arguments: Value) -> Construction {
 
 /// The number of parameters of a construction, if a family covers it.
 fn parameters(source: &str, arguments: Value) -> Result<Option<usize>, ParityError> {
-    let network = build::<Single>(&construction(source, arguments), &Default::default())?;
+    let network = build::<Training>(&construction(source, arguments), &Default::default())?;
     let count = |tensors: Vec<Described>| {
         let parameters = tensors.iter().filter(|it| !it.is_buffer());
         parameters.map(Described::num_elements).sum()
