@@ -33,7 +33,7 @@ pub use optimizer_args::{LearningRates, OptimizerArgs, OptimizerDefaults};
 pub use optimizer_plan::{OptimizerPlan, WithOptimizer};
 pub use parameter_average::ParameterAverage;
 pub use progress::Progress;
-pub use run::{Course, Run, RunArgs, Trained};
+pub use run::{Course, Outcome, Run, RunArgs, Trained};
 pub use schedule::Schedule;
 pub use session::{Session, SessionError};
 pub use task::{Inner, Task, Validation};

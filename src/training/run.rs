@@ -134,6 +134,9 @@ pub struct Trained<M, V> {
     pub report: Option<Report>,
 }
 
+/// The end of a run on a task.
+pub type Outcome<T, B> = Trained<<T as Task<B>>::Model, Inner<T, B>>;
+
 /// What decides the parameters at the end of a run.
 #[derive(Serialize)]
 struct Options<'a, C> {
@@ -151,10 +154,7 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
     /// # Errors
     /// If the folder has the checkpoint of another run, a checkpoint cannot be written or continued from, the data cannot be read,
     /// or a loss is not finite.
-    pub fn train<B: AutodiffBackend>(
-        self,
-        model: T::Model,
-    ) -> Result<Trained<T::Model, Inner<T, B>>, Box<dyn Error>>
+    pub fn train<B: AutodiffBackend>(self, model: T::Model) -> Result<Outcome<T, B>, Box<dyn Error>>
     where
         T: Task<B>,
     {

@@ -93,6 +93,9 @@ type Stored<B, T, O> = (
     f64,
 );
 
+/// A session after a step, and the loss before the step, `[1]`.
+type Advanced<S, B> = (S, Tensor<<B as AutodiffBackend>::InnerBackend, 1>);
+
 type ModelRecord<B, T> = <<T as Task<B>>::Model as Module<B>>::Record;
 
 impl<'a, B, T, O> Session<'a, B, T, O>
@@ -118,7 +121,7 @@ where
     ///
     /// # Errors
     /// Those of the task.
-    pub fn advance(mut self) -> Result<(Self, Tensor<B::InnerBackend, 1>), Box<dyn Error>> {
+    pub fn advance(mut self) -> Result<Advanced<Self, B>, Box<dyn Error>> {
         let loss = self.task.loss(&self.model, self.step)?;
         let observed = loss.clone().inner();
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);

@@ -1,7 +1,5 @@
 //! The numbers of a trace against those that a replay finds, and how far they may be from each other.
 
-use std::{collections::BTreeMap, fmt};
-
 use burn::tensor::{DType, Element, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +71,14 @@ impl<'a> Comparison<'a> {
         let expected = self.trace.floats(key)?;
         let allowed = self.tolerance.input_covariance(&expected);
 
-        self.differences
-            .compare(Quantity::InputCovariance, key, &expected, inverse, allowed)
+        compare(
+            &mut self.differences,
+            Quantity::InputCovariance,
+            key,
+            &expected,
+            inverse,
+            allowed,
+        )
     }
 
     /// The loss of a step, before its update.
@@ -87,8 +91,14 @@ impl<'a> Comparison<'a> {
         let expected = losses.get(step..=step).unwrap_or(&[]);
         let at = format!("{key} of step {step}");
 
-        self.differences
-            .compare(Quantity::Loss, &at, expected, &[loss], allowed)
+        compare(
+            &mut self.differences,
+            Quantity::Loss,
+            &at,
+            expected,
+            &[loss],
+            allowed,
+        )
     }
 
     /// The gradients of a step before preconditioning.
@@ -174,8 +184,14 @@ impl<'a> Comparison<'a> {
         }
         let allowed = self.tolerance.ema(&expected);
 
-        self.differences
-            .compare(Quantity::Ema, key, &expected, &found, allowed)
+        compare(
+            &mut self.differences,
+            Quantity::Ema,
+            key,
+            &expected,
+            &found,
+            allowed,
+        )
     }
 
     /// The parameters and running means after a step.
@@ -218,8 +234,14 @@ impl<'a> Comparison<'a> {
             let key = format!("{prefix}.{name}");
             let expected = self.trace.floats(&key)?;
             let found = found.get(name).map_or(&[][..], Vec::as_slice);
-            self.differences
-                .compare(quantity, &key, &expected, found, allowed)?;
+            compare(
+                &mut self.differences,
+                quantity,
+                &key,
+                &expected,
+                found,
+                allowed,
+            )?;
         }
 
         Ok(())
@@ -275,97 +297,39 @@ impl Quantity {
     }
 }
 
-/// The largest absolute difference of a quantity, in proportion to what is allowed there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Worst {
-    pub(crate) difference: f64,
-    pub(crate) allowed: f64,
-    at: String,
+/// The largest difference of each quantity that was compared, absolute.
+pub(crate) type Differences = mac_burn_tests::Differences<Quantity>;
+
+/// Takes in the largest difference of values from those that the trace has at `at`.
+fn compare(
+    differences: &mut Differences,
+    quantity: Quantity,
+    at: &str,
+    expected: &[f64],
+    found: &[f64],
+    allowed: f64,
+) -> Result<(), TraceError> {
+    if expected.len() != found.len() {
+        return Err(TraceError::Length {
+            name: at.to_owned(),
+            expected: expected.len(),
+            found: found.len(),
+        });
+    }
+    let difference = largest_difference(expected, found);
+    differences.add(quantity, at, difference, allowed);
+
+    Ok(())
 }
 
-impl Worst {
-    /// Whether the difference is more than rounding explains.
-    pub(crate) fn exceeds(&self) -> bool {
-        self.difference > self.allowed
-    }
-}
-
-impl fmt::Display for Worst {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} differs by {:.1e}, where {:.1e} is allowed",
-            self.at, self.difference, self.allowed
-        )
-    }
-}
-
-/// The largest difference of each quantity that was compared.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Differences {
-    worst: BTreeMap<Quantity, Worst>,
-}
-
-impl Differences {
-    /// Compares the values that the trace has at `at` with those found.
-    pub(crate) fn compare(
-        &mut self,
-        quantity: Quantity,
-        at: &str,
-        expected: &[f64],
-        found: &[f64],
-        allowed: f64,
-    ) -> Result<(), TraceError> {
-        if expected.len() != found.len() {
-            return Err(TraceError::Length {
-                name: at.to_owned(),
-                expected: expected.len(),
-                found: found.len(),
-            });
-        }
-        let difference = largest_difference(expected, found);
-        let worse = self
-            .worst
-            .get(&quantity)
-            .is_none_or(|worst| difference / allowed > worst.difference / worst.allowed);
-        if worse {
-            let at = at.to_owned();
-            self.worst.insert(
-                quantity,
-                Worst {
-                    difference,
-                    allowed,
-                    at,
-                },
-            );
-        }
-
-        Ok(())
-    }
-
-    /// The largest difference of a quantity, if it was compared.
-    pub(crate) fn worst(&self, quantity: Quantity) -> Option<&Worst> {
-        self.worst.get(&quantity)
-    }
-
-    /// The differences that are more than rounding explains.
-    pub(crate) fn exceeding(&self) -> impl Iterator<Item = (Quantity, &Worst)> {
-        self.worst
-            .iter()
-            .filter(|(_, worst)| worst.exceeds())
-            .map(|(quantity, worst)| (*quantity, worst))
-    }
-}
-
-/// Not-a-number and infinity count as the largest number that JSON carries between processes.
+/// Not a number if one of them is not.
 fn largest_difference(expected: &[f64], found: &[f64]) -> f64 {
     let differences = expected.iter().zip(found).map(|(e, f)| (e - f).abs());
 
     differences.fold(0.0, |largest, difference| {
-        if difference.is_finite() {
-            f64::max(largest, difference)
-        } else {
-            f64::MAX
+        match difference > largest || difference.is_nan() {
+            true => difference,
+            false => largest,
         }
     })
 }

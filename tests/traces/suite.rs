@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     case::{Case, Trace, TraceError, case_folders, not_covered},
-    comparison::{Differences, Quantity, Worst},
+    comparison::{Differences, Quantity},
     replay::{Route, replay},
 };
 
@@ -211,12 +211,10 @@ impl fmt::Display for Suite {
 }
 
 fn row(replay: &Replay) -> Vec<String> {
-    let cells = Quantity::ALL.map(|quantity| match &replay.differences {
-        None => "n/a".to_owned(),
-        Some(differences) => differences
-            .worst(quantity)
-            .map_or_else(|| "-".to_owned(), cell),
-    });
+    let cells = match &replay.differences {
+        None => Quantity::ALL.map(|_| "n/a".to_owned()),
+        Some(differences) => differences.cells(Quantity::ALL),
+    };
     let mut row = vec![
         replay.case.clone(),
         replay.backend.clone(),
@@ -225,12 +223,6 @@ fn row(replay: &Replay) -> Vec<String> {
     row.extend(cells);
 
     row
-}
-
-fn cell(worst: &Worst) -> String {
-    let mark = if worst.exceeds() { " !" } else { "" };
-
-    format!("{:.1e}/{:.0e}{mark}", worst.difference, worst.allowed)
 }
 
 /// Tells the second process that it is one, and where its answer goes.

@@ -11,6 +11,5 @@ mod pretrained;
 mod pytorch;
 mod round_trips;
 mod running_statistics;
-#[path = "../parity/wave.rs"]
 mod wave;
 mod wrong_files;

@@ -6,9 +6,8 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::no_device;
-use mac_burn_examples::training::{Progress, Run, Trained};
+use mac_burn_examples::training::{Outcome, Progress, Run};
 use mac_burn_vision::ImageTask;
-use mac_burn_vision::networks::Network;
 
 use crate::args::Args;
 use crate::images;
@@ -21,7 +20,7 @@ use crate::images;
 pub(crate) fn run(
     args: &Args,
     tell: impl FnMut(Progress),
-) -> Result<Trained<Network<Training>, Network<Selected>>, Box<dyn Error>> {
+) -> Result<Outcome<ImageTask<Training>, Training>, Box<dyn Error>> {
     args.check()?;
     let (device, seed) = (Default::default(), args.run.seed);
     no_device::probe::<Selected>(&device)?;

@@ -16,8 +16,8 @@ use mac_burn::{Coverage, LayerReport};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
-use mac_burn_examples::training::{Progress, Trained};
-use mac_burn_vision::networks::Network;
+use mac_burn_examples::training::{Outcome, Progress};
+use mac_burn_vision::ImageTask;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ fn run(
     root: &Path,
     artifacts: &Path,
     tell: impl FnMut(Progress),
-) -> Result<Trained<Network<Training>, Network<Selected>>, Box<dyn Error>> {
+) -> Result<Outcome<ImageTask<Training>, Training>, Box<dyn Error>> {
     let mut line: Vec<_> = ["imagenet", "--image-size", "32", "--batch-size", "3"]
         .map(Into::into)
         .into();
@@ -76,7 +76,7 @@ fn run(
 /// not compared with the network yet: both say that nothing was recorded.
 #[test]
 fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
-    let covered = |trained: Trained<_, _>, counts: [usize; 2]| {
+    let covered = |trained: Outcome<ImageTask<Training>, Training>, counts: [usize; 2]| {
         let report = trained.report.expect("it is MAC's");
         let count = |coverage| {
             let layers = report.layers.iter();

@@ -9,9 +9,8 @@ use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training, describe};
 use mac_burn_examples::image_files;
 use mac_burn_examples::no_device;
-use mac_burn_examples::training::{Progress, Run, Task, Trained};
+use mac_burn_examples::training::{Outcome, Progress, Run, Task};
 use mac_burn_vision::ImageTask;
-use mac_burn_vision::networks::Network;
 
 use crate::args::Args;
 
@@ -26,7 +25,7 @@ pub(crate) const EMA_FILE: &str = "ema";
 pub(crate) fn run(
     args: &Args,
     tell: impl FnMut(Progress),
-) -> Result<Trained<Network<Training>, Network<Selected>>, Box<dyn Error>> {
+) -> Result<Outcome<ImageTask<Training>, Training>, Box<dyn Error>> {
     let (device, seed) = (Default::default(), args.run.seed);
     no_device::probe::<Selected>(&device)?;
     println!("backend: {}", describe::<Selected>(&device));

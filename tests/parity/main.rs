@@ -1,4 +1,4 @@
-//! Compares the networks of this crate with PyTorch's: the authors' own definitions, and timm's.
+//! Compares the networks of mac-burn-models with PyTorch's: the authors' own definitions, and timm's.
 //!
 //! A fixture stores no weights: a formula gives each tensor's values, and the file has what comes out. Each network is
 //! built from the callable and the arguments that its fixture names, and from nothing else. Numbers of parameters, names,
@@ -28,6 +28,7 @@ mod running;
 mod subject;
 mod suite;
 mod table;
+#[path = "../../mac-burn-models/tests/import/wave.rs"]
 mod wave;
 
 use std::{
@@ -51,7 +52,7 @@ use crate::{
 
 /// The fixtures of the repository.
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../mac-burn-models/tests/fixtures")
 }
 
 /// A fixture of the repository.

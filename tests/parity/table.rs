@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::{Table, presets};
 
 use crate::{
-    differences::{Quantity, Worst},
+    differences::Quantity,
     suite::{Compared, Suite},
 };
 
@@ -43,23 +43,13 @@ impl fmt::Display for Suite {
 }
 
 fn row(compared: &Compared) -> Vec<String> {
-    let cells = Quantity::ALL.map(|quantity| {
-        let worst = compared.differences.worst(quantity);
-        worst.map_or_else(|| "-".to_owned(), cell)
-    });
     let seconds = format!("{:.1}", compared.duration.as_secs_f64());
     let mut row = vec![
         compared.fixture.clone(),
         compared.backend.to_owned(),
         seconds,
     ];
-    row.extend(cells);
+    row.extend(compared.differences.cells(Quantity::ALL));
 
     row
-}
-
-fn cell(worst: &Worst) -> String {
-    let mark = if worst.exceeds() { " !" } else { "" };
-
-    format!("{:.1e}/{:.0e}{mark}", worst.difference, worst.allowed)
 }
