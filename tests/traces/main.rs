@@ -26,13 +26,14 @@ use std::{
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
+use mac_burn_tests::Worst;
 use serde_json::{Value, json};
 
 use crate::{
     case::{
         ArchitectureKind::VisionTransformer, Case, Trace, TraceError, case_folders, not_covered,
     },
-    comparison::{Quantity, Worst},
+    comparison::Quantity,
     mistakes::MISTAKES,
     replay::{Route, replay},
     suite::{Answer, Backend, DOUBLE, DoubleProcess, SINGLE, Suite},
