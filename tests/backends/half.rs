@@ -1,7 +1,7 @@
 //! Half precision: the digits network trained in it, and layers preconditioned in it, each against an oracle in `f64`.
 
 use crate::digits_run::{STEPS, train};
-use crate::run::{Bits, Filler, RandomBatches, element_dtype, float_tensors, largest_of};
+use crate::run::{Bits, Filler, RandomBatches, float_tensors, largest_of};
 use burn::module::AutodiffModule;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{Linear, LinearConfig};
@@ -35,10 +35,6 @@ const TYPES: [(DType, f64); 2] = [(DType::F16, 1.0 / 1024.0), (DType::BF16, 1.0 
 
 /// Trains in each type that the backend and its device compute in.
 pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<(String, Option<HalfRun>)> {
-    // The oracle is asked for its f64 only.
-    if element_dtype::<B>() == DType::F64 {
-        return Vec::new();
-    }
     let runs = TYPES.map(|(dtype, epsilon)| {
         let supported = B::supports_dtype(&Default::default(), dtype);
         let run = supported.then(|| half_run::<B>(dtype, epsilon));
