@@ -11,14 +11,9 @@
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 use burn::lr_scheduler::{LrScheduler, cosine::CosineAnnealingLrSchedulerConfig};
-use burn::module::{AutodiffModule, Module};
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{
-    AdamWConfig, GradientsParams, Optimizer, SgdConfig, decay::WeightDecayConfig,
-    momentum::MomentumConfig,
-};
-use burn::tensor::backend::Backend;
-use burn::tensor::{ElementConversion, Int, Tensor, TensorData};
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer, SgdConfig};
+use burn::optim::{decay::WeightDecayConfig, momentum::MomentumConfig};
+use burn::{module::AutodiffModule, nn::loss::CrossEntropyLossConfig, prelude::*};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::{InputCovariance, MacConfig, unrecorded};
@@ -26,7 +21,7 @@ use mac_burn_examples::backend::{self, Training};
 use mac_burn_models::{LeNet, LeNetConfig};
 use plotters::prelude::*;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
-use std::{error::Error, path::Path, path::PathBuf, process::ExitCode, time::Instant};
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
 const BATCH: usize = 32;
 const MOMENTUM: f64 = 0.9;
@@ -38,16 +33,16 @@ struct Args {
     /// Optimizer
     #[arg(long, value_enum, default_value_t = Choice::Mac)]
     optimizer: Choice,
-    /// Passes over the training images
+    /// Number of epochs
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     epochs: u16,
-    /// Learning rate at the start of a cosine schedule, in (0, 1] [default: 0.05, of AdamW 0.003]
+    /// Learning rate at the start of a cosine schedule, in (0, 1] [default: 0.05; AdamW: 0.003]
     #[arg(long)]
     lr: Option<f64>,
     /// Damping of MAC; at inf nothing is preconditioned
     #[arg(long, default_value_t = MacConfig::new().damping)]
     damping: f64,
-    /// Seed of the initial parameters and of the order of the images
+    /// Random seed, of the initial parameters and of the order of the images
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Write a row for each epoch to this file
@@ -66,57 +61,44 @@ enum Choice {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let failed = |error| eprintln!("error: {error}");
+    let outcome = run(&Args::parse()).map_err(failed);
+    outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = backend::device()?;
     Training::seed(&device, args.seed);
-    let model: LeNet<Training> = LeNetConfig::new([8, 8])
-        .with_channels([32, 64])
-        .init(&device);
-    println!(
-        "LeNet, {} parameters, {:?}",
-        model.num_params(),
-        args.optimizer
-    );
+    let config = LeNetConfig::new([8, 8]).with_channels([32, 64]);
+    let model: LeNet<Training> = config.init(&device);
+    let parameters = model.num_params();
+    println!("LeNet, {parameters} parameters, {:?}", args.optimizer);
     match args.optimizer {
         Choice::Mac => {
-            // Refreshed often: a run of 15 epochs has only 705 steps.
+            let mut covariance = InputCovariance::of(&model.conv1);
+            covariance.update(digits(false).0);
             let config = MacConfig::new()
                 .with_momentum(MOMENTUM)
                 .with_weight_decay(WEIGHT_DECAY)
-                .with_tinv(5);
-            let mut covariance = InputCovariance::of(&model.conv1);
-            covariance.update(digits(false).0);
-            let mac = config
                 .with_damping(args.damping)
-                .try_init()?
-                .with_input_covariance(&covariance)?;
+                // Refreshed often: a run of 15 epochs has only 705 steps.
+                .with_tinv(5);
+            let mac = config.try_init()?.with_input_covariance(&covariance)?;
             let (model, mac) = train(model, mac, 0.05, args)?;
             println!("{}", mac.report(&model));
         }
         Choice::Sgd => {
-            let momentum = MomentumConfig::new()
-                .with_momentum(MOMENTUM)
-                .with_dampening(0.0);
+            let momentum = MomentumConfig::new().with_momentum(MOMENTUM);
             let decay = WeightDecayConfig::new(WEIGHT_DECAY as f32);
             let sgd = SgdConfig::new()
-                .with_momentum(Some(momentum))
+                .with_momentum(Some(momentum.with_dampening(0.0)))
                 .with_weight_decay(Some(decay));
             train(unrecorded(model), sgd.init(), 0.05, args)?;
         }
         Choice::Adamw => {
             // With PyTorch's ε, a thousandth of Burn's.
-            let adamw = AdamWConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(WEIGHT_DECAY as f32);
+            let adamw = AdamWConfig::new().with_epsilon(1e-8);
+            let adamw = adamw.with_weight_decay(WEIGHT_DECAY as f32);
             train(unrecorded(model), adamw.init(), 0.003, args)?;
         }
     }
@@ -137,10 +119,8 @@ fn train<O: Optimizer<LeNet<Training>, Training>>(
     let lr = args.lr.unwrap_or(default_lr);
     let mut schedule = CosineAnnealingLrSchedulerConfig::new(lr, steps).init()?;
     let cross_entropy = CrossEntropyLossConfig::new().init(device);
-    let bar = ProgressBar::new(steps as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left",
-    )?);
+    let template = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
+    let bar = ProgressBar::new(steps as u64).with_style(ProgressStyle::with_template(template)?);
     let (start, mut rows) = (Instant::now(), Vec::new());
     println!("epoch  train loss  test accuracy      time");
     for epoch in 1..=args.epochs {
@@ -158,22 +138,13 @@ fn train<O: Optimizer<LeNet<Training>, Training>>(
         }
         let train_loss = sum.into_scalar().elem::<f64>() / order.len() as f64;
         if !train_loss.is_finite() {
-            return Err(
-                format!("training diverged in epoch {epoch}: --lr {lr} is too large").into(),
-            );
+            let reason = format!("training diverged in epoch {epoch}: --lr {lr} is too large");
+            return Err(reason.into());
         }
-        let found = model
-            .valid()
-            .forward(test_images.clone().inner())
-            .argmax(1)
-            .squeeze_dim(1);
-        let right = found
-            .equal(test_classes.clone().inner())
-            .int()
-            .sum()
-            .into_scalar()
-            .elem::<f64>();
-        let accuracy = 100.0 * right / test_classes.dims()[0] as f64;
+        let logits = model.valid().forward(test_images.clone().inner());
+        let found = logits.argmax(1).squeeze_dim(1);
+        let right = found.equal(test_classes.clone().inner());
+        let accuracy = 100.0 * right.float().mean().into_scalar().elem::<f64>();
         let seconds = start.elapsed().as_secs_f64();
         bar.suspend(|| {
             println!("{epoch:>5}  {train_loss:>10.4}  {accuracy:>11.2} %  {seconds:>6.2} s")
@@ -188,29 +159,20 @@ fn train<O: Optimizer<LeNet<Training>, Training>>(
         csv.flush()?;
     }
     if let Some(file) = &args.plot {
-        plot(rows.iter().map(|row| (row.0.into(), row.1)).collect(), file)?;
+        let losses = rows.iter().map(|row| (f64::from(row.0), row.1));
+        let largest = losses.clone().map(|(_, loss)| loss).fold(0.0, f64::max);
+        let area = SVGBackend::new(file, (640, 400)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area);
+        let mut chart = chart
+            .set_all_label_area_size(40)
+            .build_cartesian_2d(0.0..f64::from(args.epochs), 0.0..largest)?;
+        let mut axes = chart.configure_mesh();
+        axes.x_desc("epoch").y_desc("train loss").draw()?;
+        chart.draw_series(LineSeries::new(losses, &BLUE))?;
+        area.present()?;
     }
     Ok((model, optimizer))
-}
-
-fn plot(losses: Vec<(i32, f64)>, file: &Path) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::new(file, (640, 400)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let largest = losses
-        .iter()
-        .fold(0.0, |largest, (_, loss)| f64::max(largest, *loss));
-    let mut chart = ChartBuilder::on(&area)
-        .margin(10)
-        .x_label_area_size(40)
-        .y_label_area_size(50)
-        .build_cartesian_2d(1..losses.len() as i32, 0.0..largest)?;
-    chart
-        .configure_mesh()
-        .x_desc("epoch")
-        .y_desc("train loss")
-        .draw()?;
-    chart.draw_series(LineSeries::new(losses, &BLUE))?;
-    Ok(area.present()?)
 }
 
 /// Standardised images `[items, 1, 8, 8]` and their classes `[items]`. Of each class every sixth image is for tests.
@@ -218,26 +180,21 @@ fn digits(tests: bool) -> (Tensor<Training, 4>, Tensor<Training, 1, Int>) {
     let (mut seen, mut pixels, mut classes) = ([0; 10], Vec::new(), Vec::new());
     // A line has 64 pixels from 0 to 16 and the class.
     for line in include_str!("../data/digits.csv").lines() {
-        let fields: Vec<u8> = line
+        let fields = line
             .split(',')
-            .map(|field| field.parse().expect("a number"))
-            .collect();
-        let (class, image) = fields.split_last().expect("a class");
-        seen[usize::from(*class)] += 1;
-        if (seen[usize::from(*class)] % 6 == 0) == tests {
+            .map(|field| field.parse().expect("a number"));
+        let fields: Vec<f32> = fields.collect();
+        let class = fields[64] as usize;
+        seen[class] += 1;
+        if (seen[class] % 6 == 0) == tests {
             // With the mean and the standard deviation of the images to train on.
-            pixels.extend(
-                image
-                    .iter()
-                    .map(|pixel| (f32::from(*pixel) - 4.881_141_7) / 6.018_802_5),
-            );
-            classes.push(i32::from(*class));
+            let pixel = |pixel| (pixel - 4.881_141_7) / 6.018_802_5;
+            pixels.extend(fields[..64].iter().map(pixel));
+            classes.push(class as i32);
         }
     }
     let device = Default::default();
     let images = TensorData::new(pixels, [classes.len(), 1, 8, 8]);
-    (
-        Tensor::from_data(images, &device),
-        Tensor::from_data(&classes[..], &device),
-    )
+    let classes = Tensor::from_data(&classes[..], &device);
+    (Tensor::from_data(images, &device), classes)
 }

@@ -12,20 +12,17 @@
 //! Burn's loader begins its shuffling anew. The `Learner` keeps the optimizer, so MAC's report is made from the checkpoint.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
-use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};
-use burn::data::dataset::InMemDataset;
+use burn::data::{
+    dataloader::DataLoaderBuilder, dataloader::batcher::Batcher, dataset::InMemDataset,
+};
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
-use burn::module::{AutodiffModule, Module};
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
-use burn::train::{
-    ClassificationOutput, EarlyStoppingStrategy, InferenceStep, Interrupter, Learner,
-    SupervisedTraining, TrainOutput, TrainStep,
-};
+use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn::train::{EarlyStoppingStrategy, Interrupter, Learner, SupervisedTraining};
+use burn::{module::AutodiffModule, nn::loss::CrossEntropyLossConfig, prelude::*};
 use clap::Parser;
 use mac_burn::{InputCovariance, MacConfig, MacRecord};
 use mac_burn_examples::backend::{self, Training};
@@ -37,13 +34,13 @@ const BATCH: usize = 64;
 /// Trains a LeNet on handwritten digits of 8×8 pixels in Burn's Learner, with MAC.
 #[derive(Parser)]
 struct Args {
-    /// Passes over the training images
+    /// Number of epochs
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     epochs: u16,
     /// Learning rate at the start of a cosine schedule, in (0, 1]
     #[arg(long, default_value_t = 0.05)]
     lr: f64,
-    /// Seed of the initial parameters and of the order of the images
+    /// Random seed, of the initial parameters and of the order of the images
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Folder of checkpoints, metrics and the log
@@ -55,41 +52,37 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let failed = |error| eprintln!("error: {error}");
+    let outcome = run(&Args::parse()).map_err(failed);
+    outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = backend::device()?;
     Training::seed(&device, args.seed);
-    let checkpoint = |part, epoch| {
-        let file = format!("checkpoint/{part}-{epoch}.mpk");
-        args.artifacts.join(file)
-    };
+    let folder = args.artifacts.join("checkpoint");
+    let checkpoint = |part: &str, epoch: u16| folder.join(format!("{part}-{epoch}.mpk"));
     // Burn writes three files, one after the other.
-    let whole = |epoch: &u16| {
-        let mut parts = ["model", "optim", "scheduler"].into_iter();
-        parts.all(|part| checkpoint(part, *epoch).is_file())
-    };
-    let epochs = (1..args.epochs).rev();
-    let resumed = epochs.filter(|_| args.resume).find(whole);
+    let parts = ["model", "optim", "scheduler"];
+    let whole = |epoch: &u16| parts.iter().all(|part| checkpoint(part, *epoch).is_file());
+    let resumed = (1..args.epochs).rev().filter(|_| args.resume).find(whole);
     if args.resume && resumed.is_none() {
         let (folder, epochs) = (args.artifacts.display(), args.epochs);
         return Err(format!("--resume: {folder} has no checkpoint before epoch {epochs}").into());
     }
 
-    let model = Classifier::<Training> {
-        network: LeNetConfig::new([8, 8]).init(&device),
-    };
-    let train = DataLoaderBuilder::new(Digits)
-        .batch_size(BATCH)
-        .shuffle(args.seed)
-        .build(digits(false));
+    if folder.exists() && !args.resume {
+        let folder = args.artifacts.display();
+        return Err(format!(
+            "{folder} has a run: continue it with --resume, or choose other --artifacts"
+        )
+        .into());
+    }
+
+    let network = LeNetConfig::new([8, 8]).init(&device);
+    let model = Classifier::<Training> { network };
+    let loader = DataLoaderBuilder::new(Digits).batch_size(BATCH);
+    let train = loader.shuffle(args.seed).build(digits(false));
     let valid = DataLoaderBuilder::new(Digits)
         .batch_size(BATCH)
         .build(digits(true));
@@ -100,15 +93,15 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // A checkpoint of the optimizer has the covariance.
     if resumed.is_none() {
         let mut covariance = InputCovariance::of(&model.network.conv1);
-        train
-            .iter()
-            .for_each(|batch: Batch<Training>| covariance.update(batch.images));
+        for batch in train.iter() {
+            covariance.update(batch.images);
+        }
         optimizer = optimizer.with_input_covariance(&covariance)?;
     }
 
     let interrupter = Interrupter::new();
     let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-    let training = SupervisedTraining::new(&args.artifacts, train, valid)
+    let mut training = SupervisedTraining::new(&args.artifacts, train, valid)
         .metrics((AccuracyMetric::new(), LossMetric::new()))
         .metric_train_numeric(LearningRateMetric::new())
         .with_file_checkpointer(recorder.clone())
@@ -116,10 +109,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         .early_stopping(StopWhenDiverged(interrupter.clone()))
         .num_epochs(args.epochs.into())
         .summary();
-    let training = match resumed {
-        Some(epoch) => training.checkpoint(epoch.into()),
-        None => training,
-    };
+    if let Some(epoch) = resumed {
+        training = training.checkpoint(epoch.into());
+    }
     let result = training.launch(Learner::new(model, optimizer, schedule));
     // The dashboard has a screen of its own until it is dropped.
     drop(result.renderer);
@@ -154,22 +146,12 @@ struct Classifier<B: Backend> {
     network: LeNet<B>,
 }
 
-impl<B: Backend> Classifier<B> {
-    fn classify(&self, batch: Batch<B>) -> ClassificationOutput<B> {
-        let logits = self.network.forward(batch.images);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&logits.device())
-            .forward(logits.clone(), batch.classes.clone());
-        ClassificationOutput::new(loss, logits, batch.classes)
-    }
-}
-
 impl<B: AutodiffBackend> TrainStep for Classifier<B> {
     type Input = Batch<B>;
     type Output = ClassificationOutput<B>;
 
     fn step(&self, batch: Batch<B>) -> TrainOutput<ClassificationOutput<B>> {
-        let output = self.classify(batch);
+        let output = InferenceStep::step(self, batch);
         TrainOutput::new(self, output.loss.backward(), output)
     }
 }
@@ -179,7 +161,10 @@ impl<B: Backend> InferenceStep for Classifier<B> {
     type Output = ClassificationOutput<B>;
 
     fn step(&self, batch: Batch<B>) -> ClassificationOutput<B> {
-        self.classify(batch)
+        let cross_entropy = CrossEntropyLossConfig::new().init(&batch.classes.device());
+        let logits = self.network.forward(batch.images);
+        let loss = cross_entropy.forward(logits.clone(), batch.classes.clone());
+        ClassificationOutput::new(loss, logits, batch.classes)
     }
 }
 
@@ -198,11 +183,9 @@ struct Digits;
 
 impl<B: Backend> Batcher<B, Digit, Batch<B>> for Digits {
     fn batch(&self, items: Vec<Digit>, device: &B::Device) -> Batch<B> {
+        let pixels = items.iter().flat_map(|digit| &digit[..64]);
         // With the mean and the standard deviation of the images to train on.
-        let pixels = items
-            .iter()
-            .flat_map(|digit| &digit[..64])
-            .map(|pixel| (pixel - 4.881_141_7) / 6.018_802_5);
+        let pixels = pixels.map(|pixel| (pixel - 4.881_141_7) / 6.018_802_5);
         let images = TensorData::new(pixels.collect(), [items.len(), 1, 8, 8]);
         let classes: Vec<i32> = items.iter().map(|digit| digit[64] as i32).collect();
         Batch {
@@ -214,18 +197,17 @@ impl<B: Backend> Batcher<B, Digit, Batch<B>> for Digits {
 
 /// Of each class every sixth digit is for tests.
 fn digits(tests: bool) -> InMemDataset<Digit> {
-    let mut seen = [0; 10];
-    let lines = include_str!("../data/digits.csv").lines();
-    let items = lines.map(|line| -> Digit {
-        let fields = line.split(',');
-        fields
-            .map(|field| field.parse().expect("a number"))
-            .collect()
-    });
-    let items = items.filter(|digit| {
+    let (mut seen, mut digits) = ([0; 10], Vec::new());
+    for line in include_str!("../data/digits.csv").lines() {
+        let fields = line
+            .split(',')
+            .map(|field| field.parse().expect("a number"));
+        let digit: Digit = fields.collect();
         let seen = &mut seen[digit[64] as usize];
         *seen += 1;
-        (*seen % 6 == 0) == tests
-    });
-    InMemDataset::new(items.collect())
+        if (*seen % 6 == 0) == tests {
+            digits.push(digit);
+        }
+    }
+    InMemDataset::new(digits)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Parser};
+use clap::{ArgMatches, Command, Parser, ValueEnum};
 
 use crate::optimizer_choice::OptimizerChoice;
 
@@ -53,6 +53,12 @@ pub trait ChoosesOptimizer: Parser {
             }
         }
     }
+}
+
+/// A value as it is named on the command line; empty where it is hidden there.
+pub fn value_name(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_string())
 }
 
 /// An option that was given, and that the optimizer does not have.

@@ -15,6 +15,7 @@ mod differences;
 mod diverged;
 mod exempting_optimizer;
 mod exemption;
+mod heartbeat;
 mod optimizer_args;
 mod optimizer_plan;
 mod parameter_average;

@@ -23,19 +23,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
 
-    /// Characters that the network sees at a time
+    /// Context length, in characters
     #[arg(long, default_value_t = 64, value_parser = at_least_one())]
     pub(crate) context_size: usize,
 
-    /// Size of the vector of a character
+    /// Embedding dimension
     #[arg(long, default_value_t = 64, value_parser = at_least_one())]
     d_model: usize,
 
-    /// Attention heads; they divide the size of the vector
+    /// Number of attention heads; it must divide --d-model
     #[arg(long, default_value_t = 4, value_parser = at_least_one())]
     heads: usize,
 
-    /// Blocks of attention and feed-forward layers
+    /// Number of transformer blocks
     #[arg(long, default_value_t = 3, value_parser = at_least_one())]
     layers: usize,
 
@@ -51,8 +51,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200)]
     pub(crate) generate: usize,
 
-    /// How freely the next character is chosen, in (0, inf): below 1 the likely ones are preferred, and close to 0 the
-    /// likeliest is taken
+    /// Sampling temperature, in (0, inf); close to 0 the most probable character is always chosen
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.8,
           value_parser = number_in((Excluded(0.0), Excluded(f64::INFINITY))))]
     pub(crate) temperature: f64,

@@ -23,10 +23,9 @@ use std::process::ExitCode;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
 use env_logger::Env;
-use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::backend::{self, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
-use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::{HAMLET, TextModel};
 use mac_burn_examples::training::{Progress, Run};
 
@@ -39,9 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let device = Default::default();
-    no_device::probe::<Selected>(&device)?;
-    println!("backend: {}", describe::<Selected>(&device));
+    let device = backend::device()?;
     Training::seed(&device, args.run.seed);
 
     let text = match &args.text {
@@ -57,20 +54,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         0 => None,
         _ => Some(args.prompt(&text, &task.characters)?),
     };
-    let config = args.network(task.characters.count())?;
+    let characters = task.characters.count();
+    let config = args.network(characters)?;
     let model = config.init::<Training>(&device);
     let defaults = args.optimizer_defaults();
     let plan = args.optimizer.plan(&defaults);
-    println!(
-        "network: GPT with {} parameters for {} characters; {} with learning rate {} from seed {seed}",
-        model.num_params(),
-        task.characters.count(),
-        plan.choice,
-        plan.lr
-    );
-    println!("checkpoints: {}", course.artifacts.display());
-    println!("  step  train nats  val nats  val bits/char      time");
-
     let run = Run {
         task: &task,
         plan: &plan,
@@ -81,6 +69,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args: &args.run,
         tell: |progress| println!("{}", line(progress)),
     };
+    println!(
+        "text: {} characters of {characters} kinds",
+        text.chars().count()
+    );
+    println!("{}", run.describe("GPT", model.num_params()));
+    println!("  step  train nats  val nats  val bits/char      time");
     let trained = run.train::<Training>(model)?;
     if let Some(report) = trained.report {
         println!("{report}");

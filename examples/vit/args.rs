@@ -28,19 +28,19 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 32, value_parser = at_least_one(), requires = "folder")]
     pub(crate) image_size: usize,
 
-    /// Height and width of a patch; it divides that of an image [default: 2 for digits, 4 otherwise]
+    /// Height and width of a patch; it must divide the image size [default: 2 for digits, 4 otherwise]
     #[arg(long, value_parser = at_least_one())]
     patch: Option<usize>,
 
-    /// Size of a token
+    /// Embedding dimension
     #[arg(long, default_value_t = 48, value_parser = at_least_one())]
     d_model: usize,
 
-    /// Attention heads; they divide the size of a token
+    /// Number of attention heads; it must divide --d-model
     #[arg(long, default_value_t = 4, value_parser = at_least_one())]
     heads: usize,
 
-    /// Blocks of attention and feed-forward layers
+    /// Number of transformer blocks
     #[arg(long, default_value_t = 4, value_parser = at_least_one())]
     layers: usize,
 

@@ -22,14 +22,13 @@ use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use env_logger::Env;
-use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::backend::{self, Selected, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
 use mac_burn_examples::image_data::{ImageBatch, ImageData};
 use mac_burn_examples::image_folder;
 use mac_burn_examples::mnist;
-use mac_burn_examples::no_device;
 use mac_burn_examples::tasks::ImageClasses;
 use mac_burn_examples::training::{Progress, Run};
 
@@ -41,9 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let device = Default::default();
-    no_device::probe::<Selected>(&device)?;
-    println!("backend: {}", describe::<Selected>(&device));
+    let device = backend::device()?;
     Training::seed(&device, args.run.seed);
 
     if let Some(root) = &args.folder {
@@ -93,16 +90,6 @@ where
     let model = network.init::<Training>(&device);
     let defaults = args.optimizer_defaults();
     let plan = args.optimizer.plan(&defaults);
-    println!(
-        "network: vision transformer with {} parameters; {} with learning rate {} from seed {seed}",
-        model.num_params(),
-        plan.choice,
-        plan.lr
-    );
-    println!("images: {train} to train on, {valid} to validate with");
-    println!("checkpoints: {}", course.artifacts.display());
-    println!("{}", Progress::HEADER);
-
     let run = Run {
         task: &task,
         plan: &plan,
@@ -113,6 +100,9 @@ where
         args: &args.run,
         tell: |progress| println!("{progress}"),
     };
+    println!("images: {train} to train on, {valid} to validate with");
+    println!("{}", run.describe("vision transformer", model.num_params()));
+    println!("{}", Progress::HEADER);
     if let Some(report) = run.train::<Training>(model)?.report {
         println!("{report}");
     }

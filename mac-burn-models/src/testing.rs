@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Shape, Tensor};
 use mac_burn::{Coverage, MacConfig, Report};
 
-pub(crate) type TestBackend = burn_ndarray::NdArray;
+pub(crate) type TestBackend = burn_flex::Flex;
 pub(crate) type TrainBackend = Autodiff<TestBackend>;
 
 /// Loads the stored form of one module into another type of module, as a checkpoint file would carry it.

@@ -18,7 +18,7 @@ pub enum MacError {
     #[error(
         "the optimizer record has version {found}, but this crate reads version {expected} \
          (and version 1 from formats that name their fields, such as that of `NamedMpkFileRecorder`); \
-         if it is the record of another optimizer, start with a new optimizer and load the model's record only"
+         if it is the checkpoint of another optimizer, start with a new optimizer, and load only the model's record"
     )]
     RecordVersion {
         /// The version in the record.
@@ -28,8 +28,8 @@ pub enum MacError {
     },
     /// A file that is not the record of a [`Mac`](crate::Mac).
     #[error(
-        "this is not a record of the MAC optimizer, which would have version {expected}, but perhaps of another optimizer: \
-         {problem}. Start with a new optimizer and load the model's record only"
+        "this is not a record of the MAC optimizer (version {expected}): {problem}. It may be the checkpoint of another \
+         optimizer; start with a new optimizer, and load only the model's record"
     )]
     NotARecord {
         /// The first thing that a record has and this has not.

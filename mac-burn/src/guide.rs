@@ -61,7 +61,7 @@
 //! the first step does both. The average starts at 0 and is divided by `1 − βⁿ` after `n` updates, so the first mean is that of
 //! the first batch and nothing has to warm up. After that it remembers about `tcov / (1 − β)` steps: 100 with the defaults.
 //!
-//! The defaults are made for runs of many thousands of steps. A mean between two refreshes is up to `tinv` steps old, while
+//! The defaults are tuned for runs of many thousands of steps. A mean between two refreshes is up to `tinv` steps old, while
 //! activations change fastest at the start. So **in a run of fewer than a few hundred steps set `tcov` and `tinv` to 1 to 5**.
 //! It is steps of the optimizer that count: the generator of a GAN that takes 20 steps with a `tinv` of 50 keeps the mean of
 //! its first batch to the end. The column `last refresh` of the report shows it. Recording costs one pass over a layer's input,
@@ -73,7 +73,7 @@
 //! Gradients keep their scale, so begin with **the learning rate that SGD with momentum has** on the network, with its warm-up
 //! and decay, and search a factor of ten both ways. Adam divides each gradient by its size, and so its rates are usually ten to
 //! a hundred times smaller: a transformer that is trained by MAC with the schedule of Adam hardly leaves the loss of guessing.
-//! That is no sign of a wrong damping. Momentum is in the step as in PyTorch's SGD (`v ← μ v + g`), so a momentum of 0.9 makes
+//! This does not mean that the damping is wrong. Momentum is in the step as in PyTorch's SGD (`v ← μ v + g`), so a momentum of 0.9 makes
 //! steps up to ten times as long as the gradient. For limits of the step see [`max_grad_norm`](crate::MacConfig::max_grad_norm)
 //! and [`max_preconditioned_norm`](crate::MacConfig::max_preconditioned_norm).
 //!
@@ -84,7 +84,7 @@
 //! over some or all training batches, and the layer takes the dense `(C + ρ I)⁻¹` for the whole run. It carries the factor
 //! `1/ρ`, so with a damping far from 1 this layer moves on another scale than the others: leave it out there, or compare runs
 //! with and without. The inverse is made on the host at `O(size³)`: of use for small patches and tables, not for inputs of many
-//! thousand numbers. Measure it after the model's record was loaded, which changes parameter ids.
+//! thousand numbers. Measure it after the model's record has been loaded, which changes parameter ids.
 //!
 //! # An auxiliary optimizer
 //!
@@ -278,9 +278,9 @@
 //! # Model::<burn::backend::Flex>::new(&Default::default());
 //! ```
 //!
-//! A recorded layer can be read as the layer that it holds (`model.output.weight`), but not be changed through it. So an edit
-//! after `.into()`, as in an initialisation of one's own, does not compile. `w.bias = w.bias.map(..)` is E0282 where the type
-//! of `w` is not known yet (`let w = linear.into();`), and E0594 and E0507 where it is. Edit the layer before it is converted:
+//! The fields of the layer inside a recorded layer can be read (`model.output.weight`), but not assigned. So an edit after
+//! `.into()`, such as a custom initialization, does not compile: `w.bias = w.bias.map(..)` is error E0282 where the type of `w`
+//! is not known yet (`let w = linear.into();`), and E0594 and E0507 where it is. Edit the layer before it is converted:
 //!
 //! ```
 //! use burn::module::Param;
@@ -346,5 +346,5 @@
 //! | the loss hardly moves from the start | a learning rate of Adam's: ten to a hundred times as much |
 //! | the loss is NaN after some steps | a warm-up, a lower rate, or `max_grad_norm`; `guard_gradients` where single batches are at fault |
 //! | a transformer is far behind AdamW | an auxiliary optimizer, and its factor before all else |
-//! | the first layer runs away with an input covariance | damping near 1, or no covariance |
+//! | the first layer diverges with an input covariance | damping near 1, or no covariance |
 //! | a run does not continue after loading | the model's record first, then input covariances, then the optimizer's record |

@@ -5,7 +5,7 @@
 //! mean of its inputs, and its inverse is a rank-one formula.
 //!
 //! To train with it, change the type of a field from `Linear<B>` to [`MacLinear<B>`](MacLinear) or
-//! from `Conv2d<B>` to [`MacConv2d<B>`](MacConv2d), append `.into()` where it is made, and make the
+//! from `Conv2d<B>` to [`MacConv2d<B>`](MacConv2d), convert the layer in the struct literal, and make the
 //! optimizer from a [`MacConfig`]:
 //!
 //! ```

@@ -53,7 +53,7 @@ pub struct LayerReport {
     /// these.
     pub rejected: u64,
     /// The step, counted from 1, in which the mean in use was taken from the moving average. None where no mean is in use,
-    /// and after a record was loaded until the next refresh: records do not hold it.
+    /// and until the next refresh where a record of version 1 was loaded, which does not hold it.
     pub last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, without the 1 that a bias adds to `‖ā‖²`; the mean over groups, or over the two means of
     /// attention.

@@ -14,15 +14,15 @@ pub struct OptimizerArgs {
     #[arg(long, value_enum, default_value_t)]
     pub optimizer: OptimizerChoice,
 
-    /// Learning rate after the warm-up, in (0, 10]; falls to zero along a cosine
+    /// Peak learning rate, in (0, 10], reached after the warm-up; decays to 0 along a cosine
     #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
     pub lr: Option<f64>,
 
-    /// Steps in which the learning rate rises, half of all at most
+    /// Warm-up steps, at most half of all
     #[arg(long)]
     pub warmup: Option<usize>,
 
-    /// Momentum, in [0, 1); the first of AdamW's two
+    /// Momentum, in [0, 1); β₁ of AdamW
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     pub momentum: f64,
 

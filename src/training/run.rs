@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use burn::module::AutodiffModule;
 use burn::optim::Optimizer;
@@ -11,20 +12,23 @@ use serde::Serialize;
 use super::session::vacant;
 use super::{
     Batches, Curve, CurveArgs, Diverged, Inner, OptimizerPlan, ParameterAverage, Progress,
-    Schedule, Session, Task, WithOptimizer,
+    Schedule, Session, Task, Validation, WithOptimizer, heartbeat::heartbeat,
 };
 use crate::interval::at_least_one;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
 
+/// The longest time without a line where there is no terminal for a bar.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// The course of a run, as a command line describes it. The defaults are those of a program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Steps to take
+    /// Number of training steps
     #[arg(long, value_parser = at_least_one())]
     pub steps: Option<usize>,
 
-    /// Items in a batch
+    /// Batch size
     #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
 
@@ -32,7 +36,7 @@ pub struct RunArgs {
     #[arg(long, value_parser = at_least_one())]
     pub every: Option<usize>,
 
-    /// Seed of all that is drawn at random, as the initial parameters and the order of the data
+    /// Random seed, of the initial parameters, the order of the data and everything else that is drawn
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
@@ -40,7 +44,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Folder for checkpoints
+    /// Checkpoint directory
     #[arg(long)]
     pub artifacts: Option<PathBuf>,
 
@@ -63,6 +67,16 @@ pub struct Course {
 }
 
 impl Course {
+    /// The options as [`in_words`](Self::in_words) has them, for a program that trains for epochs.
+    pub fn of_epochs_in_words(batch_size: usize, artifacts: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("steps", "all steps of the epochs".to_string()),
+            ("batch_size", batch_size.to_string()),
+            ("every", "one epoch".to_string()),
+            ("artifacts", artifacts.to_string()),
+        ]
+    }
+
     /// The options by their names, for the help of a program that has these as defaults.
     pub fn in_words(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -128,8 +142,8 @@ pub struct Run<'a, T, C, F> {
 pub struct Trained<M, V> {
     /// The network.
     pub model: M,
-    /// The average of the network over the steps, if one was kept.
-    pub average: Option<V>,
+    /// The average of the network over the steps, if one was kept, and its validation.
+    pub average: Option<(V, Validation)>,
     /// MAC's report.
     pub report: Option<Report>,
 }
@@ -149,6 +163,16 @@ struct Options<'a, C> {
 }
 
 impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
+    /// What is trained, how, and where the checkpoints are: two lines for the beginning of a program's output.
+    pub fn describe(&self, network: &str, parameters: usize) -> String {
+        let OptimizerPlan { choice, lr, .. } = self.plan;
+        let (seed, folder) = (self.args.seed, self.course.artifacts.display());
+        format!(
+            "network: {network} with {parameters} parameters; {choice} with learning rate {lr} from seed {seed}\n\
+             checkpoints: {folder}"
+        )
+    }
+
     /// Trains `model`.
     ///
     /// # Errors
@@ -162,6 +186,16 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
         if !resume {
             vacant::<B>(&self.course.artifacts)?;
         }
+        let bar = ProgressBar::new(self.course.steps as u64);
+        let bar = bar.with_style(ProgressStyle::with_template(PROGRESS)?);
+        // Without a terminal there is no bar.
+        let _heartbeat = bar.is_hidden().then(|| {
+            let bar = bar.clone();
+            heartbeat(SILENCE, move || {
+                let (step, steps) = (bar.position(), bar.length().unwrap_or_default());
+                eprintln!("step {step} of {steps}");
+            })
+        });
         // A run that continues has it in the optimizer's record.
         let measures = plan.needs_input_covariance() && !resume;
         let covariance = match measures {
@@ -172,6 +206,7 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
         let run = Started {
             model: plan.choice.prepare(model),
             run: self,
+            bar: &bar,
             average: &mut average,
         };
         let (model, report) = plan.train(covariance, run)?;
@@ -187,8 +222,9 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
 struct Started<'a, 'b, T, C, F, M, V> {
     run: Run<'a, T, C, F>,
     model: M,
+    bar: &'b ProgressBar,
     /// The average at the end.
-    average: &'b mut Option<V>,
+    average: &'b mut Option<(V, Validation)>,
 }
 
 impl<B, M, T, C, F> WithOptimizer<B, M> for Started<'_, '_, T, C, F, M, M::InnerModule>
@@ -230,14 +266,17 @@ where
             true => Curve::resumed(files, session.step)?,
             false => Curve::new(files)?,
         };
-        let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(PROGRESS)?);
-        let session = session.train(run.course.every, &bar, |session, progress| {
+        let bar = self.bar;
+        let session = session.train(run.course.every, bar, |session, progress| {
             Diverged::check(&progress, session.schedule.lr)?;
             bar.suspend(|| (run.tell)(progress));
             curve.add(progress)?;
             Ok(session.save(artifacts, &options)?)
         })?;
-        *self.average = session.average.map(ParameterAverage::into_module);
+        if let Some(average) = session.average.map(ParameterAverage::into_module) {
+            let validation = run.task.validate(&average)?;
+            *self.average = Some((average, validation));
+        }
         Ok((session.model, session.optimizer))
     }
 }

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsParams, Optimizer};
@@ -20,9 +20,6 @@ const FILE: &str = "checkpoint";
 
 /// The options of the run alone, which can be read without knowing its network and its optimizer.
 const OPTIONS_FILE: &str = "options";
-
-/// The longest time without a line where there is no terminal for a bar.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// A run of an optimizer on a task.
 pub struct Session<'a, B: AutodiffBackend, T: Task<B>, O: Optimizer<T::Model, B>> {
@@ -162,17 +159,13 @@ where
         let steps = self.schedule.steps;
         bar.set_length(steps as u64);
         bar.set_position(self.step as u64);
-        let (mut start, mut told) = (Instant::now(), Instant::now());
+        let mut start = Instant::now();
         let mut losses: Vec<Tensor<B::InnerBackend, 1>> = Vec::new();
         while self.step < steps {
             let loss;
             (self, loss) = self.advance()?;
             losses.push(loss);
             bar.inc(1);
-            if bar.is_hidden() && told.elapsed() >= SILENCE {
-                eprintln!("step {} of {steps}", self.step);
-                told = Instant::now();
-            }
             if self.step.is_multiple_of(every) || self.step == steps {
                 // Reading the losses waits for the steps.
                 let train_loss = Tensor::cat(mem::take(&mut losses), 0).mean();
@@ -181,7 +174,6 @@ where
                 let progress = self.progress(Some(train_loss))?;
                 observe(&self, progress)?;
                 start = Instant::now();
-                told = start;
             }
         }
         bar.finish_and_clear();

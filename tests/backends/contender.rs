@@ -13,11 +13,11 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_ndarray::NdArray;
 use mac_burn_examples::backend::{Selected, describe};
 use mac_burn_examples::no_device::{NoDevice, probe};
+use mac_burn_tests::{Answered, Asked, Process, this_executable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::{env, fs};
+use std::env;
+use std::process::ExitCode;
 
 /// The run of the digits network, by name.
 const DIGITS: &str = "digits network, 30 steps";
@@ -143,9 +143,6 @@ fn right_answer<B: AutodiffBackend>() -> Answer {
 /// Names the backend that a process is to run.
 const BACKEND: &str = "MAC_BACKENDS_RUN";
 
-/// Names the file that the process answers in.
-const ANSWER: &str = "MAC_BACKENDS_ANSWER";
-
 /// The outcome of a backend's process.
 pub(crate) enum Outcome {
     Answered(Box<Answer>),
@@ -169,54 +166,35 @@ pub(crate) fn ask_without_vulkan(contender: &Contender) -> Outcome {
 }
 
 fn run(contender: &Contender, without: &[&str]) -> Outcome {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let file = folder.path().join("answer.json");
-    let output = Command::new(env::current_exe().expect("the test runs from a file"))
-        .env(BACKEND, contender.name)
-        .env(ANSWER, &file)
-        .envs(without.iter().map(|name| (name, "/dev/null")))
-        .output()
-        .expect("this executable can be run again");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let failed = |wrong: String| Outcome::Failed(format!("{wrong}, {}: {said}", output.status));
-    if let Ok(reason) = fs::read_to_string(file.with_extension("skipped")) {
-        // A missing device is told in one sentence, without a trace of a panic beside it.
-        return match said.contains("panicked") {
-            true => failed(format!("it panicked and said {reason:?}")),
-            false => Outcome::Skipped(reason),
-        };
-    }
-    let answer = fs::read(&file).map_err(|error| format!("no answer ({error})"));
-    let answer = answer.and_then(|text| {
-        serde_json::from_slice(&text).map_err(|error| format!("an answer that is none ({error})"))
-    });
-    match answer {
-        Ok(answer) if output.status.success() => Outcome::Answered(Box::new(answer)),
-        Ok(_) => failed("an answer".into()),
-        Err(wrong) => failed(wrong),
+    let mut command = this_executable();
+    command.env(BACKEND, contender.name);
+    command.envs(without.iter().map(|name| (name, "/dev/null")));
+    match Process::start(&mut command).answer::<Answers>() {
+        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(Answered { answer, errors }) => match answer {
+            Ok(answer) => Outcome::Answered(Box::new(answer)),
+            // A missing device is told in one sentence, without a trace of a panic beside it.
+            Err(reason) if errors.contains("panicked") => {
+                Outcome::Failed(format!("it panicked and said {reason:?}: {errors}"))
+            }
+            Err(reason) => Outcome::Skipped(reason),
+        },
     }
 }
 
+/// The results of a backend, or why it has no device.
+type Answers = Result<Answer, String>;
+
 /// In a process that was started for a backend, runs it.
 pub(crate) fn answer_if_asked() -> Option<ExitCode> {
-    let name = env::var(BACKEND).ok()?;
-    let file = env::var_os(ANSWER)?;
-    let file = Path::new(&file);
+    let (name, asked) = (env::var(BACKEND).ok()?, Asked::here()?);
     let contender = [&ORACLE].into_iter().chain(CONTENDERS);
     let contender = contender
         .into_iter()
         .find(|contender| contender.name == name)
         .expect("the parent runs what is compiled in");
-    match (contender.probe)() {
-        Err(missing) => {
-            let reason = missing.to_string();
-            fs::write(file.with_extension("skipped"), reason).expect("the folder is there");
-        }
-        Ok(()) => {
-            let answer = contender.answer();
-            let text = serde_json::to_vec(&answer).expect("an answer can be written");
-            fs::write(file, text).expect("the folder is there");
-        }
-    }
+    let probed = (contender.probe)().map_err(|missing| missing.to_string());
+    let answers: Answers = probed.map(|()| contender.answer());
+    asked.give(&answers);
     Some(ExitCode::SUCCESS)
 }

@@ -1,8 +1,9 @@
 //! The parameters that a run comes to, how far they may be from another backend's, and the random numbers that all runs share.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Element, Tensor, TensorData};
+use burn_store::{ModuleSnapshot, TensorSnapshot};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -156,30 +157,12 @@ pub(crate) fn read_parameters<B: Backend, M: Module<B>>(
 
 /// The float tensors of a network by their paths.
 pub(crate) fn float_tensors<B: Backend, M: Module<B>>(network: &M) -> BTreeMap<String, TensorData> {
-    let mut reader = Reader::default();
-    network.visit(&mut reader);
-    reader.found
-}
-
-#[derive(Default)]
-struct Reader {
-    path: Vec<String>,
-    found: BTreeMap<String, TensorData>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Reader {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found
-            .insert(self.path.join("."), param.val().into_data());
-    }
+    let tensors = network.collect(None, None, false).into_iter();
+    let read = |tensor: TensorSnapshot| {
+        let data = tensor.to_data().expect("its device is there");
+        (tensor.full_path(), data)
+    };
+    tensors.map(read).collect()
 }
 
 /// Fills parameters with values that do not depend on the backend.

@@ -278,4 +278,10 @@ fn the_report_of_a_run_is_made_from_its_checkpoint() {
     let updates = report.layers.iter().map(|layer| layer.updates);
     // At steps 1, 4 and 7; the first layer has the covariance of its inputs.
     assert_eq!(updates.skip(1).collect::<Vec<_>>(), [3; 4], "{report}");
+    let refreshes = report.layers.iter().map(|layer| layer.last_refresh);
+    assert_eq!(
+        refreshes.skip(1).collect::<Vec<_>>(),
+        [Some(6); 4],
+        "{report}"
+    );
 }

@@ -2,19 +2,13 @@
 
 use std::path::PathBuf;
 
+use mac_burn_tests::{NoAnswer, files::FileError};
+
 /// A fixture that cannot be read or built, or another network than its own; never a difference in numbers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParityError {
-    #[error("{}: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{}: {source}", path.display())]
-    Json {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{} holds no fixture: no file of it ends in .json", .0.display())]
     NoFixture(PathBuf),
     #[error("the arguments of {callable}: {source}")]
@@ -55,6 +49,6 @@ pub(crate) enum ParityError {
     /// An error in the process of double precision, in its words.
     #[error("{0}")]
     InDouble(String),
-    #[error("the process of double precision gave no answer: {0}")]
-    NoAnswer(String),
+    #[error("the process of double precision: {0}")]
+    NoAnswer(#[from] NoAnswer),
 }

@@ -1,10 +1,8 @@
 //! The files of a folder of fixtures.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
+use mac_burn_tests::files::{list, read_json};
 use serde::Deserialize;
 
 use crate::{counts::Counts, error::ParityError, fixture::Fixture};
@@ -22,38 +20,17 @@ pub(crate) enum File {
 impl File {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, ParityError> {
-        let text = fs::read_to_string(path).map_err(|source| ParityError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-
-        serde_json::from_str(&text).map_err(|source| ParityError::Json {
-            path: path.to_owned(),
-            source,
-        })
+        Ok(read_json(path)?)
     }
 }
 
 /// The files of a folder that may hold fixtures, sorted.
 pub(crate) fn fixture_files(folder: &Path) -> Result<Vec<PathBuf>, ParityError> {
-    let read = |source| ParityError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            files.push(path);
-        }
+    let files = list(folder, |path| {
+        path.extension().is_some_and(|is| is == "json")
+    })?;
+    match files.is_empty() {
+        true => Err(ParityError::NoFixture(folder.to_owned())),
+        false => Ok(files),
     }
-    files.sort();
-    if files.is_empty() {
-        return Err(ParityError::NoFixture(folder.to_owned()));
-    }
-
-    Ok(files)
 }

@@ -265,7 +265,7 @@ fn what_is_not_understood_is_not_built() {
 #[test]
 fn a_folder_without_fixtures_is_an_error() {
     let error = Suite::run(&fixtures().join("none")).expect_err("there is no folder");
-    assert!(matches!(error, ParityError::Read { .. }), "{error}");
+    assert!(matches!(error, ParityError::File(_)), "{error}");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let error = Suite::run(&source).expect_err("sources are no fixtures");
     assert!(matches!(error, ParityError::NoFixture(_)), "{error}");

@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
 use burn::tensor::TensorData;
 use mac_burn::{MacConfig, MacError, WeightDecayForm};
+use mac_burn_tests::files::{FileError, list, read, read_json};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -117,13 +117,7 @@ pub(crate) struct ParameterGroup {
 impl Case {
     /// Reads `case.json` of a case's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, TraceError> {
-        let path = folder.join("case.json");
-        let text = fs::read_to_string(&path).map_err(|source| TraceError::Read {
-            path: path.clone(),
-            source,
-        })?;
-
-        serde_json::from_str(&text).map_err(|source| TraceError::Json { path, source })
+        Ok(read_json(&folder.join("case.json"))?)
     }
 
     /// The learning rate of a step.
@@ -228,8 +222,7 @@ pub(crate) struct Trace {
 impl Trace {
     /// Reads `trace.safetensors` of a case's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, TraceError> {
-        let path = folder.join("trace.safetensors");
-        let bytes = fs::read(&path).map_err(|source| TraceError::Read { path, source })?;
+        let bytes = read(&folder.join("trace.safetensors"))?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes)?;
         let tensors = metadata.tensors().into_iter();
         let tensors = tensors.map(|(key, info)| (key, info.clone())).collect();
@@ -292,23 +285,11 @@ fn elements<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> 
 
 /// The subfolders that hold a case, sorted.
 pub(crate) fn case_folders(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
-    let read = |source| TraceError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path.join("case.json").is_file() {
-            folders.push(path);
-        }
+    let folders = list(folder, |path| path.join("case.json").is_file())?;
+    match folders.is_empty() {
+        true => Err(TraceError::NoCase(folder.to_owned())),
+        false => Ok(folders),
     }
-    folders.sort();
-    if folders.is_empty() {
-        return Err(TraceError::NoCase(folder.to_owned()));
-    }
-
-    Ok(folders)
 }
 
 /// Why a case is not replayed; none if it is.
@@ -354,16 +335,8 @@ impl Conv2dSpec {
 /// A case that cannot be read or built; never a difference in numbers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
-    #[error("{}: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{}: {source}", path.display())]
-    Json {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("the trace is no safetensors file: {0}")]
     Safetensors(#[from] SafeTensorError),
     #[error("the trace has no tensor `{0}`")]

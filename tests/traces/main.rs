@@ -26,7 +26,7 @@ use std::{
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use mac_burn_tests::Worst;
+use mac_burn_tests::{Asked, Process, Worst, this_executable};
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
     comparison::Quantity,
     mistakes::MISTAKES,
     replay::{Route, replay},
-    suite::{Answer, Backend, DOUBLE, DoubleProcess, SINGLE, Suite},
+    suite::{Backend, DOUBLE, SINGLE, Suite},
 };
 
 /// The cases of the repository.
@@ -93,13 +93,16 @@ fn replay_all(backends: &[Backend]) -> Suite {
 /// preconditioner, the first layer's curvature, momentum, or the form of weight decay.
 #[test]
 fn the_authors_runs_are_reproduced() {
-    if let Some(answer) = Answer::awaited() {
-        answer.give(&replay_all(DOUBLE));
-        return;
+    if let Some(asked) = Asked::here() {
+        return asked.give(&replay_all(DOUBLE));
     }
-    let double = DoubleProcess::start("the_authors_runs_are_reproduced");
+    let mut again = this_executable();
+    let double = Process::start(again.args(["--exact", "the_authors_runs_are_reproduced"]));
     let mut suite = replay_all(SINGLE);
-    suite.join_backends(double.suite());
+    let double = double
+        .answer()
+        .unwrap_or_else(|error| panic!("f64: {error}"));
+    suite.join_backends(double.answer);
     show(&suite);
 
     let failures = suite.failures();
@@ -290,5 +293,5 @@ fn a_folder_without_cases_is_an_error() {
     let error = Suite::run(empty.path(), SINGLE).expect_err("the folder is empty");
     assert!(matches!(error, TraceError::NoCase(_)), "{error}");
     let error = Suite::run(&empty.path().join("none"), SINGLE).expect_err("there is no folder");
-    assert!(matches!(error, TraceError::Read { .. }), "{error}");
+    assert!(matches!(error, TraceError::File(_)), "{error}");
 }

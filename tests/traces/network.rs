@@ -10,6 +10,7 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
+use burn_store::ModuleSnapshot;
 use mac_burn::InputCovariance;
 
 use crate::{
@@ -126,14 +127,13 @@ impl Names {
         network: &N,
         case: &Case,
     ) -> Result<Self, TraceError> {
-        let mut paths = Paths::default();
-        network.visit(&mut paths);
-        let names = paths.found.into_iter().map(|(id, path)| {
+        let tensors = network.collect(None, None, false).into_iter();
+        let names = tensors.filter_map(|tensor| {
             let name = Name {
-                pytorch: network.pytorch_name(&path),
-                path: path.join("."),
+                path: tensor.full_path(),
+                pytorch: network.pytorch_name(&tensor.path_stack?),
             };
-            (id, name)
+            Some((tensor.tensor_id?, name))
         });
         let names = Self {
             names: names.collect(),
@@ -239,27 +239,6 @@ fn other_layout<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D
         tensor.swap_dims(0, 1)
     } else {
         tensor
-    }
-}
-
-/// Notes the path of every tensor.
-#[derive(Default)]
-struct Paths {
-    path: Vec<String>,
-    found: Vec<(ParamId, Vec<String>)>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Paths {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found.push((param.id, self.path.clone()));
-    }
-
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
     }
 }
 

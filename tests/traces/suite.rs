@@ -1,17 +1,12 @@
 //! Replays all cases of a folder, on several backends and by both routes, and shows them as a table.
 
-use std::{
-    env, fmt, fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+use std::{fmt, path::Path};
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use crate::{
     case::{Case, Trace, TraceError, case_folders, not_covered},
@@ -223,63 +218,4 @@ fn row(replay: &Replay) -> Vec<String> {
     row.extend(cells);
 
     row
-}
-
-/// Tells the second process that it is one, and where its answer goes.
-const ANSWER: &str = "MAC_TRACES_ANSWER";
-
-/// The second process, seen from the first.
-pub(crate) struct DoubleProcess {
-    child: Child,
-    folder: TempDir,
-}
-
-/// The second process, seen from itself.
-pub(crate) struct Answer(PathBuf);
-
-impl DoubleProcess {
-    /// Starts a test of this executable again; it runs while the first process goes on.
-    pub(crate) fn start(test: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let executable = env::current_exe().expect("the test runs from a file");
-        let child = Command::new(executable)
-            .args(["--exact", test])
-            .env(ANSWER, folder.path().join("suite.json"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("this executable can be run again");
-
-        Self { child, folder }
-    }
-
-    /// Waits for the process, and takes its answer.
-    pub(crate) fn suite(self) -> Suite {
-        let output = self
-            .child
-            .wait_with_output()
-            .expect("the process was started");
-        assert!(
-            output.status.success(),
-            "the process for f64 failed:\n{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let answer = fs::read(self.folder.path().join("suite.json")).expect("it has answered");
-
-        serde_json::from_slice(&answer).expect("its answer is a suite")
-    }
-}
-
-impl Answer {
-    /// In the second process, what the first waits for.
-    pub(crate) fn awaited() -> Option<Self> {
-        env::var_os(ANSWER).map(|path| Self(path.into()))
-    }
-
-    /// Answers the first process.
-    pub(crate) fn give(&self, suite: &Suite) {
-        let text = serde_json::to_vec(suite).expect("a suite can be written");
-        fs::write(&self.0, text).expect("the first process keeps the folder");
-    }
 }

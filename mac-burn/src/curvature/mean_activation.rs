@@ -31,7 +31,7 @@ pub(crate) struct MeanActivation<B: Backend> {
     correction: Tensor<B, 2>,
     /// The bias-corrected mean that gradients are preconditioned with.
     mean: Option<Augmented<B>>,
-    /// The step that took `mean` into use; none if a record brought it.
+    /// The step that took `mean` into use; none if a record of version 1 brought it.
     last_refresh: Option<u64>,
     /// Steps whose sums were taken.
     updates: u64,
@@ -58,6 +58,9 @@ pub(crate) struct MeanActivationRecord {
     ema: TensorData,
     /// `[x̄ ; 1]` in use, `[means, size + 1]`.
     mean: Option<TensorData>,
+    /// The step that took `mean` into use; not in records of version 1.
+    #[serde(default)]
+    last_refresh: Option<u64>,
     updates: u64,
     /// `[means]`, or `[1]` in records of version 1.
     rejected: TensorData,
@@ -144,7 +147,7 @@ impl<B: Backend> MeanActivation<B> {
             one: (!sees_ones).then(|| owned(ema.clone().narrow(1, width - 2, 1))),
             correction: owned(ema.narrow(1, width - 1, 1)),
             mean: record.mean.map(|mean| Augmented::split(load(mean))),
-            last_refresh: None,
+            last_refresh: record.last_refresh,
             updates: record.updates,
             rejected: owned(rejected.reshape([counted, 1]).expand([means, 1])),
             preconditioner: None,
@@ -283,6 +286,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             layer: self.layer.to_record(),
             ema: ema.into_data(),
             mean: self.mean().map(Tensor::into_data),
+            last_refresh: self.last_refresh,
             updates: self.updates,
             rejected: self.rejected.clone().reshape([means]).into_data(),
         })

@@ -18,7 +18,8 @@ use std::ops::Deref;
 ///
 /// It behaves as the layer that it holds: same record (a checkpoint of the plain model loads
 /// into the recorded one, and back), same parameter paths, same `Display`, same number of
-/// parameters, bitwise the same forward pass. It is made from the layer:
+/// parameters, bitwise the same forward pass. Its fields can be read, not assigned: edit the layer before it is converted
+/// ([guide](crate::guide#converting-a-model)). It is made from the layer:
 ///
 /// ```
 /// use burn::nn::LinearConfig;

@@ -135,7 +135,10 @@ pub(crate) fn norm_factor<B: AutodiffBackend, M: AutodiffModule<B>>(
     };
     module.visit(&mut norm);
     let norm = norm.sum?.sqrt().add_scalar(NORM_EPSILON);
-    Some((norm.ones_like().mul_scalar(limit) / norm).clamp_max(1.0))
+    let factor = norm.ones_like().mul_scalar(limit) / norm;
+    // A backend's `clamp_max` may make 1 of NaN.
+    let above = factor.clone().greater_elem(1.0);
+    Some(factor.mask_fill(above, 1.0))
 }
 
 /// Prepares the gradients of a module that were not when others were preconditioned.

@@ -342,9 +342,9 @@ mod tests {
     use crate::statistics::Rows;
     use burn::module::ParamId;
     use burn::tensor::Tensor;
-    use burn_ndarray::NdArray;
+    use burn_flex::Flex;
 
-    type Counted = Passes<NdArray>;
+    type Counted = Passes<Flex>;
 
     /// Counts a pass of one row.
     fn count(passes: &Counted) {
@@ -353,7 +353,7 @@ mod tests {
             weight: ParamId::from(1),
             bias: None,
         };
-        let row = Tensor::<NdArray, 2>::ones([1, 3], &Default::default());
+        let row = Tensor::<Flex, 2>::ones([1, 3], &Default::default());
         passes.add_up();
         passes.count(layer, ActivationSums::of_rows(row));
     }
@@ -466,7 +466,7 @@ mod tests {
     }
 
     /// The states that are alive behind an original: its own, and all that it refers to.
-    fn states(state: &Mutex<State<NdArray>>) -> usize {
+    fn states(state: &Mutex<State<Flex>>) -> usize {
         let clones = &lock(state).clones;
         1 + clones
             .iter()

@@ -213,7 +213,7 @@ fn several_devices_are_one_step_with_the_sum_of_their_gradients() {
     let single = both(config(), 0.5).step(LR, single, sum.grads());
 
     let (multi, parts) = network();
-    let device = burn_ndarray::NdArrayDevice::default().id();
+    let device = burn_flex::FlexDevice.id();
     let grads = MultiGradientsParams {
         grads: parts.map(|part| (part, device)).into(),
     };

@@ -152,11 +152,11 @@ fn the_record_of_another_optimizer_is_refused_by_an_error_that_says_so() {
         let network = Network::<B>::new(1);
         let grads = gradients(&network, images(0, 3));
         let text = refusal_of_adamw::<F, _>(network, grads);
-        for part in [part, "another optimizer", "load the model's record only"] {
+        for part in [part, "another optimizer", "load only the model's record"] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }
-    let named = "not a record of the MAC optimizer, which would have version 2";
+    let named = "not a record of the MAC optimizer (version 2)";
     check::<Mpk>(named);
     check::<Json>(named);
     // The first number is that of the parameters, which is read as a version.

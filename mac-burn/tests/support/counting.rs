@@ -1,6 +1,6 @@
 //! A backend with several devices that counts what is read from them.
 //!
-//! It is Burn's router with a channel of its own: every operation is handed to `NdArray`, and every
+//! It is Burn's router with a channel of its own: every operation is handed to `Flex`, and every
 //! read and every synchronisation passes through one function, which counts. It also follows which tensors
 //! exist.
 
@@ -8,7 +8,7 @@ use burn::tensor::backend::{Backend, DeviceId, DeviceOps, ExecutionError};
 use burn::tensor::{DType, Shape, TensorData};
 use burn_backend::DTypeUsageSet;
 use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr, TensorStatus};
-use burn_ndarray::{NdArray, NdArrayDevice};
+use burn_flex::{Flex, FlexDevice};
 use burn_router::{
     BackendRouter, MultiBackendBridge, RouterTensor, Runner, RunnerChannel, RunnerClient,
 };
@@ -25,7 +25,7 @@ pub type Counting = BackendRouter<Channel<()>>;
 /// The same backend with a type that is read as that of one which fuses.
 pub type CountingFusion = BackendRouter<Channel<Fusion<()>>>;
 
-type Inner = NdArray<f32>;
+type Inner = Flex;
 
 static READS: AtomicUsize = AtomicUsize::new(0);
 static OPERATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -146,7 +146,7 @@ impl<Form: Clone + Send + Sync + 'static> RunnerChannel for Channel<Form> {
 
     fn init_client(device: &Numbered) -> Client {
         Client {
-            runner: Runner::new(NdArrayDevice::Cpu),
+            runner: Runner::new(FlexDevice),
             device: *device,
         }
     }
@@ -234,7 +234,7 @@ impl RunnerClient for Client {
     }
 
     fn seed(&self, seed: u64) {
-        Inner::seed(&NdArrayDevice::Cpu, seed);
+        Inner::seed(&FlexDevice, seed);
     }
 
     fn dtype_usage(&self, dtype: DType) -> DTypeUsageSet {

@@ -14,12 +14,12 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Recorder};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Shape, Tensor, TensorData};
-use burn_ndarray::NdArray;
+use burn_flex::Flex;
 use mac_burn::{InputCovariance, Mac, MacConfig, MacConv2d, MacLinear};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-pub type B = Autodiff<NdArray<f32>>;
+pub type B = Autodiff<Flex>;
 
 /// Convolution, norm and two linear layers, one without a bias.
 #[derive(Module, Debug)]

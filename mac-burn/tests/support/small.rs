@@ -73,7 +73,7 @@ impl<B: AutodiffBackend> Small<B> {
 
 /// The batch of a step, `[4, 1, 3, 3]`; `data` tells trainings apart.
 pub fn batch<B: Backend>(data: u64, step: u64, device: &B::Device) -> Tensor<B, 4> {
-    let values = random::<burn_ndarray::NdArray, 4>([4, 1, 3, 3], 1000 * data + step);
+    let values = random::<burn_flex::Flex, 4>([4, 1, 3, 3], 1000 * data + step);
     let values: Vec<f32> = values.into_data().iter().collect();
     Tensor::from_data(TensorData::new(values, [4, 1, 3, 3]), device)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use mac_burn::MacConfig;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::at_least_one;
@@ -41,11 +41,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Passes over the training set
+    /// Number of epochs
     #[arg(long, default_value_t = EPOCHS, value_parser = at_least_one(), conflicts_with = "steps")]
     epochs: usize,
 
-    /// Threads that make batches; with 0 the one that trains does. The run does not depend on their number
+    /// Data-loading threads; with 0 the training thread loads. The run does not depend on their number
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: usize,
 
@@ -64,12 +64,7 @@ impl ChoosesOptimizer for Args {
     }
 
     fn defaults() -> Vec<(&'static str, String)> {
-        let run = [
-            ("steps", "those of the epochs".to_string()),
-            ("batch_size", BATCH_SIZE.to_string()),
-            ("every", "those of an epoch".to_string()),
-            ("artifacts", ARTIFACTS.to_string()),
-        ];
+        let run = Course::of_epochs_in_words(BATCH_SIZE, ARTIFACTS);
         let optimizer = optimizer_defaults(DatasetChoice::Cifar10).in_words();
         run.into_iter().chain(optimizer).collect()
     }
@@ -121,12 +116,6 @@ impl Args {
             augmentation: self.dataset.augmentation(),
             network: self.model.network(self.dataset.shape()),
         }
-    }
-
-    /// The network, as named on the command line.
-    pub(crate) fn model_name(&self) -> String {
-        let value = self.model.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_string())
     }
 }
 

@@ -4,8 +4,8 @@ use std::error::Error;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use mac_burn_examples::backend::{Selected, Training, describe};
-use mac_burn_examples::no_device;
+use mac_burn_examples::backend::{self, Training};
+use mac_burn_examples::command_line::value_name;
 use mac_burn_examples::training::{Outcome, Progress, Run};
 use mac_burn_vision::ImageTask;
 
@@ -22,9 +22,7 @@ pub(crate) fn run(
     tell: impl FnMut(Progress),
 ) -> Result<Outcome<ImageTask<Training>, Training>, Box<dyn Error>> {
     args.check()?;
-    let (device, seed) = (Default::default(), args.run.seed);
-    no_device::probe::<Selected>(&device)?;
-    println!("backend: {}", describe::<Selected>(&device));
+    let (device, seed) = (backend::device()?, args.run.seed);
     Training::seed(&device, seed);
 
     let images = images::load(args.dataset, args.data_dir.as_deref())?;
@@ -37,16 +35,6 @@ pub(crate) fn run(
     let model = config.network.init::<Training>(&device);
     let defaults = args.optimizer_defaults();
     let plan = args.optimizer.plan(&defaults);
-    println!(
-        "network: {} with {} parameters; {} with learning rate {} from seed {seed}",
-        args.model_name(),
-        model.num_params(),
-        plan.choice,
-        plan.lr
-    );
-    println!("checkpoints: {}", course.artifacts.display());
-    println!("{}", Progress::HEADER);
-
     let run = Run {
         task: &task,
         plan: &plan,
@@ -57,6 +45,11 @@ pub(crate) fn run(
         args: &args.run,
         tell,
     };
+    println!(
+        "{}",
+        run.describe(&value_name(&args.model), model.num_params())
+    );
+    println!("{}", Progress::HEADER);
     let trained = run.train::<Training>(model)?;
     if let Some(report) = &trained.report {
         println!("{report}");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::{at_least_one, number_in};
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
@@ -39,20 +39,20 @@ pub(crate) struct Args {
     #[command(flatten)]
     images: ImageArgs,
 
-    /// Epochs, each of as many images as the training set has
+    /// Number of epochs, each of as many images as the training set has
     #[arg(long, default_value_t = 100, value_parser = at_least_one(), conflicts_with = "steps")]
     epochs: usize,
 
-    /// Share of the learning rate at which it begins to rise, in [0, 1) [default: 0.01 for ResNets, 0.1 for transformers]
+    /// Learning rate at the start of the warm-up, as a fraction of --lr, in [0, 1) [default: 0.01 for ResNets, 0.1 for transformers]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
     warmup_start: Option<f64>,
 
-    /// Decay of an average of the parameters in each step, in [0, 1), which is validated and stored at the end; 0 keeps none.
-    /// Until the warm-up is over it is a copy [default: 1 - 25.6 / steps of the run for ResNets, 0 for transformers]
+    /// Decay per step of an exponential moving average of the parameters (EMA), in [0, 1), which is validated and stored at the
+    /// end; 0 disables it. Until the warm-up is over it is a copy [default: 1 - 25.6 / steps of the run for ResNets, 0 for transformers]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..1.0))]
     ema_decay: Option<f64>,
 
-    /// Threads that read images and make batches; with 0 the one that trains does. The run does not depend on their number
+    /// Data-loading threads; with 0 the training thread loads. The run does not depend on their number
     #[arg(long, default_value_t = 4)]
     pub(crate) workers: usize,
 
@@ -73,17 +73,17 @@ struct ImageArgs {
     #[arg(long, value_parser = at_least_one())]
     image_size: Option<usize>,
 
-    /// Changes of color and shape, drawn for each image [default: ta_wide for ResNets, rand-m9-mstd0.5-inc1 for transformers]
+    /// Automatic augmentation policy [default: ta_wide for ResNets, rand-m9-mstd0.5-inc1 for transformers]
     #[arg(long, value_enum)]
     auto_augment: Option<AutomaticChoice>,
 
-    /// Probability that a part of an image is erased, in [0, 1]; for ResNets it has the mean color then, for transformers noise
+    /// Probability of random erasing, in [0, 1]; ResNets see the mean color in its place, transformers noise
     /// [default: 0.1 for ResNets, 0.25 for transformers]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..=1.0))]
     random_erase: Option<f64>,
 
-    /// How often an image comes in a row, each time changed in another way. An epoch has as many images as with 1, of which
-    /// fewer are different [default: 4 for ResNets, 3 for transformers]
+    /// Repeated augmentation: how many differently augmented copies of an image follow each other. An epoch has as many images
+    /// as with 1, of which fewer are different [default: 4 for ResNets, 3 for transformers]
     #[arg(long, value_parser = at_least_one())]
     repeats: Option<usize>,
 
@@ -95,7 +95,7 @@ struct ImageArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     cutmix: Option<f64>,
 
-    /// Share of the targets that is spread over all classes, in [0, 1] [default: 0.1]
+    /// Label smoothing, in [0, 1] [default: 0.1]
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..=1.0))]
     label_smoothing: Option<f64>,
 }
@@ -117,12 +117,7 @@ impl ChoosesOptimizer for Args {
             };
             (option, text)
         });
-        let run = [
-            ("steps", "those of the epochs".to_string()),
-            ("batch_size", BATCH_SIZE.to_string()),
-            ("every", "those of an epoch".to_string()),
-            ("artifacts", ARTIFACTS.to_string()),
-        ];
+        let run = Course::of_epochs_in_words(BATCH_SIZE, ARTIFACTS);
         run.into_iter().chain(optimizer).collect()
     }
 }
@@ -187,12 +182,6 @@ impl Args {
             network: self.model.network(recipe.train_size, classes)?,
             recipe,
         })
-    }
-
-    /// The network, as named on the command line.
-    pub(crate) fn model_name(&self) -> String {
-        let value = self.model.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_string())
     }
 
     fn recipe(&self) -> Recipe {

@@ -127,8 +127,8 @@ fn a_resumed_run_ends_with_the_parameters_and_the_average_of_an_uninterrupted_on
 
     assert_eq!(steps, [4], "it is resumed after step 2");
     let [average, of_uninterrupted] = [&end, &uninterrupted].map(|trained| {
-        let average = trained.average.as_ref();
-        values::<Selected>(average.expect("it is kept"))
+        let (average, _) = trained.average.as_ref().expect("it is kept");
+        values::<Selected>(average)
     });
     let end = values::<Training>(&end.model);
     assert!(end == values::<Training>(&uninterrupted.model));
@@ -148,7 +148,7 @@ fn resnets_train_with_the_other_optimizers_and_the_average_is_stored() {
     let file = artifacts.path().join(EMA_FILE);
     let record = Recorder::<Selected>::load(&AtomicRecorder, file, &Default::default());
     let stored = network.load_record(record.expect("the run has an average"));
-    let average = trained.average.expect("it is kept");
+    let (average, _) = trained.average.expect("it is kept");
     assert!(values::<Selected>(&stored) == values::<Selected>(&average));
 
     let artifacts = temporary();

@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::record::Recorder;
 use burn::tensor::backend::Backend;
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
-use mac_burn_examples::backend::{Selected, Training, describe};
+use mac_burn_examples::backend::{self, Selected, Training};
+use mac_burn_examples::command_line::value_name;
 use mac_burn_examples::image_files;
-use mac_burn_examples::no_device;
-use mac_burn_examples::training::{Outcome, Progress, Run, Task};
+use mac_burn_examples::training::{Outcome, Progress, Run};
 use mac_burn_vision::ImageTask;
 
 use crate::args::Args;
@@ -26,9 +26,7 @@ pub(crate) fn run(
     args: &Args,
     tell: impl FnMut(Progress),
 ) -> Result<Outcome<ImageTask<Training>, Training>, Box<dyn Error>> {
-    let (device, seed) = (Default::default(), args.run.seed);
-    no_device::probe::<Selected>(&device)?;
-    println!("backend: {}", describe::<Selected>(&device));
+    let (device, seed) = (backend::device()?, args.run.seed);
     Training::seed(&device, seed);
 
     let files = image_files::list(args.root())?;
@@ -43,16 +41,6 @@ pub(crate) fn run(
     let task = ImageTask::new(batches, classes, config.recipe.label_smoothing, &device);
     let model = config.network.init::<Training>(&device);
     let plan = args.optimizer.plan(&args.optimizer_defaults(train));
-    println!(
-        "network: {} with {} parameters; {} with learning rate {} from seed {seed}",
-        args.model_name(),
-        model.num_params(),
-        plan.choice,
-        plan.lr
-    );
-    println!("checkpoints: {}", course.artifacts.display());
-    println!("{}", Progress::HEADER);
-
     let run = Run {
         task: &task,
         plan: &plan,
@@ -63,15 +51,19 @@ pub(crate) fn run(
         args: &args.run,
         tell,
     };
+    println!(
+        "{}",
+        run.describe(&value_name(&args.model), model.num_params())
+    );
+    println!("{}", Progress::HEADER);
     let trained = run.train::<Training>(model)?;
     if let Some(report) = &trained.report {
         println!("{report}");
     }
-    if let Some(average) = &trained.average {
+    if let Some((average, validation)) = &trained.average {
         let file = course.artifacts.join(EMA_FILE);
         let record = average.clone().into_record();
         Recorder::<Selected>::record(&AtomicRecorder, record, file.clone())?;
-        let validation = Task::<Training>::validate(&task, average)?;
         println!(
             "average of the parameters: validation loss {:.4}, accuracy {:.2} %; stored in {}.mpk",
             validation.loss,
