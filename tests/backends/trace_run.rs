@@ -7,6 +7,7 @@ use crate::run::{Bits, Kind, Parameters, Run, after_step};
 use crate::vision_transformer::VisionTransformer;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
+use mac_burn_tests::files::found;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,7 +28,7 @@ pub(crate) fn trace_runs<B: AutodiffBackend>() -> TraceRuns {
     let of_repository = &traces.not_run;
     assert!(of_repository.is_empty(), "not run: {of_repository:?}");
     if let Some(more) = std::env::var_os("MAC_TRACES") {
-        traces.add::<B>(Path::new(&more));
+        traces.add::<B>(&found(Path::new(&more)));
     }
     traces
 }

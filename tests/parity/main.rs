@@ -37,6 +37,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mac_burn_tests::files::found;
+
 use crate::{
     comparison::{Precision, compare},
     construction::{Arguments, Construction},
@@ -120,16 +122,6 @@ fn so_are_the_networks_of_further_fixtures() {
     let found = suite.compared.len() + suite.counted;
     assert!(found > 0, "MAC_FIXTURES has nothing to compare");
     assert_all_compared(&suite);
-}
-
-/// The folder itself, or the one of this path in the workspace: Cargo runs a test in the folder of its package.
-fn found(folder: &Path) -> PathBuf {
-    match folder.exists() {
-        true => folder.to_owned(),
-        false => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(folder),
-    }
 }
 
 /// Breaks when a path from the workspace is one from the package alone, or an absolute one another.

@@ -46,6 +46,16 @@ pub fn list(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf
     Ok(wanted)
 }
 
+/// The folder itself, or the one of this path in the workspace: Cargo runs a test in the folder of its package.
+pub fn found(folder: &Path) -> PathBuf {
+    match folder.exists() {
+        true => folder.to_owned(),
+        false => Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(folder),
+    }
+}
+
 fn at(path: &Path) -> impl Fn(io::Error) -> FileError {
     move |source| FileError {
         path: path.to_owned(),

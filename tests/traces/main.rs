@@ -26,7 +26,7 @@ use std::{
 
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use mac_burn_tests::{Asked, Process, Worst, this_executable};
+use mac_burn_tests::{Asked, Process, Worst, files::found, this_executable};
 use serde_json::{Value, json};
 
 use crate::{
@@ -76,7 +76,7 @@ fn replay_all(backends: &[Backend]) -> Suite {
     let mut suite = Suite::run(&fixtures(), backends).expect("the repository has cases");
     assert!(suite.not_covered.is_empty(), "{suite}");
     if let Some(folder) = env::var_os("MAC_TRACES") {
-        let more = Suite::run(Path::new(&folder), backends);
+        let more = Suite::run(&found(Path::new(&folder)), backends);
         let more = more.unwrap_or_else(|error| panic!("MAC_TRACES: {error}"));
         assert!(
             more.replayed > 0,

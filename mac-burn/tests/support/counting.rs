@@ -7,8 +7,8 @@
 use burn::tensor::backend::{Backend, DeviceId, DeviceOps, ExecutionError};
 use burn::tensor::{DType, Shape, TensorData};
 use burn_backend::DTypeUsageSet;
-use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr, TensorStatus};
 use burn_flex::{Flex, FlexDevice};
+use burn_ir::{BackendIr, OperationIr, TensorId, TensorIr, TensorStatus};
 use burn_router::{
     BackendRouter, MultiBackendBridge, RouterTensor, Runner, RunnerChannel, RunnerClient,
 };
