@@ -34,8 +34,6 @@ pub struct ImageFile {
     pub path: PathBuf,
     /// The index of its class.
     pub label: usize,
-    /// Its place in the list, by which what is random about it can be drawn whatever the order it is used in.
-    pub index: usize,
 }
 
 /// A folder that cannot be used.
@@ -164,8 +162,7 @@ fn side(folder: &Path, classes: &[String]) -> Result<Vec<ImageFile>, FolderError
         })?;
         for path in entries(&folder.join(class))? {
             if is_image(&path) {
-                let index = files.len();
-                files.push(ImageFile { path, label, index });
+                files.push(ImageFile { path, label });
             }
         }
     }
@@ -250,9 +247,9 @@ pub(crate) mod tests {
             files
                 .train
                 .iter()
-                .map(|file| (file.label, file.index))
+                .map(|file| file.label)
                 .collect::<Vec<_>>(),
-            [(0, 0), (1, 1)]
+            [0, 1]
         );
         let image = files.valid[1].decode().expect("it is an image");
         assert_eq!(
@@ -268,8 +265,7 @@ pub(crate) mod tests {
         RgbImage::from_pixel(2, 2, Rgb([9, 9, 9]))
             .save_with_format(&path, ImageFormat::Png)
             .expect("it can be written");
-        let (label, index) = (0, 0);
-        let image = ImageFile { path, label, index }.decode();
+        let image = ImageFile { path, label: 0 }.decode();
         assert_eq!(image.expect("it is a PNG")[(1, 1)], Rgb([9, 9, 9]));
     }
 

@@ -32,7 +32,8 @@
 //! }
 //! ```
 //!
-//! GPT-2 is not among them: the published weights are laid out otherwise, see [`import`](crate::import).
+//! GPT-2 is not among them: the published weights are laid out otherwise, see [`import`](crate::import). There are no
+//! entries for LeNet and the Wide ResNets for CIFAR.
 
 use std::path::Path;
 

@@ -6,7 +6,6 @@ mod silent_renderer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::transform::PartialDataset;
@@ -20,6 +19,7 @@ use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
 use mac_burn_models::LeNetConfig;
+use mac_burn_tests::this_executable;
 use tempfile::TempDir;
 
 use classifier::Classifier;
@@ -173,7 +173,7 @@ fn a_run_resumed_in_a_new_process_ends_with_the_parameters_of_an_uninterrupted_o
     let whole = uninterrupted();
     let resumed = interrupted(&whole);
 
-    let process = Command::new(std::env::current_exe().expect("a test has an executable"))
+    let process = this_executable()
         .args(["--exact", THIS])
         .env(RESUME_IN, resumed.path())
         .output()

@@ -154,7 +154,8 @@ impl GptConfig {
 ///
 /// The layers of the blocks are recorded. The tied head is not: its weight is one parameter with the embedding's, whose
 /// gradient is the sum of both uses, and the mean of the head's inputs describes only one of them. The optimizer takes
-/// its plain step there, or the auxiliary optimizer's.
+/// its plain step there, or the auxiliary optimizer's. No layer sees the input itself, so there is no `first_layer` for an
+/// [`InputCovariance`](mac_burn::InputCovariance).
 ///
 /// Should be created with [`GptConfig`].
 #[derive(Module, Debug)]

@@ -47,7 +47,7 @@ impl TrainingImages {
             files.len(),
         );
         let mut place = 0;
-        for repeats in files.chunk_by(|file, next| file.index == next.index) {
+        for repeats in files.chunk_by(|file, next| file.path == next.path) {
             let whole = repeats[0].decode()?;
             for file in repeats {
                 let mut rng = random(self.seed, step, place);
@@ -99,8 +99,7 @@ mod tests {
                 }
             });
             image.save(&path).expect("it can be written");
-            let label = index;
-            ImageFile { path, label, index }
+            ImageFile { path, label: index }
         });
         let files = files.collect();
         (root, files)
