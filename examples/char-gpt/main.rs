@@ -70,7 +70,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         tell: |progress| println!("{}", line(progress)),
     };
     println!(
-        "text: {} characters of {characters} kinds",
+        "text: {} characters, {characters} different",
         text.chars().count()
     );
     println!("{}", run.describe("GPT", model.num_params()));
