@@ -6,8 +6,6 @@
 use std::io::{Write, stdout};
 use std::ops::Range;
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::Dataset;
 use burn::module::{AutodiffModule, RunningState};
 use burn::nn::BatchNorm;
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -17,8 +15,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use mac_burn::MacConfig;
 use mac_burn_examples::backend::{Selected, Training};
-use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset, SIZE};
-use mac_burn_examples::image_data::ImageBatch;
+use mac_burn_examples::images::{Image, ImageBatch, Images, digits};
 use mac_burn_examples::tasks::correct;
 use mac_burn_examples::training::Schedule;
 use mac_burn_models::ResNetConfig;
@@ -28,7 +25,6 @@ use mac_burn_models::resnet::{ResNet, ResidualBlock};
 const BATCH: usize = 128;
 const STEPS: usize = 40;
 const LR: f64 = 0.1;
-const CLASSES: usize = 10;
 
 /// Of the 296 images. A network that guesses has 30 right, and one whose running statistics are not used has about as many.
 const RIGHT: i64 = 280;
@@ -40,8 +36,9 @@ const CHANGE: f64 = 5e-3;
 /// as to matter. An image between two classes may be taken for the other one.
 #[test]
 fn a_trained_network_answers_alike_with_either_form_of_the_running_variance() {
-    let network = trained().valid();
-    let images = batch::<Selected>(&DigitsDataset::test(), 0..296);
+    let digits = digits::load();
+    let network = trained(&digits).valid();
+    let images = batch::<Selected>(&digits, &digits.valid, 0..296);
     let before = network.forward(images.images.clone());
     let after = unbiased(network).forward(images.images);
 
@@ -63,10 +60,10 @@ fn a_trained_network_answers_alike_with_either_form_of_the_running_variance() {
 }
 
 /// ResNet-20 after some steps of MAC on digits.
-fn trained() -> ResNet<Training> {
+fn trained(images: &Images) -> ResNet<Training> {
     let device = Default::default();
     Training::seed(&device, 1);
-    let config = ResNetConfig::resnet20(CLASSES).with_image_channels(1);
+    let config = ResNetConfig::resnet20(images.shape.classes).with_image_channels(1);
     let mut network = config.init::<Training>(&device);
     let mut optimizer = MacConfig::resnet_cifar().init();
     let loss = CrossEntropyLossConfig::new().init(&device);
@@ -77,10 +74,9 @@ fn trained() -> ResNet<Training> {
         steps: STEPS,
         whole_cosine: false,
     };
-    let dataset = DigitsDataset::train();
     for step in 0..STEPS {
         let first = step * BATCH;
-        let batch = batch::<Training>(&dataset, first..first + BATCH);
+        let batch = batch::<Training>(images, &images.train, first..first + BATCH);
         let loss = loss.forward(network.forward(batch.images), batch.targets);
         let grads = GradientsParams::from_grads(loss.backward(), &network);
         network = optimizer.step(schedule.lr(step), network, grads);
@@ -88,25 +84,27 @@ fn trained() -> ResNet<Training> {
     network
 }
 
-fn batch<B: Backend>(dataset: &DigitsDataset, places: Range<usize>) -> ImageBatch<B> {
+fn batch<B: Backend>(images: &Images, side: &[Image], places: Range<usize>) -> ImageBatch<B> {
     // Neighbours in the file are by the same writer; a step that has no common divisor with the length visits all images.
     const APART: usize = 677;
-    let item = |place| dataset.get(place * APART % dataset.len());
-    let items = places.filter_map(item).collect();
-    DigitsBatcher.batch(items, &Default::default())
+    let places = places.map(|place| &side[place * APART % side.len()]);
+    images.batch(places, &Default::default())
 }
 
 /// The network with the running variances that PyTorch would have kept, but for what is left of those that it began with:
 /// `0.9^40`, or 1.5 %.
 fn unbiased(mut network: ResNet<Selected>) -> ResNet<Selected> {
-    network.stem.norm = network.stem.norm.map(|norm| with_unbiased(norm, SIZE));
+    network.stem.norm = network
+        .stem
+        .norm
+        .map(|norm| with_unbiased(norm, digits::SHAPE.size));
     for (index, stage) in network.stages.iter_mut().enumerate() {
         for block in &mut stage.blocks {
             let ResidualBlock::Basic(block) = block else {
                 panic!("the blocks of ResNet-20 are basic");
             };
             for conv in [&mut block.conv1, &mut block.conv2] {
-                conv.norm = with_unbiased(conv.norm.clone(), SIZE >> index);
+                conv.norm = with_unbiased(conv.norm.clone(), digits::SHAPE.size >> index);
             }
         }
     }

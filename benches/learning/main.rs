@@ -19,12 +19,11 @@ mod plot;
 mod table;
 mod trial;
 
-use burn::data::dataset::Dataset;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::Backend;
 use mac_burn_examples::backend::{Selected, Training, describe};
-use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
-use mac_burn_examples::image_data::ImageData;
+use mac_burn_examples::images::digits;
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::tasks::{HAMLET, ImageClasses, TextModel};
 use mac_burn_examples::training::{OptimizerArgs, Task};
@@ -62,22 +61,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn vit(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
-    let task = |seed| {
-        let data = ImageData {
-            train: DigitsDataset::train(),
-            valid: DigitsDataset::test(),
-            batcher: DigitsBatcher,
-        };
-        ImageClasses::<Training, _, _, _>::new(data, 32, seed, &device)
-    };
+    let images = digits::load();
+    let task = |seed| ImageClasses::<Training>::new(&images, 32, seed, &device);
     let config = VisionTransformerConfig::new(48, 4)
-        .with_image_size([digits::SIZE; 2])
-        .with_image_channels(1)
         .with_patch_size(2)
-        .with_num_classes(digits::CLASSES)
+        .with_num_classes(images.shape.classes)
         .with_n_layers(4);
-    let images = DigitsDataset::test().len();
-    println!("vit on digits, {images} images to validate with\n");
+    let config = NetworkConfig::from(config).for_images(images.shape);
+    let valid = images.valid.len();
+    println!("vit on digits, {valid} images to validate with\n");
     compare("vit", options, task, || config.init::<Training>(&device))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::images::ImageShape;
 use mac_burn_examples::interval::at_least_one;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::{
@@ -79,37 +80,17 @@ pub(crate) enum DataChoice {
     Mnist,
 }
 
-/// The form of images.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Images {
-    pub(crate) size: usize,
-    pub(crate) channels: usize,
-    pub(crate) classes: usize,
-    /// The fingerprint of a folder's files; 0 for a data set.
-    pub(crate) files: u64,
-}
-
 /// What a run that continues must have in common with this one, besides the optimizer: the numbers of images are those on both sides
 /// of the split, which the order of the images depends on.
 #[derive(Serialize)]
 pub(crate) struct RunConfig {
     data: DataChoice,
     folder: Option<PathBuf>,
+    /// The fingerprint of a folder's files; 0 for a data set.
     files: u64,
     train_images: usize,
     valid_images: usize,
     network: VisionTransformerConfig,
-}
-
-impl Images {
-    pub(crate) fn grey(size: usize, classes: usize) -> Self {
-        Self {
-            size,
-            channels: 1,
-            classes,
-            files: 0,
-        }
-    }
 }
 
 impl ChoosesOptimizer for Args {
@@ -135,9 +116,9 @@ impl Args {
     /// The network for images of a kind.
     pub(crate) fn network(
         &self,
-        images: Images,
+        shape: ImageShape,
     ) -> Result<VisionTransformerConfig, Box<dyn Error>> {
-        let (patch, size) = (self.patch(), images.size);
+        let (patch, size) = (self.patch(), shape.size);
         if !size.is_multiple_of(patch) {
             return Err(format!(
                 "--patch must divide the size of an image, and {patch} does not divide {size}"
@@ -153,9 +134,9 @@ impl Args {
         }
         Ok(VisionTransformerConfig::new(d_model, heads)
             .with_image_size([size, size])
-            .with_image_channels(images.channels)
+            .with_image_channels(shape.channels)
             .with_patch_size(patch)
-            .with_num_classes(images.classes)
+            .with_num_classes(shape.classes)
             .with_n_layers(self.layers))
     }
 
@@ -168,13 +149,13 @@ impl Args {
     pub(crate) fn config(
         &self,
         network: VisionTransformerConfig,
-        images: Images,
+        files: u64,
         [train_images, valid_images]: [usize; 2],
     ) -> RunConfig {
         RunConfig {
             data: self.data,
             folder: self.folder.clone(),
-            files: images.files,
+            files,
             train_images,
             valid_images,
             network,
@@ -185,15 +166,13 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mac_burn_examples::images::digits;
 
     fn error(options: &str) -> String {
         let line = ["vit"].into_iter().chain(options.split_whitespace());
         match Args::try_parse_from(line) {
             Err(error) => error.to_string(),
-            Ok(args) => args
-                .network(Images::grey(8, 10))
-                .expect_err(options)
-                .to_string(),
+            Ok(args) => args.network(digits::SHAPE).expect_err(options).to_string(),
         }
     }
 
@@ -217,15 +196,14 @@ mod tests {
     #[test]
     fn a_run_continues_with_the_same_images_only() {
         let args = Args::try_parse_from(["vit"]).expect("nothing is required");
-        let config = |images, sides| {
-            let network = args.network(images).expect("8 is a multiple of 2");
-            let config = args.config(network, images, sides);
+        let config = |files, sides| {
+            let network = args.network(digits::SHAPE);
+            let config = args.config(network.expect("8 is a multiple of 2"), files, sides);
             serde_json::to_string(&config).expect("it can be written")
         };
-        let images = Images::grey(8, 10);
-        let config_of_six = config(images, [6, 4]);
-        assert_ne!(config(images, [7, 4]), config_of_six);
-        assert_ne!(config(images, [6, 5]), config_of_six);
-        assert_ne!(config(Images { files: 1, ..images }, [6, 4]), config_of_six);
+        let config_of_six = config(0, [6, 4]);
+        assert_ne!(config(0, [7, 4]), config_of_six);
+        assert_ne!(config(0, [6, 5]), config_of_six);
+        assert_ne!(config(1, [6, 4]), config_of_six);
     }
 }

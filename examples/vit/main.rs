@@ -17,22 +17,18 @@ mod args;
 use std::error::Error;
 use std::process::ExitCode;
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use env_logger::Env;
-use mac_burn_examples::backend::{self, Selected, Training};
+use mac_burn_examples::backend::{self, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
-use mac_burn_examples::digits::{self, DigitsBatcher, DigitsDataset};
 use mac_burn_examples::exit;
-use mac_burn_examples::image_data::{ImageBatch, ImageData};
-use mac_burn_examples::image_folder;
-use mac_burn_examples::mnist;
+use mac_burn_examples::images::{Images, digits, folder, mnist};
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_examples::tasks::ImageClasses;
 use mac_burn_examples::training::{Progress, Run};
 
-use args::{Args, DataChoice, Images};
+use args::{Args, DataChoice};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
@@ -43,51 +39,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = backend::device()?;
     Training::seed(&device, args.run.seed);
 
-    if let Some(root) = &args.folder {
-        let folder = image_folder::load(root, args.image_size)?;
-        if let Some(remark) = &folder.remark {
-            println!("warning: {remark}");
-        }
-        let images = Images {
-            size: args.image_size,
-            channels: image_folder::CHANNELS,
-            classes: folder.classes.len(),
-            files: folder.fingerprint,
-        };
-        return train(args, folder.data, images);
-    }
-    match args.data {
-        DataChoice::Digits => {
-            let data = ImageData {
-                train: DigitsDataset::train(),
-                valid: DigitsDataset::test(),
-                batcher: DigitsBatcher,
-            };
-            train(args, data, Images::grey(digits::SIZE, digits::CLASSES))
-        }
-        DataChoice::Mnist => train(
-            args,
-            mnist::load()?,
-            Images::grey(mnist::SIZE, mnist::CLASSES),
-        ),
-    }
-}
-
-fn train<I, D, Bt>(
-    args: &Args,
-    data: ImageData<D, Bt>,
-    images: Images,
-) -> Result<(), Box<dyn Error>>
-where
-    D: Dataset<I>,
-    Bt: Batcher<Training, I, ImageBatch<Training>> + Batcher<Selected, I, ImageBatch<Selected>>,
-{
-    let device = Default::default();
+    let (images, files) = load(args)?;
+    let sides @ [train, valid] = [images.train.len(), images.valid.len()];
     let (course, seed) = (args.course(), args.run.seed);
-    let sides @ [train, valid] = [data.train.len(), data.valid.len()];
-    let task = ImageClasses::<Training, I, D, Bt>::new(data, course.batch_size, seed, &device);
-    let network = args.network(images)?;
-    let model = network.init::<Training>(&device);
+    let task = ImageClasses::<Training>::new(&images, course.batch_size, seed, &device);
+    let network = args.network(images.shape)?;
+    let model = NetworkConfig::from(network.clone()).init::<Training>(&device);
     let defaults = args.optimizer_defaults();
     let plan = args.optimizer.plan(&defaults);
     let run = Run {
@@ -95,7 +52,7 @@ where
         plan: &plan,
         schedule: args.optimizer.schedule(&defaults, course.steps),
         average: None,
-        config: args.config(network, images, sides),
+        config: args.config(network, files, sides),
         course: &course,
         args: &args.run,
         tell: |progress| println!("{progress}"),
@@ -107,4 +64,19 @@ where
         println!("{report}");
     }
     Ok(())
+}
+
+/// The images, with the fingerprint of a folder's files, or 0 for a data set.
+fn load(args: &Args) -> Result<(Images, u64), Box<dyn Error>> {
+    let Some(root) = &args.folder else {
+        return Ok(match args.data {
+            DataChoice::Digits => (digits::load(), 0),
+            DataChoice::Mnist => (mnist::load()?, 0),
+        });
+    };
+    let folder = folder::load(root, args.image_size)?;
+    if let Some(remark) = &folder.remark {
+        println!("warning: {remark}");
+    }
+    Ok((folder.images, folder.fingerprint))
 }

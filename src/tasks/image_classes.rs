@@ -1,15 +1,13 @@
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::Dataset;
+use std::error::Error;
+
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::InputCovariance;
-use mac_burn_models::VisionTransformer;
-use std::error::Error;
-use std::marker::PhantomData;
 
 use super::Classified;
-use crate::image_data::{ImageBatch, ImageData};
+use crate::images::Images;
+use crate::networks::Network;
 use crate::training::{Batches, Inner, Task, Validation};
 
 /// Images at a time, where nothing is trained.
@@ -18,58 +16,39 @@ const BATCH: usize = 128;
 /// Images that the covariance of the first layer is measured over, at most.
 const MEASURED: usize = 8192;
 
-/// The task to classify images with a vision transformer.
-pub struct ImageClasses<B: AutodiffBackend, I, D, Bt> {
-    data: ImageData<D, Bt>,
+/// The task to classify images that are in memory.
+pub struct ImageClasses<'a, B: AutodiffBackend> {
+    images: &'a Images,
     batches: Batches,
     device: B::Device,
-    item: PhantomData<fn() -> I>,
 }
 
-impl<B, I, D, Bt> ImageClasses<B, I, D, Bt>
-where
-    B: AutodiffBackend,
-    D: Dataset<I>,
-    Bt: Batcher<B, I, ImageBatch<B>> + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>,
-{
-    /// Of the images of `data`, `batch_size` in a step, in an order that `seed` decides.
-    pub fn new(data: ImageData<D, Bt>, batch_size: usize, seed: u64, device: &B::Device) -> Self {
+impl<'a, B: AutodiffBackend> ImageClasses<'a, B> {
+    /// Of these images, `batch_size` in a step, in an order that `seed` decides.
+    pub fn new(images: &'a Images, batch_size: usize, seed: u64, device: &B::Device) -> Self {
         Self {
-            batches: Batches::new(data.train.len(), batch_size, seed),
-            data,
+            batches: Batches::new(images.train.len(), batch_size, seed),
+            images,
             device: device.clone(),
-            item: PhantomData,
         }
     }
 }
 
-impl<B, I, D, Bt> Task<B> for ImageClasses<B, I, D, Bt>
-where
-    B: AutodiffBackend,
-    D: Dataset<I>,
-    Bt: Batcher<B, I, ImageBatch<B>> + Batcher<B::InnerBackend, I, ImageBatch<B::InnerBackend>>,
-{
-    type Model = VisionTransformer<B>;
+impl<B: AutodiffBackend> Task<B> for ImageClasses<'_, B> {
+    type Model = Network<B>;
 
-    fn loss(
-        &self,
-        model: &VisionTransformer<B>,
-        step: usize,
-    ) -> Result<Tensor<B, 1>, Box<dyn Error>> {
-        let items = self.batches.of_step(step).into_iter();
-        let items = items.filter_map(|index| self.data.train.get(index));
-        let batch: ImageBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
+    fn loss(&self, model: &Network<B>, step: usize) -> Result<Tensor<B, 1>, Box<dyn Error>> {
+        let images = self.batches.of_step(step).into_iter();
+        let images = images.map(|index| &self.images.train[index]);
+        let batch = self.images.batch::<B>(images, &self.device);
         let loss = CrossEntropyLossConfig::new().init(&self.device);
         Ok(loss.forward(model.forward(batch.images), batch.targets))
     }
 
     fn validate(&self, model: &Inner<Self, B>) -> Result<Validation, Box<dyn Error>> {
-        let valid = &self.data.valid;
-        let indices: Vec<usize> = (0..valid.len()).collect();
         let mut classified = Classified::default();
-        for indices in indices.chunks(BATCH) {
-            let items = indices.iter().filter_map(|index| valid.get(*index));
-            let batch: ImageBatch<_> = self.data.batcher.batch(items.collect(), &self.device);
+        for images in self.images.valid.chunks(BATCH) {
+            let batch = self.images.batch::<B::InnerBackend>(images, &self.device);
             classified.add(model.forward(batch.images), batch.targets);
         }
         Ok(classified.validation())
@@ -77,21 +56,18 @@ where
 
     fn input_covariance(
         &self,
-        model: &VisionTransformer<B>,
+        model: &Network<B>,
     ) -> Result<Option<InputCovariance<B>>, Box<dyn Error>> {
-        let mut covariance = InputCovariance::of(model.first_layer());
+        let mut covariance = model.input_covariance();
         // Folders list their images class by class: those that are measured are spread over all.
-        let images = self.data.train.len();
-        let measured = images.min(MEASURED);
-        let indices: Vec<usize> = (0..measured)
-            .map(|index| index * images / measured)
+        let train = &self.images.train;
+        let measured = train.len().min(MEASURED);
+        let spread: Vec<usize> = (0..measured)
+            .map(|place| place * train.len() / measured)
             .collect();
-        for indices in indices.chunks(BATCH) {
-            let items = indices
-                .iter()
-                .filter_map(|index| self.data.train.get(*index));
-            let batch: ImageBatch<B> = self.data.batcher.batch(items.collect(), &self.device);
-            covariance.update(batch.images);
+        for indices in spread.chunks(BATCH) {
+            let images = indices.iter().map(|index| &train[*index]);
+            covariance.update(self.images.batch::<B>(images, &self.device).images);
         }
         Ok(Some(covariance))
     }

@@ -1,16 +1,13 @@
 //! The digits network, trained as it should be and with mistakes.
 
 use crate::run::{Filler, Parameters, element_dtype, read_parameters};
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 use mac_burn::{InputCovariance, Mac, MacConfig};
-use mac_burn_examples::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
-use mac_burn_examples::image_data::ImageBatch;
+use mac_burn_examples::images::{ImageBatch, Images, digits};
 use mac_burn_models::{LeNet, LeNetConfig};
 
 pub(crate) const STEPS: usize = 30;
@@ -45,7 +42,7 @@ pub(crate) fn train<B: AutodiffBackend>(
     mut show: impl FnMut(usize, &LeNet<B>),
 ) -> (LeNet<B>, Mac<LeNet<B>, B>, Vec<f64>) {
     let device = Default::default();
-    let config = LeNetConfig::new([digits::SIZE, digits::SIZE]).with_num_classes(digits::CLASSES);
+    let config = LeNetConfig::new([digits::SHAPE.size; 2]).with_num_classes(digits::SHAPE.classes);
     let mut network: LeNet<B> = config.init(&device);
     network = network.map(&mut Filler::new(11, dtype));
     let mut batches = Batches::<B>::new(dtype);
@@ -96,24 +93,27 @@ fn optimizer<B: AutodiffBackend>(
 
 /// The training set in the order of its file, over and over.
 struct Batches<B: Backend> {
-    items: Box<dyn Iterator<Item = DigitItem>>,
+    images: Images,
+    /// Of the next image.
+    place: usize,
     dtype: DType,
     device: B::Device,
 }
 
 impl<B: Backend> Batches<B> {
     fn new(dtype: DType) -> Self {
-        let items: Vec<_> = DigitsDataset::train().iter().collect();
         Self {
-            items: Box::new(items.into_iter().cycle()),
+            images: digits::load(),
+            place: 0,
             dtype,
             device: Default::default(),
         }
     }
 
     fn next(&mut self, size: usize) -> ImageBatch<B> {
-        let items = self.items.by_ref().take(size).collect();
-        let batch: ImageBatch<B> = DigitsBatcher.batch(items, &self.device);
+        let images = self.images.train.iter().cycle().skip(self.place).take(size);
+        let batch: ImageBatch<B> = self.images.batch(images, &self.device);
+        self.place = (self.place + size) % self.images.train.len();
         ImageBatch {
             images: batch.images.cast(self.dtype),
             targets: batch.targets,

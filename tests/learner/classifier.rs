@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use mac_burn_examples::image_data::ImageBatch;
+use mac_burn_examples::images::ImageBatch;
 use mac_burn_models::LeNet;
 
 /// A network that Burn's learner trains to classify images.

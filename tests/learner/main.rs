@@ -6,18 +6,21 @@ mod silent_renderer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
-use burn::data::dataset::transform::PartialDataset;
+use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::record::{FileRecorder, Record, Recorder};
+use burn::tensor::backend::Backend;
 use burn::train::{Learner, SupervisedTraining};
 use mac_burn::{InputCovariance, Mac, MacConfig, MacRecord, ParameterState};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
-use mac_burn_examples::digits::{DigitsBatcher, DigitsDataset};
+use mac_burn_examples::images::{Image, ImageBatch, digits};
 use mac_burn_models::LeNetConfig;
 use mac_burn_tests::this_executable;
 use tempfile::TempDir;
@@ -54,20 +57,27 @@ fn model() -> Model {
     }
 }
 
-/// A loader of the first images of a set, in their own order: Burn's shuffled loader begins its orders anew in a resumed run.
-fn loader<B: burn::tensor::backend::Backend>(
-    dataset: DigitsDataset,
-    items: usize,
-) -> std::sync::Arc<dyn DataLoader<B, mac_burn_examples::image_data::ImageBatch<B>>> {
-    DataLoaderBuilder::new(DigitsBatcher)
+/// Makes batches of digits.
+#[derive(Clone)]
+struct Digits;
+
+impl<B: Backend> Batcher<B, Image, ImageBatch<B>> for Digits {
+    fn batch(&self, images: Vec<Image>, device: &B::Device) -> ImageBatch<B> {
+        digits::load().batch(&images, device)
+    }
+}
+
+/// A loader of images in their own order: Burn's shuffled loader begins its orders anew in a resumed run.
+fn loader<B: Backend>(images: &[Image]) -> Arc<dyn DataLoader<B, ImageBatch<B>>> {
+    DataLoaderBuilder::new(Digits)
         .batch_size(BATCH_SIZE)
-        .build(PartialDataset::new(dataset, 0, items))
+        .build(InMemDataset::new(images.to_vec()))
 }
 
 /// MAC that knows the curvature of the first layer.
 fn mac(model: &Model) -> Mac<Model, Training> {
     let mut covariance = InputCovariance::of(model.network.first_layer());
-    for batch in loader(DigitsDataset::train(), TRAIN_ITEMS).iter() {
+    for batch in loader(&digits::load().train[..TRAIN_ITEMS]).iter() {
         covariance.update(batch.images);
     }
     let mac = config().init().with_input_covariance(&covariance);
@@ -92,10 +102,11 @@ where
     let steps = EPOCHS * TRAIN_ITEMS.div_ceil(BATCH_SIZE);
     let schedule = CosineAnnealingLrSchedulerConfig::new(0.1, steps).init();
     let learner = Learner::new(model, optimizer, schedule.expect("0.1 is a rate"));
+    let images = digits::load();
     let training = SupervisedTraining::new(
         artifacts,
-        loader(DigitsDataset::train(), TRAIN_ITEMS),
-        loader::<Selected>(DigitsDataset::test(), BATCH_SIZE),
+        loader(&images.train[..TRAIN_ITEMS]),
+        loader::<Selected>(&images.valid[..BATCH_SIZE]),
     );
     let training = match resume {
         true => training.checkpoint(1),

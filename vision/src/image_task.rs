@@ -5,12 +5,13 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::loss::cross_entropy_with_logits;
 use mac_burn::InputCovariance;
+use mac_burn_examples::images::HostBatch;
+use mac_burn_examples::networks::Network;
 use mac_burn_examples::tasks::Classified;
 use mac_burn_examples::training::{Inner, Task, Validation};
 
 use crate::augment::{Mix, soft_targets};
-use crate::batches::{BatchError, BatchMaker, HostBatch, OrderedBatches};
-use crate::networks::Network;
+use crate::batches::{BatchError, BatchMaker, OrderedBatches};
 
 /// The batches of a run.
 pub struct ImageBatches {

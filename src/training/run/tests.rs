@@ -2,7 +2,6 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use burn::data::dataset::transform::PartialDataset;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use clap::Parser;
@@ -12,8 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::backend::Training;
-use crate::digits::{self, DigitItem, DigitsBatcher, DigitsDataset};
-use crate::image_data::ImageData;
+use crate::images::digits;
+use crate::networks::NetworkConfig;
 use crate::tasks::{ImageClasses, TextModel};
 use crate::training::session::tests::Small;
 use crate::training::{Inner, LearningRates, OptimizerArgs, OptimizerDefaults, Validation};
@@ -116,18 +115,15 @@ fn continues_exactly<T: Task<Training>>(task: &T, init: impl Fn() -> T::Model) {
 #[test]
 fn a_resumed_vision_transformer_is_the_one_that_was_not_interrupted() {
     let device = Default::default();
-    let data = ImageData {
-        train: PartialDataset::new(DigitsDataset::train(), 0, 24),
-        valid: PartialDataset::new(DigitsDataset::test(), 0, 8),
-        batcher: DigitsBatcher,
-    };
-    let task = ImageClasses::<Training, DigitItem, _, _>::new(data, 4, 1, &device);
+    let mut images = digits::load();
+    images.train.truncate(24);
+    images.valid.truncate(8);
+    let task = ImageClasses::<Training>::new(&images, 4, 1, &device);
     let config = VisionTransformerConfig::new(8, 2)
-        .with_image_size([digits::SIZE; 2])
-        .with_image_channels(1)
         .with_patch_size(4)
-        .with_num_classes(digits::CLASSES)
+        .with_num_classes(images.shape.classes)
         .with_n_layers(1);
+    let config = NetworkConfig::from(config).for_images(images.shape);
     continues_exactly(&task, || config.init::<Training>(&device));
 }
 

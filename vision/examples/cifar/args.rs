@@ -6,14 +6,16 @@ use clap::Parser;
 use mac_burn::MacConfig;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::at_least_one;
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_examples::optimizer_choice::OptimizerChoice;
 use mac_burn_examples::training::{
     Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
 };
+use mac_burn_vision::Augmentation;
+use serde::Serialize;
 
 use crate::dataset_choice::DatasetChoice;
 use crate::model_choice::ModelChoice;
-use crate::run_config::RunConfig;
 
 /// The longest of the authors' runs.
 const EPOCHS: usize = 200;
@@ -56,6 +58,15 @@ pub(crate) struct Args {
     /// The optimizer; SGD's momentum on CIFAR-100 is Nesterov's, as in the authors' code.
     #[command(flatten)]
     pub(crate) optimizer: OptimizerArgs,
+}
+
+/// What a run that continues must have in common with this one, besides the optimizer.
+#[derive(Serialize)]
+pub(crate) struct RunConfig {
+    dataset: DatasetChoice,
+    train_images: usize,
+    pub(crate) augmentation: Augmentation,
+    pub(crate) network: NetworkConfig,
 }
 
 impl ChoosesOptimizer for Args {

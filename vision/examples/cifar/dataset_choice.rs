@@ -1,9 +1,12 @@
 //! The data sets.
 
+use std::error::Error;
+use std::path::Path;
+
 use clap::ValueEnum;
-use mac_burn_examples::{digits, mnist};
+use mac_burn_examples::images::{ImageShape, Images, digits, mnist};
+use mac_burn_vision::Augmentation;
 use mac_burn_vision::cifar::{self, CifarKind};
-use mac_burn_vision::small_images::{Augmentation, ImageShape};
 use serde::Serialize;
 
 /// A data set, as named on the command line.
@@ -29,19 +32,37 @@ impl DatasetChoice {
         }
     }
 
-    /// The form of its images.
+    /// The shape of its images.
     pub(crate) fn shape(self) -> ImageShape {
-        let (size, channels, classes) = match self {
-            Self::Cifar10 => (cifar::SIZE, cifar::CHANNELS, CifarKind::Cifar10.classes()),
-            Self::Cifar100 => (cifar::SIZE, cifar::CHANNELS, CifarKind::Cifar100.classes()),
-            Self::Mnist => (mnist::SIZE, 1, mnist::CLASSES),
-            Self::Digits => (digits::SIZE, 1, digits::CLASSES),
-        };
-        ImageShape {
-            size,
-            channels,
-            classes,
+        match self {
+            Self::Cifar10 => CifarKind::Cifar10.shape(),
+            Self::Cifar100 => CifarKind::Cifar100.shape(),
+            Self::Mnist => mnist::SHAPE,
+            Self::Digits => digits::SHAPE,
         }
+    }
+
+    /// Loads the images, CIFAR's from a folder if one is given.
+    ///
+    /// # Errors
+    /// If they cannot be downloaded or read.
+    pub(crate) fn load(self, folder: Option<&Path>) -> Result<Images, Box<dyn Error>> {
+        let kind = match self {
+            Self::Mnist => return Ok(mnist::load()?),
+            Self::Digits => return Ok(digits::load()),
+            Self::Cifar10 => CifarKind::Cifar10,
+            Self::Cifar100 => CifarKind::Cifar100,
+        };
+        let [train, valid] = match folder {
+            Some(folder) => cifar::read(kind, folder)?,
+            None => cifar::download(kind)?,
+        };
+        Ok(Images {
+            train,
+            valid,
+            shape: kind.shape(),
+            normalization: kind.normalization(),
+        })
     }
 
     /// How its images are changed in training: the authors' frame of 4 for 32 pixels, and as much of other sizes; no flips

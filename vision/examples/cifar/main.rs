@@ -22,9 +22,7 @@
 
 mod args;
 mod dataset_choice;
-mod images;
 mod model_choice;
-mod run_config;
 #[cfg(test)]
 mod tests;
 mod training;

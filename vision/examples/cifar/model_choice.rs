@@ -1,12 +1,11 @@
 //! The networks.
 
 use clap::ValueEnum;
+use mac_burn_examples::images::ImageShape;
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_models::{
     DenseNetConfig, LeNetConfig, ResNetConfig, VisionTransformerConfig, WideResNetConfig,
 };
-use mac_burn_vision::small_images::ImageShape;
-
-use mac_burn_vision::networks::NetworkConfig;
 
 /// A network, as named on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

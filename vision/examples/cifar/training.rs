@@ -7,10 +7,9 @@ use burn::tensor::backend::Backend;
 use mac_burn_examples::backend::{self, Training};
 use mac_burn_examples::command_line::value_name;
 use mac_burn_examples::training::{Outcome, Progress, Run};
-use mac_burn_vision::ImageTask;
+use mac_burn_vision::{AugmentedImages, ImageTask};
 
 use crate::args::Args;
-use crate::images;
 
 /// Trains as the command line says.
 ///
@@ -25,11 +24,15 @@ pub(crate) fn run(
     let (device, seed) = (backend::device()?, args.run.seed);
     Training::seed(&device, seed);
 
-    let images = images::load(args.dataset, args.data_dir.as_deref())?;
+    let images = args.dataset.load(args.data_dir.as_deref())?;
     let [train, valid] = [images.train.len(), images.valid.len()];
     println!("images: {train} to train on, {valid} to validate with");
     let (config, course) = (args.config(train), args.course(train));
-    let classes = args.dataset.shape().classes;
+    let classes = images.shape.classes;
+    let images = AugmentedImages {
+        images,
+        augmentation: config.augmentation,
+    };
     let batches = images.batches(course.batch_size, seed, args.workers);
     let task = ImageTask::new(batches, classes, 0.0, &device);
     let model = config.network.init::<Training>(&device);

@@ -1,10 +1,10 @@
 //! The networks.
 
 use clap::ValueEnum;
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_models::{ResNetConfig, SwinConfig, VisionTransformerConfig};
 
 use crate::recipe::Recipe;
-use mac_burn_vision::networks::NetworkConfig;
 
 /// A network, as named on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use mac_burn_examples::image_files::{ImageFile, ImageFiles};
+use mac_burn_examples::images::Normalization;
+use mac_burn_examples::images::files::{ImageFile, ImageFiles};
+use mac_burn_examples::networks::NetworkConfig;
 use mac_burn_examples::training::Batches;
+use mac_burn_vision::ImageBatches;
 use mac_burn_vision::augment::{
     CenterCrop, Mixing, RandomResizedCrop, TrainingImages, ValidationImages,
 };
 use mac_burn_vision::batches::{BatchError, BatchMaker};
-use mac_burn_vision::networks::NetworkConfig;
-use mac_burn_vision::{ImageBatches, Normalization};
 use serde::Serialize;
 
 use crate::recipe::Recipe;
@@ -26,7 +27,7 @@ const MEASURED: usize = 8192;
 pub(crate) struct RunConfig {
     pub(crate) classes: usize,
     pub(crate) train_images: usize,
-    /// By which other files are known, see [`fingerprint`](mac_burn_examples::image_files::ImageFiles::fingerprint).
+    /// By which other files are known, see [`fingerprint`](mac_burn_examples::images::files::ImageFiles::fingerprint).
     pub(crate) files: u64,
     pub(crate) network: NetworkConfig,
     /// The settings of the paper, or what the command line has in their place.

@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{self, Selected, Training};
 use mac_burn_examples::command_line::value_name;
-use mac_burn_examples::image_files;
+use mac_burn_examples::images::files;
 use mac_burn_examples::training::{Outcome, Progress, Run};
 use mac_burn_vision::ImageTask;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(
     let (device, seed) = (backend::device()?, args.run.seed);
     Training::seed(&device, seed);
 
-    let files = image_files::list(args.root())?;
+    let files = files::list(args.root())?;
     let [train, valid, classes] = [files.train.len(), files.valid.len(), files.classes.len()];
     println!("images: {train} to train on, {valid} to validate with, of {classes} classes");
     if let Some(remark) = files.remark() {

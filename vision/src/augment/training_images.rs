@@ -1,11 +1,11 @@
 use image::{RgbImage, imageops};
-use mac_burn_examples::image_files::{FolderError, ImageFile};
+use mac_burn_examples::images::files::{FolderError, ImageFile};
+use mac_burn_examples::images::{HostBatch, Normalization};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::{AutomaticAugmentation, Mix, Mixing, RandomErasing, RandomResizedCrop};
-use crate::Normalization;
-use crate::batches::{HostBatch, random};
+use crate::batches::random;
 
 /// Makes batches to train on out of files: each image is read, cropped at random, flipped with a probability of 0.5, changed
 /// automatically, standardised and erased in part; then it is drawn how the batch is mixed. That is torchvision's order; timm's
@@ -70,7 +70,8 @@ impl TrainingImages {
             image = automatic.apply(image, rng);
         }
         let values = images.push(label, |values| {
-            self.normalization.append_rgb(&image, values)
+            self.normalization
+                .append_interleaved(image.as_raw(), values)
         });
         if let Some(erasing) = &self.erasing {
             erasing.apply(values, [self.crop.size; 2], rng);

@@ -1,8 +1,7 @@
-use mac_burn_examples::image_files::{FolderError, ImageFile};
+use mac_burn_examples::images::files::{FolderError, ImageFile};
+use mac_burn_examples::images::{HostBatch, Normalization};
 
 use super::CenterCrop;
-use crate::Normalization;
-use crate::batches::HostBatch;
 
 /// Makes batches to validate with out of files: the middle of each image.
 #[derive(Clone, Debug)]
@@ -24,7 +23,8 @@ impl ValidationImages {
         for file in files {
             let image = self.crop.apply(&file.decode()?);
             images.push(file.label, |values| {
-                self.normalization.append_rgb(&image, values)
+                self.normalization
+                    .append_interleaved(image.as_raw(), values)
             });
         }
         Ok(images)

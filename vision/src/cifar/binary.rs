@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{CHANNELS, CifarError, CifarKind, SIZE};
-use crate::small_images::SmallImage;
+use mac_burn_examples::images::Image;
 
 const PIXELS: usize = CHANNELS * SIZE * SIZE;
 
@@ -14,9 +14,9 @@ const PIXELS: usize = CHANNELS * SIZE * SIZE;
 ///
 /// # Errors
 /// If a file is missing or empty, ends within an image, or has a class that there is not.
-pub fn read(kind: CifarKind, folder: &Path) -> Result<[Vec<SmallImage>; 2], CifarError> {
+pub fn read(kind: CifarKind, folder: &Path) -> Result<[Vec<Image>; 2], CifarError> {
     let [train, test] = kind.files();
-    let side = |files: &[&str]| -> Result<Vec<SmallImage>, CifarError> {
+    let side = |files: &[&str]| -> Result<Vec<Image>, CifarError> {
         let mut images = Vec::new();
         for file in files {
             read_file(kind, &folder.join(file), &mut images)?;
@@ -26,7 +26,7 @@ pub fn read(kind: CifarKind, folder: &Path) -> Result<[Vec<SmallImage>; 2], Cifa
     Ok([side(train)?, side(test)?])
 }
 
-fn read_file(kind: CifarKind, file: &Path, images: &mut Vec<SmallImage>) -> Result<(), CifarError> {
+fn read_file(kind: CifarKind, file: &Path, images: &mut Vec<Image>) -> Result<(), CifarError> {
     let bytes = fs::read(file).map_err(|error| CifarError::File {
         file: file.to_path_buf(),
         error,
@@ -46,7 +46,7 @@ fn read_file(kind: CifarKind, file: &Path, images: &mut Vec<SmallImage>) -> Resu
         if usize::from(label) >= kind.classes() {
             return Err(wrong_label(kind, file.to_path_buf(), image, label));
         }
-        images.push(SmallImage {
+        images.push(Image {
             pixels: pixels.to_vec(),
             label: label.into(),
         });

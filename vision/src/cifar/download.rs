@@ -4,15 +4,15 @@ use burn_dataset::vision::{
 };
 
 use super::{CHANNELS, CifarError, CifarKind, SIZE};
-use crate::small_images::SmallImage;
 use mac_burn_examples::caught::caught;
+use mac_burn_examples::images::Image;
 
 /// Loads the images by burn-dataset, which downloads them when they are first used: those to train on, and those to
 /// test with. All of them are decoded, so that no epoch has to.
 ///
 /// # Errors
 /// If that fails, as without a network.
-pub fn download(kind: CifarKind) -> Result<[Vec<SmallImage>; 2], CifarError> {
+pub fn download(kind: CifarKind) -> Result<[Vec<Image>; 2], CifarError> {
     let kind_there = match kind {
         CifarKind::Cifar10 => CifarType::Cifar10,
         CifarKind::Cifar100 => CifarType::Cifar100,
@@ -27,14 +27,14 @@ pub fn download(kind: CifarKind) -> Result<[Vec<SmallImage>; 2], CifarError> {
     Ok([train?, test?])
 }
 
-fn images(kind: CifarKind, dataset: &ImageFolderDataset) -> Result<Vec<SmallImage>, CifarError> {
+fn images(kind: CifarKind, dataset: &ImageFolderDataset) -> Result<Vec<Image>, CifarError> {
     dataset.iter().map(|item| image(kind, item)).collect()
 }
 
-fn image(kind: CifarKind, item: ImageDatasetItem) -> Result<SmallImage, CifarError> {
+fn image(kind: CifarKind, item: ImageDatasetItem) -> Result<Image, CifarError> {
     let (label, pixels) = (label(kind, &item), pixels(&item));
     match label.zip(pixels) {
-        Some((label, pixels)) => Ok(SmallImage { pixels, label }),
+        Some((label, pixels)) => Ok(Image { pixels, label }),
         None => Err(CifarError::Image {
             file: item.image_path,
             classes: kind.classes(),
@@ -83,7 +83,7 @@ mod tests {
         root
     }
 
-    fn load(root: &tempfile::TempDir) -> Result<Vec<SmallImage>, CifarError> {
+    fn load(root: &tempfile::TempDir) -> Result<Vec<Image>, CifarError> {
         let dataset =
             ImageFolderDataset::new_classification(root.path()).expect("the folder can be listed");
         images(CifarKind::Cifar100, &dataset)

@@ -1,4 +1,6 @@
-use crate::Normalization;
+use mac_burn_examples::images::{ImageShape, Normalization};
+
+use super::{CHANNELS, SIZE};
 
 /// One of the two sets of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,15 @@ impl CifarKind {
         match self {
             Self::Cifar10 => 10,
             Self::Cifar100 => 100,
+        }
+    }
+
+    /// The shape of its images.
+    pub fn shape(self) -> ImageShape {
+        ImageShape {
+            size: SIZE,
+            channels: CHANNELS,
+            classes: self.classes(),
         }
     }
 

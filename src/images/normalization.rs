@@ -1,5 +1,3 @@
-use image::RgbImage;
-
 /// A normalization of pixels, which are bytes: `(x − mean) / deviation` for each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
@@ -45,10 +43,10 @@ impl Normalization {
         }
     }
 
-    /// Appends the numbers of an image of three channels, `[3, height, width]`.
-    pub fn append_rgb(&self, image: &RgbImage, values: &mut Vec<f32>) {
+    /// Appends the numbers of an image, `[channels, height, width]`, whose bytes are in the order `[height, width, channels]`.
+    pub fn append_interleaved(&self, pixels: &[u8], values: &mut Vec<f32>) {
         for channel in 0..self.channels() {
-            let pixels = image.as_raw().iter().skip(channel).step_by(self.channels());
+            let pixels = pixels.iter().skip(channel).step_by(self.channels());
             self.append_channel(channel, pixels, values);
         }
     }
@@ -67,7 +65,6 @@ impl Normalization {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
 
     /// Breaks when a channel takes another's constants, when the division is before the subtraction, or what was there is lost.
     #[test]
@@ -78,14 +75,15 @@ mod tests {
         assert_eq!(values, [7.0, 0.0, 2.0, -4.0, 3.0]);
     }
 
-    /// Breaks when channels come last, or when columns come before rows.
+    /// Breaks when channels come last, or when columns come before rows: a picture of two rows and three columns, with one white
+    /// pixel.
     #[test]
-    fn the_channels_of_a_picture_come_first() {
-        let mut image = RgbImage::from_pixel(3, 2, Rgb([0, 0, 0]));
-        image.put_pixel(2, 0, Rgb([255, 255, 255]));
+    fn the_channels_of_an_interleaved_image_come_first() {
+        let mut pixels = [0; 18];
+        pixels[6..9].fill(255);
         let normalization = Normalization::of_shares([0.5, 0.25, 0.0], [0.5, 0.25, 1.0]);
         let mut values = Vec::new();
-        normalization.append_rgb(&image, &mut values);
+        normalization.append_interleaved(&pixels, &mut values);
         let expected = [[-1.0, 1.0], [-1.0, 3.0], [0.0, 1.0]]
             .map(|[empty, full]| [empty, empty, full, empty, empty, empty]);
         assert_eq!(values, expected.concat());

@@ -1,65 +1,36 @@
-//! Images that are so small that all of them are held in memory, and how training changes them.
-//!
-//! The changes are those of the authors' code for CIFAR: a random crop of the image in a frame of zeros, a flip of every
-//! second image, and a normalization of each channel.
-
 mod augmentation;
 
 use std::sync::Arc;
 
+use mac_burn_examples::images::{HostBatch, Image, Images};
 use mac_burn_examples::training::Batches;
 
+use crate::ImageBatches;
 use crate::augment::Mix;
-use crate::batches::{BatchMaker, HostBatch, random};
-use crate::{ImageBatches, Normalization};
+use crate::batches::{BatchMaker, random};
 
 pub use augmentation::Augmentation;
 
 /// Images that are validated on at a time.
 const BATCH: usize = 128;
 
-/// An image in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SmallImage {
-    /// The values of each channel in turn, row by row: `[channels, size, size]`.
-    pub pixels: Vec<u8>,
-    /// Its class.
-    pub label: usize,
-}
-
-/// The shape that all images of a set have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageShape {
-    /// Height and width.
-    pub size: usize,
-    /// The number of channels.
-    pub channels: usize,
-    /// The number of classes.
-    pub classes: usize,
-}
-
-/// A data set of small images.
+/// A data set of images in memory that training changes as the authors' code for CIFAR does: a random crop of the image in a frame
+/// of zeros, a flip of every second image, and a normalization of each channel.
 #[derive(Clone, Debug)]
-pub struct SmallImages {
-    /// The images to train on.
-    pub train: Vec<SmallImage>,
-    /// The images to validate on.
-    pub valid: Vec<SmallImage>,
-    /// Their shape.
-    pub shape: ImageShape,
-    /// The normalization of pixels.
-    pub normalization: Normalization,
-    /// How training images are changed.
+pub struct AugmentedImages {
+    /// The images.
+    pub images: Images,
+    /// How those to train on are changed.
     pub augmentation: Augmentation,
 }
 
-impl SmallImages {
+impl AugmentedImages {
     /// The batches of a run with a seed, made by as many threads. The first layer's inputs are measured on the images of an epoch.
     pub fn batches(self, batch_size: usize, seed: u64, workers: usize) -> ImageBatches {
         let images = Arc::new(self);
         let maker = |seed| {
             let images = Arc::clone(&images);
-            let order = Batches::new(images.train.len(), batch_size, seed);
+            let order = Batches::new(images.images.train.len(), batch_size, seed);
             let epoch = order.steps_of_an_epoch();
             let batch = move |step| images.training_batch(&order.of_step(step), seed, step);
             (batch, epoch)
@@ -74,41 +45,30 @@ impl SmallImages {
                 (step < epoch).then(|| Ok(measured(step)))
             }),
             valid: BatchMaker::new(workers, move |index| {
-                Some(Ok(
-                    valid.validation_batch(valid.valid.chunks(BATCH).nth(index)?)
-                ))
+                let images = valid.images.valid.chunks(BATCH).nth(index)?;
+                Some(Ok(valid.validation_batch(images)))
             }),
         }
     }
 
     /// The batch of a step, of these images of the training set.
     fn training_batch(&self, images: &[usize], seed: u64, step: usize) -> HostBatch {
-        let mut batch = self.empty_batch(images.len());
+        let mut batch = self.images.empty_batch(images.len());
         for (place, index) in images.iter().enumerate() {
-            let (image, random) = (&self.train[*index], &mut random(seed, step, place));
-            let pixels = self
-                .augmentation
-                .apply(&image.pixels, self.shape.size, random);
-            batch.push(image.label, |values| {
-                self.normalization.append(&pixels, values)
-            });
+            let (image, random) = (&self.images.train[*index], &mut random(seed, step, place));
+            let size = self.images.shape.size;
+            let pixels = self.augmentation.apply(&image.pixels, size, random);
+            self.images.push(&pixels, image.label, &mut batch);
         }
         batch
     }
 
-    fn validation_batch(&self, images: &[SmallImage]) -> HostBatch {
-        let mut batch = self.empty_batch(images.len());
+    fn validation_batch(&self, images: &[Image]) -> HostBatch {
+        let mut batch = self.images.empty_batch(images.len());
         for image in images {
-            batch.push(image.label, |values| {
-                self.normalization.append(&image.pixels, values)
-            });
+            self.images.push(&image.pixels, image.label, &mut batch);
         }
         batch
-    }
-
-    fn empty_batch(&self, images: usize) -> HostBatch {
-        let ImageShape { size, channels, .. } = self.shape;
-        HostBatch::new([channels, size, size], images)
     }
 }
 
@@ -116,21 +76,24 @@ impl SmallImages {
 mod tests {
     use super::*;
     use mac_burn_examples::backend::Selected;
+    use mac_burn_examples::images::{ImageShape, Normalization};
 
-    fn images() -> SmallImages {
-        let image = |label| SmallImage {
+    fn images() -> AugmentedImages {
+        let image = |label| Image {
             pixels: vec![4, 6, 8, 10],
             label,
         };
-        SmallImages {
-            train: (0..6).map(image).collect(),
-            valid: (0..200).map(image).collect(),
-            shape: ImageShape {
-                size: 2,
-                channels: 1,
-                classes: 200,
+        AugmentedImages {
+            images: Images {
+                train: (0..6).map(image).collect(),
+                valid: (0..200).map(image).collect(),
+                shape: ImageShape {
+                    size: 2,
+                    channels: 1,
+                    classes: 200,
+                },
+                normalization: Normalization::new(vec![4.0], vec![2.0]),
             },
-            normalization: Normalization::new(vec![4.0], vec![2.0]),
             augmentation: Augmentation {
                 padding: 2,
                 flip: false,

@@ -11,8 +11,7 @@ use mac_burn_models::{
     VisionTransformer, VisionTransformerConfig, WideResNet, WideResNetConfig,
 };
 
-use crate::cifar;
-use crate::small_images::ImageShape;
+use crate::images::ImageShape;
 
 /// Configuration of a [`Network`].
 #[derive(Config, Debug)]
@@ -81,11 +80,11 @@ impl NetworkConfig {
                 .with_image_channels(channels)
                 .with_image_size([size; 2])
                 .into(),
-            // Without padding nothing would be left of the smallest images.
+            // Without padding nothing would be left of images much smaller than those of CIFAR.
             Self::LeNet(config) => config
                 .with_image_channels(channels)
                 .with_image_size([size; 2])
-                .with_padded(size < cifar::SIZE)
+                .with_padded(size < 32)
                 .into(),
         }
     }
