@@ -4,12 +4,16 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Parser, ValueEnum};
+use clap::{Arg, ArgMatches, Command, Parser, ValueEnum};
 
-use crate::optimizer_choice::OptimizerChoice;
+use crate::optimizers::OptimizerChoice;
 
 /// The help heading of the options that only MAC has.
 pub const MAC_HEADING: &str = "Options of MAC";
+
+/// The help heading of the options of AdamW beside another optimizer.
+pub const AUXILIARY_HEADING: &str =
+    "Options of AdamW beside another optimizer (mac-adamw, mac-mean-adamw, sgd-adamw, muon)";
 
 /// A command line of which a part chooses the optimizer.
 pub trait ChoosesOptimizer: Parser {
@@ -28,7 +32,7 @@ pub trait ChoosesOptimizer: Parser {
     /// Reads a command line.
     ///
     /// # Errors
-    /// clap's; and for an option of MAC that another optimizer would ignore.
+    /// clap's; and for an option that the optimizer would ignore.
     fn try_read<T: Into<OsString> + Clone>(
         line: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
@@ -45,10 +49,10 @@ pub trait ChoosesOptimizer: Parser {
 
         match ignored_option(args.optimizer(), &command, &matches) {
             None => Ok(args),
-            Some(option) => {
-                let optimizer = args.optimizer();
+            Some((option, owner)) => {
+                let optimizer = args.optimizer().name();
                 let text =
-                    format!("--{option} is an option of MAC, and the optimizer is {optimizer}");
+                    format!("--{option} is an option of {owner}, and the optimizer is {optimizer}");
                 Err(command.error(ErrorKind::ArgumentConflict, text))
             }
         }
@@ -61,24 +65,28 @@ pub fn value_name(value: &impl ValueEnum) -> String {
     value.map_or_else(String::new, |value| value.get_name().to_string())
 }
 
-/// An option that was given, and that the optimizer does not have.
+/// An option that was given and that the optimizer does not have, and what has it.
 fn ignored_option(
     optimizer: OptimizerChoice,
     command: &Command,
     matches: &ArgMatches,
-) -> Option<String> {
-    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+) -> Option<(String, &'static str)> {
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let owner = |option: &Arg| match option.get_help_heading() {
+        Some(MAC_HEADING) if !optimizer.preconditioned => Some("MAC"),
+        Some(AUXILIARY_HEADING) if !optimizer.auxiliary => Some("AdamW beside another optimizer"),
+        _ => None,
+    };
     command
         .get_arguments()
-        .filter(|option| option.get_help_heading() == Some(MAC_HEADING))
-        .filter(|option| optimizer != OptimizerChoice::Mac && given(option.get_id().as_str()))
-        .find_map(|option| option.get_long().map(str::to_string))
+        .filter(|option| given(option.get_id().as_str()))
+        .find_map(|option| Some((option.get_long()?.to_string(), owner(option)?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::OptimizerArgs;
+    use crate::optimizers::OptimizerArgs;
 
     #[derive(Parser, Debug)]
     struct Args {
@@ -88,7 +96,7 @@ mod tests {
 
     impl ChoosesOptimizer for Args {
         fn optimizer(&self) -> OptimizerChoice {
-            self.optimizer.optimizer
+            self.optimizer.optimizer.unwrap_or(OptimizerChoice::MAC)
         }
 
         fn defaults() -> Vec<(&'static str, String)> {
@@ -104,10 +112,14 @@ mod tests {
     #[test]
     fn an_option_that_would_be_ignored_is_refused() {
         let error = read("--optimizer sgd --damping 1").expect_err("SGD has no damping");
-        let expected = "--damping is an option of MAC, and the optimizer is SGD";
+        let expected = "--damping is an option of MAC, and the optimizer is sgd";
+        assert!(error.contains(expected), "{error}");
+        let error = read("--auxiliary-lr 0.1").expect_err("there is no other optimizer");
+        let expected = "--auxiliary-lr is an option of AdamW beside another optimizer, and the optimizer is mac";
         assert!(error.contains(expected), "{error}");
 
-        assert!(read("--optimizer mac --damping 1").is_ok());
+        assert!(read("--optimizer mac-in-adamw --damping 1").is_ok());
+        assert!(read("--optimizer muon --auxiliary-lr 1e-3").is_ok());
         assert!(read("--optimizer sgd").is_ok(), "a default is no option");
     }
 

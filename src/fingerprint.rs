@@ -1,12 +1,12 @@
-//! Numbers by which texts are told apart.
+//! Numbers by which data are told apart.
 
-/// The FNV-1a hash of a text, in 64 bits: the same on each machine and with each version of Rust, so that it can be
+/// The FNV-1a hash of bytes, such as those of a text, in 64 bits: the same on each machine and with each version of Rust, so that it can be
 /// stored.
-pub fn fingerprint(text: &str) -> u64 {
+pub fn fingerprint(bytes: impl AsRef<[u8]>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    text.bytes().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    bytes.as_ref().iter().fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
     })
 }
 

@@ -9,6 +9,7 @@ pub mod files;
 #[cfg(feature = "images")]
 pub mod folder;
 mod host_batch;
+pub mod idx;
 #[cfg(feature = "images")]
 pub mod mnist;
 mod normalization;

@@ -9,9 +9,10 @@ pub mod exit;
 pub mod fingerprint;
 pub mod images;
 pub mod interval;
+pub mod machine;
 pub mod networks;
 pub mod no_device;
-pub mod optimizer_choice;
+pub mod optimizers;
 pub mod tasks;
 pub mod training;
 

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::InputCovariance;
 use mac_burn_models::{
-    DenseNet, DenseNetConfig, LeNet, LeNetConfig, ResNet, ResNetConfig, Swin, SwinConfig,
-    VisionTransformer, VisionTransformerConfig, WideResNet, WideResNetConfig,
+    DenseNet, DenseNetConfig, LeNet, LeNetConfig, Mlp, MlpConfig, ResNet, ResNetConfig, Swin,
+    SwinConfig, VisionTransformer, VisionTransformerConfig, WideResNet, WideResNetConfig,
 };
 
 use crate::images::ImageShape;
@@ -28,6 +28,8 @@ pub enum NetworkConfig {
     Swin(SwinConfig),
     /// A LeNet.
     LeNet(LeNetConfig),
+    /// An MLP, which sees the values of an image as one row.
+    Mlp(MlpConfig),
 }
 
 /// A network of any family.
@@ -50,6 +52,8 @@ pub enum Network<B: Backend> {
     Swin(Swin<B>),
     /// A LeNet.
     LeNet(LeNet<B>),
+    /// An MLP, which sees the values of an image as one row.
+    Mlp(Mlp<B>),
 }
 
 impl NetworkConfig {
@@ -62,6 +66,7 @@ impl NetworkConfig {
             Self::VisionTransformer(config) => Network::VisionTransformer(config.init(device)),
             Self::Swin(config) => Network::Swin(config.init(device)),
             Self::LeNet(config) => Network::LeNet(config.init(device)),
+            Self::Mlp(config) => Network::Mlp(config.init(device)),
         }
     }
 
@@ -86,6 +91,12 @@ impl NetworkConfig {
                 .with_image_size([size; 2])
                 .with_padded(size < 32)
                 .into(),
+            Self::Mlp(mut config) => {
+                if let Some(input) = config.sizes.first_mut() {
+                    *input = channels * size * size;
+                }
+                config.into()
+            }
         }
     }
 }
@@ -100,6 +111,7 @@ impl<B: Backend> ModuleDisplay for Network<B> {
             Self::VisionTransformer(_) => "VisionTransformer",
             Self::Swin(_) => "Swin",
             Self::LeNet(_) => "LeNet",
+            Self::Mlp(_) => "Mlp",
         };
         format!("{family} {{params: {}}}", self.num_params())
     }
@@ -141,6 +153,12 @@ impl From<LeNetConfig> for NetworkConfig {
     }
 }
 
+impl From<MlpConfig> for NetworkConfig {
+    fn from(config: MlpConfig) -> Self {
+        Self::Mlp(config)
+    }
+}
+
 impl<B: Backend> Network<B> {
     /// Applies the forward pass: the logits of the classes.
     ///
@@ -155,18 +173,31 @@ impl<B: Backend> Network<B> {
             Self::VisionTransformer(network) => network.forward(images),
             Self::Swin(network) => network.forward(images),
             Self::LeNet(network) => network.forward(images),
+            Self::Mlp(network) => network.forward(images.flatten(1, 3)),
         }
     }
 
-    /// The covariance of the inputs of the layer that sees the images, with no batch seen yet.
+    /// Adds images to the covariance of the inputs of the layer that sees them.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch_size, channels, height, width]`
+    pub fn measure(&self, images: Tensor<B, 4>, covariance: &mut InputCovariance<B>) {
+        match self {
+            Self::Mlp(_) => covariance.update::<2>(images.flatten(1, 3)),
+            _ => covariance.update(images),
+        }
+    }
+
+    /// The covariance of the inputs of the layer that sees the images, with none of them seen yet.
     pub fn input_covariance(&self) -> InputCovariance<B> {
-        InputCovariance::of(match self {
-            Self::ResNet(network) => network.first_layer(),
-            Self::DenseNet(network) => network.first_layer(),
-            Self::WideResNet(network) => network.first_layer(),
-            Self::VisionTransformer(network) => network.first_layer(),
-            Self::Swin(network) => network.first_layer(),
-            Self::LeNet(network) => network.first_layer(),
-        })
+        match self {
+            Self::ResNet(network) => InputCovariance::of(network.first_layer()),
+            Self::DenseNet(network) => InputCovariance::of(network.first_layer()),
+            Self::WideResNet(network) => InputCovariance::of(network.first_layer()),
+            Self::VisionTransformer(network) => InputCovariance::of(network.first_layer()),
+            Self::Swin(network) => InputCovariance::of(network.first_layer()),
+            Self::LeNet(network) => InputCovariance::of(network.first_layer()),
+            Self::Mlp(network) => InputCovariance::of(network.first_layer()),
+        }
     }
 }

@@ -1,11 +1,15 @@
-//! The tasks of the transformer examples and of the benchmark that compares optimizers on them.
+//! The tasks of the programs.
 
 mod characters;
+mod choice;
 mod classification;
 mod image_classes;
+mod reconstruction;
 mod text_model;
 
 pub use characters::Characters;
+pub use choice::{DataArgs, Part, Rules, TaskChoice, WithTask};
 pub use classification::{Classified, correct};
 pub use image_classes::ImageClasses;
+pub use reconstruction::Reconstruction;
 pub use text_model::{HAMLET, ShortText, TextModel};

@@ -1,8 +1,7 @@
 //! The training loop of the programs and of the benchmark that compares optimizers.
 //!
 //! A [`Task`] is what is learnt; a [`Session`] is a run of an optimizer on it, which can be stored and continued at
-//! any step; a [`Run`] is a session with checkpoints, progress and files of its losses; [`OptimizerArgs`] are the optimizers
-//! as a command line describes them, [`OptimizerPlan`] those with all settings.
+//! any step; a [`Run`] is a session with checkpoints, progress and files of its losses.
 //!
 //! A resumed run ends with the parameters of one that was never interrupted, bit for bit, because nothing that decides them is
 //! left out of a checkpoint or rounded: network, optimizer with MAC's statistics and where it is between two recordings and two
@@ -13,11 +12,7 @@ mod batches;
 mod curve;
 mod differences;
 mod diverged;
-mod exempting_optimizer;
-mod exemption;
 mod heartbeat;
-mod optimizer_args;
-mod optimizer_plan;
 mod parameter_average;
 mod progress;
 mod run;
@@ -28,10 +23,6 @@ mod task;
 pub use batches::{Batches, stream};
 pub use curve::{Curve, CurveArgs, CurveError};
 pub use diverged::Diverged;
-pub use exempting_optimizer::ExemptingOptimizer;
-pub use exemption::Exemption;
-pub use optimizer_args::{LearningRates, OptimizerArgs, OptimizerDefaults};
-pub use optimizer_plan::{OptimizerPlan, WithOptimizer};
 pub use parameter_average::ParameterAverage;
 pub use progress::Progress;
 pub use run::{Course, Outcome, Run, RunArgs, Trained};

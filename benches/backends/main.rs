@@ -22,9 +22,10 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor};
 use clap::Parser;
-use harness::{Comparison, Contender, Options, describe_machine, timed};
+use harness::{Comparison, Contender, Options, timed};
 use mac_burn::{Mac, MacConfig};
 use mac_burn_examples::backend::{Flex, NdArray};
+use mac_burn_examples::machine::describe_machine;
 use mac_burn_models::resnet::{ResNet, ResNetConfig};
 use mac_burn_models::{LeNet, LeNetConfig};
 

@@ -1,8 +1,8 @@
 use super::Options;
-use super::machine::describe_machine;
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use mac_burn_examples::backend;
+use mac_burn_examples::machine::describe_machine;
 
 /// The measurement of a benchmark on each backend.
 pub(crate) trait OnBackend {

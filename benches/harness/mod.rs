@@ -11,7 +11,6 @@
 
 mod backends;
 mod comparison;
-mod machine;
 mod options;
 mod ratio;
 
@@ -23,7 +22,6 @@ pub(crate) use options::Options;
 )]
 pub(crate) use {
     backends::{OnBackend, on_backends},
-    machine::describe_machine,
     ratio::verdict,
 };
 

@@ -8,11 +8,11 @@ use clap::Parser;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::fingerprint::fingerprint;
 use mac_burn_examples::interval::{at_least_one, number_in};
-use mac_burn_examples::optimizer_choice::OptimizerChoice;
-use mac_burn_examples::tasks::Characters;
-use mac_burn_examples::training::{
-    Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
+use mac_burn_examples::optimizers::{
+    LearningRates, OptimizerArgs, OptimizerChoice, OptimizerDefaults,
 };
+use mac_burn_examples::tasks::Characters;
+use mac_burn_examples::training::{Course, RunArgs};
 use mac_burn_models::GptConfig;
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     prompt: Option<String>,
 }
 
-/// Where the command line gives none; `cargo bench --bench learning` compares others.
+/// Where the command line gives none; `--example race` compares others.
 const RATES: LearningRates = LearningRates {
     mac: 1.0,
     sgd: 0.3,
@@ -87,7 +87,7 @@ pub(crate) struct RunConfig {
 
 impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
-        self.optimizer.optimizer
+        self.optimizer.choice(&self.optimizer_defaults())
     }
 
     fn defaults() -> Vec<(&'static str, String)> {

@@ -7,10 +7,10 @@ use clap::{Parser, ValueEnum};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::images::ImageShape;
 use mac_burn_examples::interval::at_least_one;
-use mac_burn_examples::optimizer_choice::OptimizerChoice;
-use mac_burn_examples::training::{
-    Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
+use mac_burn_examples::optimizers::{
+    LearningRates, OptimizerArgs, OptimizerChoice, OptimizerDefaults,
 };
+use mac_burn_examples::training::{Course, RunArgs};
 use mac_burn_models::VisionTransformerConfig;
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     pub(crate) run: RunArgs,
 }
 
-/// Where the command line gives none; `cargo bench --bench learning` compares others.
+/// Where the command line gives none; `--example race` compares others.
 const RATES: LearningRates = LearningRates {
     mac: 3e-2,
     sgd: 0.3,
@@ -95,7 +95,7 @@ pub(crate) struct RunConfig {
 
 impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
-        self.optimizer.optimizer
+        self.optimizer.choice(&self.optimizer_defaults())
     }
 
     fn defaults() -> Vec<(&'static str, String)> {
@@ -183,7 +183,7 @@ mod tests {
             ("--heads 5", "5 does not divide 48"),
             ("--data cifar", "[possible values: digits, mnist]"),
             ("--damping 0", "must be a number in (0, inf]"),
-            ("--auxiliary-lr -1", "must be a number in [0, 1]"),
+            ("--auxiliary-lr -1", "must be a number in (0, 1]"),
             ("--steps 0", "0 is not in 1.."),
             ("--image-size 8", "--folder"),
         ] {

@@ -55,6 +55,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod activation;
 pub mod convolution;
 pub mod densenet;
 #[cfg(feature = "export")]
@@ -74,6 +75,7 @@ pub mod transformer;
 pub mod vision_transformer;
 pub mod wide_resnet;
 
+pub use activation::Activation;
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use gpt::{Gpt, GptConfig};
 pub use lenet::{LeNet, LeNetConfig};

@@ -4,10 +4,10 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::nn::LinearConfig;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
+use crate::Activation;
 use crate::limits::assert_at_least_one;
 
 /// Configuration of an [`Mlp`].
@@ -18,9 +18,12 @@ pub struct MlpConfig {
     /// Whether the linear layers have a bias.
     #[config(default = true)]
     pub bias: bool,
+    /// The function after each layer but the last.
+    #[config(default = "Activation::Relu")]
+    pub activation: Activation,
 }
 
-/// Linear layers with a rectifier between each two of them.
+/// Linear layers with a function between each two of them.
 ///
 /// From a layer of size m to one of size n there are (m + 1)·n parameters, m·n without bias.
 ///
@@ -29,6 +32,8 @@ pub struct MlpConfig {
 pub struct Mlp<B: Backend> {
     /// The linear layers, from the input to the output.
     pub layers: Vec<MacLinear<B>>,
+    /// The function after each layer but the last.
+    pub activation: Activation,
 }
 
 impl MlpConfig {
@@ -53,12 +58,13 @@ impl MlpConfig {
                 .map(|size| LinearConfig::new(size[0], size[1]).with_bias(self.bias))
                 .map(|config| config.init(device).into())
                 .collect(),
+            activation: self.activation,
         }
     }
 }
 
 impl<B: Backend> Mlp<B> {
-    /// Applies the forward pass: the output of the last layer, without a rectifier.
+    /// Applies the forward pass: the output of the last layer, without the function.
     ///
     /// # Shapes
     /// - `input`: `[.., first size]`
@@ -69,7 +75,7 @@ impl<B: Backend> Mlp<B> {
             .enumerate()
             .fold(input, |x, (index, layer)| match index {
                 0 => layer.forward(x),
-                _ => layer.forward(relu(x)),
+                _ => layer.forward(self.activation.forward(x)),
             })
     }
 
@@ -94,6 +100,7 @@ mod tests {
     #[derive(Module, Debug)]
     struct Plain<B: Backend> {
         layers: Vec<Linear<B>>,
+        activation: Activation,
     }
 
     fn plain(sizes: [usize; 4]) -> Plain<TestBackend> {
@@ -101,6 +108,7 @@ mod tests {
             |index| LinearConfig::new(sizes[index], sizes[index + 1]).init(&Default::default());
         Plain {
             layers: vec![layer(0), layer(1), layer(2)],
+            activation: Activation::Tanh,
         }
     }
 
@@ -124,12 +132,14 @@ mod tests {
             &Default::default(),
         );
         let [first, second, third] = [0, 1, 2].map(|index| &plain.layers[index]);
-        let hidden = relu(second.forward(relu(first.forward(input.clone()))));
+        let hidden = second.forward(first.forward(input.clone()).tanh()).tanh();
         let expected = third.forward(hidden);
 
         let recorded: Mlp<TestBackend> = through_a_file(
             plain,
-            MlpConfig::new(sizes.to_vec()).init(&Default::default()),
+            MlpConfig::new(sizes.to_vec())
+                .with_activation(Activation::Tanh)
+                .init(&Default::default()),
         );
         let output = recorded.forward(input);
 

@@ -76,6 +76,7 @@ mod patterns;
 mod precision;
 mod preconditioner;
 mod report;
+pub mod spectrum;
 mod statistics;
 
 pub use config::{MacConfig, WeightDecayForm};

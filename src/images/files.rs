@@ -127,7 +127,7 @@ impl ImageFiles {
         let files = self.train.iter().chain(&self.valid);
         let names = files.map(|file| file.path.strip_prefix(root).unwrap_or(&file.path));
         let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
-        fingerprint(&names.join("\n"))
+        fingerprint(names.join("\n"))
     }
 }
 

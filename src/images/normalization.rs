@@ -19,9 +19,12 @@ impl Normalization {
         Self { means, deviations }
     }
 
-    /// By means and deviations of red, green and blue that are shares of the largest byte.
-    pub fn of_shares(means: [f32; 3], deviations: [f32; 3]) -> Self {
-        let of_bytes = |values: [f32; 3]| values.map(|value| 255.0 * value).to_vec();
+    /// By means and deviations of each channel that are shares of the largest byte.
+    pub fn of_shares<const CHANNELS: usize>(
+        means: [f32; CHANNELS],
+        deviations: [f32; CHANNELS],
+    ) -> Self {
+        let of_bytes = |values: [f32; CHANNELS]| values.map(|value| 255.0 * value).to_vec();
         Self::new(of_bytes(means), of_bytes(deviations))
     }
 

@@ -67,7 +67,8 @@ impl<B: AutodiffBackend> Task<B> for ImageClasses<'_, B> {
             .collect();
         for indices in spread.chunks(BATCH) {
             let images = indices.iter().map(|index| &train[*index]);
-            covariance.update(self.images.batch::<B>(images, &self.device).images);
+            let batch = self.images.batch::<B>(images, &self.device);
+            model.measure(batch.images, &mut covariance);
         }
         Ok(Some(covariance))
     }

@@ -81,6 +81,18 @@ impl<B: Backend> TextModel<B> {
         })
     }
 
+    /// The same with a part for tests, the last tenth. It validates on that if it `tests`, otherwise on as long a part before it;
+    /// either way it trains on what is before both.
+    pub fn with_test_part(mut self, tests: bool) -> Self {
+        let part = self.validation.len();
+        let train = self.train.len().saturating_sub(part);
+        let validation = self.train.split_off(train);
+        if !tests {
+            self.validation = validation;
+        }
+        self
+    }
+
     /// Inputs and targets, the next characters, both `[windows, context_size]`.
     fn windows<C: Backend<Device = B::Device>>(
         &self,
@@ -178,6 +190,18 @@ mod tests {
         let expected = task.loss_of(&network, &[18, 19], &[0]).into_scalar();
         let validation = task.validate(&network).expect("the text is in memory");
         assert_eq!(validation.loss, f64::from(expected));
+    }
+
+    /// Breaks when a part is trained on and validated on, or the network is trained on another text for the test.
+    #[test]
+    fn the_test_part_is_the_last_tenth_and_the_validation_part_the_one_before() {
+        let [tuning, testing] = [false, true].map(|tests| model().with_test_part(tests));
+        assert_eq!(tuning.train, (0..16).collect::<Vec<_>>());
+        assert_eq!(testing.train, tuning.train);
+        assert_eq!(
+            (tuning.validation, testing.validation),
+            (vec![16, 17], vec![18, 19])
+        );
     }
 
     #[test]

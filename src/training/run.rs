@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::session::vacant;
 use super::{
-    Batches, Curve, CurveArgs, Diverged, Inner, OptimizerPlan, ParameterAverage, Progress,
-    Schedule, Session, Task, Validation, WithOptimizer, heartbeat::heartbeat,
+    Batches, Curve, CurveArgs, Diverged, Inner, ParameterAverage, Progress, Schedule, Session,
+    Task, Validation, heartbeat::heartbeat,
 };
 use crate::interval::at_least_one;
+use crate::optimizers::{OptimizerPlan, WithOptimizer};
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
 
@@ -204,12 +205,11 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
         };
         let mut average = None;
         let run = Started {
-            model: plan.choice.prepare(model),
             run: self,
             bar: &bar,
             average: &mut average,
         };
-        let (model, report) = plan.train(covariance, run)?;
+        let (model, report) = plan.train(model, covariance, run)?;
         Ok(Trained {
             model,
             average,
@@ -219,15 +219,14 @@ impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
 }
 
 /// A run whose optimizer is being made.
-struct Started<'a, 'b, T, C, F, M, V> {
+struct Started<'a, 'b, T, C, F, V> {
     run: Run<'a, T, C, F>,
-    model: M,
     bar: &'b ProgressBar,
     /// The average at the end.
     average: &'b mut Option<(V, Validation)>,
 }
 
-impl<B, M, T, C, F> WithOptimizer<B, M> for Started<'_, '_, T, C, F, M, M::InnerModule>
+impl<B, M, T, C, F> WithOptimizer<B, M> for Started<'_, '_, T, C, F, M::InnerModule>
 where
     B: AutodiffBackend,
     M: AutodiffModule<B> + 'static,
@@ -235,8 +234,12 @@ where
     C: Serialize,
     F: FnMut(Progress),
 {
-    fn run<O: Optimizer<M, B> + 'static>(self, optimizer: O) -> Result<(M, O), Box<dyn Error>> {
-        let (mut run, model) = (self.run, self.model);
+    fn run<O: Optimizer<M, B> + 'static>(
+        self,
+        model: M,
+        optimizer: O,
+    ) -> Result<(M, O), Box<dyn Error>> {
+        let mut run = self.run;
         let options = serde_json::to_string(&Options {
             config: &run.config,
             optimizer: run.plan,

@@ -2,10 +2,8 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn_models::{
-    DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig, VisionTransformerConfig,
-    WideResNetConfig,
-    densenet::Concatenation,
-    lenet::{LeNetActivation, LeNetPooling},
+    Activation, DenseNetConfig, GptConfig, LeNetConfig, ResNetConfig, SwinConfig,
+    VisionTransformerConfig, WideResNetConfig, densenet::Concatenation, lenet::LeNetPooling,
 };
 
 use crate::{
@@ -176,7 +174,7 @@ pub(crate) fn of_wide_resnet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
 pub(crate) fn of_lenet<B: AutodiffBackend>() -> Vec<Mistake<B>> {
     let config = LeNetConfig::mac_lenet5();
     let right = Config::LeNet(config.clone());
-    let tanh = config.clone().with_activation(LeNetActivation::Tanh);
+    let tanh = config.clone().with_activation(Activation::Tanh);
     let average = config.with_pooling(LeNetPooling::Average);
 
     vec![

@@ -91,7 +91,8 @@ impl<B: AutodiffBackend> Task<B> for ImageTask<B> {
     ) -> Result<Option<InputCovariance<B>>, Box<dyn Error>> {
         let mut covariance = model.input_covariance();
         for images in self.batches.measured.starting_at(0) {
-            covariance.update(images?.into_batch::<B>(&self.device).images);
+            let batch = images?.into_batch::<B>(&self.device);
+            model.measure(batch.images, &mut covariance);
         }
         Ok(Some(covariance))
     }

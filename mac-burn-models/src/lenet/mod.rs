@@ -3,7 +3,7 @@
 //! Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition", Proceedings
 //! of the IEEE 86(11), 1998, [doi:10.1109/5.726791](https://doi.org/10.1109/5.726791).
 
-mod functions;
+mod pooling;
 
 use burn::config::Config;
 use burn::module::Module;
@@ -13,8 +13,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::{MacConv2d, MacLinear};
 
-pub use functions::{LeNetActivation, LeNetPooling};
+pub use pooling::LeNetPooling;
 
+use crate::Activation;
 use crate::limits::{assert_at_least_one, assert_image_size};
 
 #[cfg(test)]
@@ -57,8 +58,8 @@ pub struct LeNetConfig {
     #[config(default = "[120, 84]")]
     pub hidden: [usize; 2],
     /// The function after each layer but the last.
-    #[config(default = "LeNetActivation::Relu")]
-    pub activation: LeNetActivation,
+    #[config(default = "Activation::Relu")]
+    pub activation: Activation,
     /// The pooling after each convolution and its activation.
     #[config(default = "LeNetPooling::Max")]
     pub pooling: LeNetPooling,
@@ -75,7 +76,7 @@ impl LeNetConfig {
             .with_channels([6, 16])
             .with_kernel_size(5)
             .with_padded(false)
-            .with_activation(LeNetActivation::Tanh)
+            .with_activation(Activation::Tanh)
             .with_pooling(LeNetPooling::Average)
     }
 
@@ -84,7 +85,7 @@ impl LeNetConfig {
     pub fn mac_lenet5() -> Self {
         Self::lenet5()
             .with_image_channels(3)
-            .with_activation(LeNetActivation::Relu)
+            .with_activation(Activation::Relu)
             .with_pooling(LeNetPooling::Max)
     }
 
@@ -187,7 +188,7 @@ pub struct LeNet<B: Backend> {
     /// Pools after each convolution.
     pub pooling: LeNetPooling,
     /// The function after each layer but the last.
-    pub activation: LeNetActivation,
+    pub activation: Activation,
     /// The first hidden linear layer, which sees a quarter of the height and width, flattened.
     pub fc1: MacLinear<B>,
     /// The second hidden linear layer.

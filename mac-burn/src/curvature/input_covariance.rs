@@ -4,20 +4,16 @@ use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::layers::Recorded;
 use crate::precision::{at_least_f32, bytes};
 use crate::report::Coverage;
+use crate::statistics::moments::{patch_moment, second_moment, with_ones};
 use crate::statistics::patches::Conv2dGeometry;
 use crate::statistics::{ActivationSums, untracked};
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::module::unfold4d;
-use burn::tensor::ops::UnfoldOptions;
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
-
-/// Patches are made for as many images at a time as keep below this many elements.
-const PATCH_ELEMENTS: usize = 1 << 24;
 
 /// The dense curvature `C = E[a aᵀ]` of a network's first layer, `a = [x ; 1]`.
 ///
@@ -146,12 +142,13 @@ impl<B: Backend> InputCovariance<B> {
             Rows::Tokens => {
                 let size = input.dims()[D - 1];
                 let rows = input.shape().num_elements() / size.max(1);
-                second_moment(input.reshape([1, rows, size])).div_scalar(rows as f64)
+                second_moment(with_ones(input.reshape([1, rows, size]))).div_scalar(rows as f64)
             }
             Rows::Patches(geometry) => {
                 let dims = input.dims();
                 let shape: [usize; 4] = std::array::from_fn(|dim| dims[dim]);
-                patch_second_moment(input.reshape(shape), geometry)
+                let (sum, rows) = patch_moment(input.reshape(shape), geometry);
+                sum.div_scalar(rows.max(1) as f64)
             }
         };
         self.sum = Some(match self.sum.take() {
@@ -371,58 +368,4 @@ impl SecondMoment {
         }
         Ok(TensorData::new(inverse, shape))
     }
-}
-
-/// `Σ a aᵀ` over rows, `[groups, rows, size]` to `[groups, size + 1, size + 1]`.
-fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [groups, count, _] = rows.dims();
-    let ones = Tensor::ones([groups, count, 1], (&rows.device(), rows.dtype()));
-    let rows = Tensor::cat(vec![rows, ones], 2);
-    rows.clone().swap_dims(1, 2).matmul(rows)
-}
-
-/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
-/// that, and its `pad` makes them in the float type of the device, not of the image.
-fn zero_padded<B: Backend>(
-    images: Tensor<B, 4>,
-    (top, bottom): (usize, usize),
-    (left, right): (usize, usize),
-) -> Tensor<B, 4> {
-    let [batch, channels, height, width] = images.dims();
-    let shape = [batch, channels, top + height + bottom, left + width + right];
-    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
-    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
-    padded.slice_assign(inside, images)
-}
-
-/// The mean of `a aᵀ` over the patches of a batch, a few images at a time.
-fn patch_second_moment<B: Backend>(
-    images: Tensor<B, 4>,
-    geometry: &Conv2dGeometry,
-) -> Tensor<B, 3> {
-    let [batch, channels, height, width] = images.dims();
-    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
-    let positions = rows.positions() * columns.positions();
-    let size = channels / geometry.groups * rows.kernel * columns.kernel;
-    let images_at_once = PATCH_ELEMENTS / (geometry.groups * size * positions).max(1);
-
-    let images = zero_padded(images, rows.padding, columns.padding);
-    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
-    let mut sum: Option<Tensor<B, 3>> = None;
-    for chunk in images.split(images_at_once.max(1), 0) {
-        let count = chunk.dims()[0];
-        let patches = unfold4d(chunk, geometry.kernel_size, options.clone())
-            .reshape([count, geometry.groups, size, positions])
-            .permute([1, 0, 3, 2])
-            .reshape([geometry.groups, count * positions, size]);
-        let moment = second_moment(patches);
-        sum = Some(match sum {
-            Some(sum) => sum + moment,
-            None => moment,
-        });
-    }
-    let sum = sum.unwrap_or_else(|| {
-        Tensor::zeros([geometry.groups, size + 1, size + 1], &Default::default())
-    });
-    sum.div_scalar((batch * positions).max(1) as f64)
 }

@@ -4,6 +4,7 @@ mod activation_sums;
 mod attention_sums;
 mod backward_hook;
 pub(crate) mod collector;
+pub(crate) mod moments;
 mod passes;
 pub(crate) mod patches;
 mod recorder;

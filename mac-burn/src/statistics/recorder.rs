@@ -2,6 +2,7 @@ use super::activation_sums::{ActivationSums, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
+use super::moments::{self, Moment};
 use super::passes::{Passes, RecordedSums, lock};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
@@ -170,6 +171,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        moments::observe(|| Moment::of_rows(layer, input));
         self.record(layer, weight, output, || {
             ActivationSums::of_rows(untracked(input))
         })
@@ -192,6 +194,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        moments::observe(|| Moment::of_rows(layer, input));
         self.record(layer, weight, output, || {
             valid_token_sums(untracked(input), padded)
         })
@@ -214,6 +217,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        moments::observe(|| Moment::of_attended(layer, &attended));
         self.record(layer, weight, output, || attended_sums(attended))
     }
 
@@ -246,7 +250,10 @@ impl<B: Backend> Recorder<B> {
             true => LayerKind::FusedAttention,
             false => LayerKind::GroupedQueryAttention { value_columns },
         };
-        self.record(Layer::matrix(kind, weight, bias), weight, output, || {
+        let layer = Layer::matrix(kind, weight, bias);
+        moments::observe(|| Moment::of_rows(layer, attended.values));
+        moments::observe(|| Moment::of_attended(layer, &attended));
+        self.record(layer, weight, output, || {
             let tokens = valid_token_sums(untracked(attended.values), attended.keys_padded);
             tokens.beside(attended_sums(attended))
         })
@@ -269,8 +276,11 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, 4>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        self.record(Layer::conv2d(layer), &layer.weight, output, || {
-            let geometry = Conv2dGeometry::from(layer);
+        let geometry = Conv2dGeometry::from(layer);
+        let weight = &layer.weight;
+        let layer = Layer::conv2d(layer);
+        moments::observe(|| Moment::of_patches(layer, input, &geometry));
+        self.record(layer, weight, output, || {
             // Taken out, so that threads do not wait for each other's sums.
             let mut incidence = self.incidence().and_then(|mut kept| kept.take());
             let sums = patch_sums(untracked(input), &geometry, &mut incidence);

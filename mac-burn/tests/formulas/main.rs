@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod convergence;
 mod covariance;
 mod recording;
 mod reduction;
+mod spectrum;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mac_burn::{Coverage, InputCovariance, Mac, MacConfig};
 use mac_burn_models::{GptConfig, Mlp, MlpConfig, VisionTransformerConfig};
 use tempfile::TempDir;
@@ -13,9 +13,10 @@ use super::*;
 use crate::backend::Training;
 use crate::images::digits;
 use crate::networks::NetworkConfig;
+use crate::optimizers::{LearningRates, OptimizerArgs, OptimizerChoice, OptimizerDefaults};
 use crate::tasks::{ImageClasses, TextModel};
 use crate::training::session::tests::Small;
-use crate::training::{Inner, LearningRates, OptimizerArgs, OptimizerDefaults, Validation};
+use crate::training::{Inner, Validation};
 
 /// Records in the first and the fourth step, and takes the means into use then: a run that is interrupted after the second is
 /// between two of both.
@@ -91,10 +92,21 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Compares a run of four steps with one that is stored after two of them and continued with another network, whose values
-/// and ids are others.
+/// and ids are others, for each optimizer.
 fn continues_exactly<T: Task<Training>>(task: &T, init: impl Fn() -> T::Model) {
+    for choice in OptimizerChoice::value_variants() {
+        continues_exactly_with(choice.name(), task, &init);
+    }
+}
+
+fn continues_exactly_with<T: Task<Training>>(
+    optimizer: &str,
+    task: &T,
+    init: impl Fn() -> T::Model,
+) {
+    let options = format!("--optimizer {optimizer}");
     let (whole, resumed) = (temporary(), temporary());
-    let expected = run(task, "", whole.path(), init(), |progress| {
+    let expected = run(task, &options, whole.path(), init(), |progress| {
         // The checkpoint of step 4 is stored after this.
         if progress.step == 4 {
             copy(whole.path(), resumed.path());
@@ -103,11 +115,13 @@ fn continues_exactly<T: Task<Training>>(task: &T, init: impl Fn() -> T::Model) {
     let expected = values(&expected.expect("the run is short"));
 
     let mut told = Vec::new();
-    let model = run(task, "--resume", resumed.path(), init(), |progress| {
+    let options = format!("{options} --resume");
+    let model = run(task, &options, resumed.path(), init(), |progress| {
         told.push((progress.step, progress.train_loss.is_some()));
     });
-    assert_eq!(told, [(4, true)]);
-    assert_eq!(values(&model.expect("there is a checkpoint")), expected);
+    assert_eq!(told, [(4, true)], "{optimizer}");
+    let values = values(&model.expect("there is a checkpoint"));
+    assert_eq!(values, expected, "{optimizer}");
 }
 
 /// Breaks when a checkpoint lacks a parameter, momentum, AdamW's averages, MAC's means or where it is between two recordings,
@@ -262,7 +276,7 @@ fn the_covariance_is_measured_where_it_is_used() {
     for options in [
         "--no-input-covariance",
         "--optimizer sgd",
-        "--optimizer adamw",
+        "--optimizer muon",
     ] {
         assert_eq!(measured(options, temporary().path()), 0, "{options}");
     }
@@ -276,6 +290,6 @@ fn only_mac_trains_with_recorders() {
         mac.report(&model).layers[0].coverage
     };
     assert_eq!(coverage(""), Coverage::NothingRecorded);
-    assert_eq!(coverage("--optimizer sgd"), Coverage::NoRecorder);
+    assert_eq!(coverage("--optimizer sgd-adamw"), Coverage::NoRecorder);
     assert_eq!(coverage("--optimizer adamw"), Coverage::NoRecorder);
 }

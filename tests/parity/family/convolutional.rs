@@ -2,8 +2,9 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use mac_burn_models::{
+    Activation,
     densenet::{DenseNet, DenseNetConfig},
-    lenet::{LeNet, LeNetActivation, LeNetConfig, LeNetPooling},
+    lenet::{LeNet, LeNetConfig, LeNetPooling},
     resnet::{BlockKind, ResNet, ResNetConfig, ResidualBlock},
     wide_resnet::{WideResNet, WideResNetConfig},
 };
@@ -242,10 +243,10 @@ pub(super) fn lenet(
 }
 
 /// The authors' names of the functions that their networks are trained with; their list has more.
-fn activation(name: &str) -> Option<LeNetActivation> {
+fn activation(name: &str) -> Option<Activation> {
     Some(match name {
-        "relu" => LeNetActivation::Relu,
-        "tanh" => LeNetActivation::Tanh,
+        "relu" => Activation::Relu,
+        "tanh" => Activation::Tanh,
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! The reading of names and arguments, by the networks that result.
 
-use mac_burn_models::{lenet::LeNetActivation, swin::SwinConfig};
+use mac_burn_models::{Activation, swin::SwinConfig};
 use serde_json::{Value, json};
 
 use super::{Config, build, config};
@@ -213,10 +213,7 @@ fn functions_have_the_names_of_the_authors() {
             _ => None,
         }
     };
-    for (name, expected) in [
-        ("tanh", LeNetActivation::Tanh),
-        ("relu", LeNetActivation::Relu),
-    ] {
+    for (name, expected) in [("tanh", Activation::Tanh), ("relu", Activation::Relu)] {
         assert_eq!(activation(name), Some(expected), "{name}");
     }
     for refused in ["sigmoid", "glu"] {

@@ -7,10 +7,10 @@ use mac_burn::MacConfig;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::at_least_one;
 use mac_burn_examples::networks::NetworkConfig;
-use mac_burn_examples::optimizer_choice::OptimizerChoice;
-use mac_burn_examples::training::{
-    Course, LearningRates, OptimizerArgs, OptimizerDefaults, RunArgs,
+use mac_burn_examples::optimizers::{
+    LearningRates, OptimizerArgs, OptimizerChoice, OptimizerDefaults,
 };
+use mac_burn_examples::training::{Course, RunArgs};
 use mac_burn_vision::Augmentation;
 use serde::Serialize;
 
@@ -71,7 +71,7 @@ pub(crate) struct RunConfig {
 
 impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
-        self.optimizer.optimizer
+        self.optimizer.choice(&self.optimizer_defaults())
     }
 
     fn defaults() -> Vec<(&'static str, String)> {
@@ -84,6 +84,7 @@ impl ChoosesOptimizer for Args {
 /// The authors' settings.
 fn optimizer_defaults(dataset: DatasetChoice) -> OptimizerDefaults {
     OptimizerDefaults {
+        optimizer: OptimizerChoice::MAC,
         lr: LearningRates {
             mac: 0.1,
             sgd: 0.1,
@@ -93,7 +94,7 @@ fn optimizer_defaults(dataset: DatasetChoice) -> OptimizerDefaults {
         mac: MacConfig::resnet_cifar(),
         adamw_weight_decay: 0.5,
         sgd_nesterov: dataset == DatasetChoice::Cifar100,
-        auxiliary_lr: 0.0,
+        auxiliary_lr: 1e-3,
     }
 }
 

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::interval::{at_least_one, number_in};
-use mac_burn_examples::optimizer_choice::OptimizerChoice;
-use mac_burn_examples::training::{
-    Batches, Course, OptimizerArgs, OptimizerDefaults, RunArgs, Schedule,
-};
+use mac_burn_examples::optimizers::{OptimizerArgs, OptimizerChoice, OptimizerDefaults};
+use mac_burn_examples::training::{Batches, Course, RunArgs, Schedule};
 use mac_burn_vision::augment::RandomErasing;
 
 use crate::automatic_choice::AutomaticChoice;
@@ -102,7 +100,8 @@ struct ImageArgs {
 
 impl ChoosesOptimizer for Args {
     fn optimizer(&self) -> OptimizerChoice {
-        self.optimizer.optimizer
+        let defaults = self.model.recipe().optimizer_defaults(1);
+        self.optimizer.choice(&defaults)
     }
 
     fn defaults() -> Vec<(&'static str, String)> {

@@ -1,7 +1,7 @@
 //! The settings of the paper.
 
 use mac_burn::MacConfig;
-use mac_burn_examples::training::{LearningRates, OptimizerDefaults};
+use mac_burn_examples::optimizers::{LearningRates, OptimizerChoice, OptimizerDefaults};
 use mac_burn_vision::augment::{AutomaticAugmentation, Interpolation, RandomErasing};
 use serde::Serialize;
 
@@ -114,6 +114,7 @@ impl Recipe {
     /// The options of the optimizer for epochs of as many steps.
     pub(crate) fn optimizer_defaults(&self, epoch: usize) -> OptimizerDefaults {
         OptimizerDefaults {
+            optimizer: OptimizerChoice::MAC,
             lr: LearningRates {
                 mac: 0.5,
                 sgd: 0.5,
@@ -123,7 +124,7 @@ impl Recipe {
             mac: self.mac.clone(),
             adamw_weight_decay: 0.05,
             sgd_nesterov: self.sgd_nesterov,
-            auxiliary_lr: 0.0,
+            auxiliary_lr: 1e-3,
         }
     }
 }
@@ -136,8 +137,7 @@ mod tests {
     use burn::tensor::{Tensor, TensorData};
     use clap::ValueEnum;
     use mac_burn_examples::backend::Training;
-    use mac_burn_examples::optimizer_choice::OptimizerChoice;
-    use mac_burn_examples::training::{OptimizerPlan, WithOptimizer};
+    use mac_burn_examples::optimizers::{OptimizerPlan, WithOptimizer};
     use mac_burn_models::ResNetConfig;
     use mac_burn_models::resnet::{BlockKind, ResNet, ResidualBlock};
 
@@ -146,17 +146,21 @@ mod tests {
     const LR: f64 = 0.5;
 
     /// A step in which only weight decay moves anything.
-    struct Decay(ResNet<Training>);
+    struct Decay;
 
     impl WithOptimizer<Training, ResNet<Training>> for Decay {
-        fn run<O>(self, mut optimizer: O) -> Result<(ResNet<Training>, O), Box<dyn Error>>
+        fn run<O>(
+            self,
+            resnet: ResNet<Training>,
+            mut optimizer: O,
+        ) -> Result<(ResNet<Training>, O), Box<dyn Error>>
         where
             O: Optimizer<ResNet<Training>, Training> + 'static,
         {
             let images = Tensor::ones([2, 3, 32, 32], &Default::default());
-            let loss = self.0.forward(images).sum() * 0.0;
-            let grads = GradientsParams::from_grads(loss.backward(), &self.0);
-            Ok((optimizer.step(LR, self.0, grads), optimizer))
+            let loss = resnet.forward(images).sum() * 0.0;
+            let grads = GradientsParams::from_grads(loss.backward(), &resnet);
+            Ok((optimizer.step(LR, resnet, grads), optimizer))
         }
     }
 
@@ -182,13 +186,15 @@ mod tests {
         let mac = Recipe::resnet().mac;
         for choice in OptimizerChoice::value_variants() {
             let config = ResNetConfig::new(vec![1, 1], BlockKind::Basic).with_num_classes(3);
-            let resnet = choice.prepare(config.init(&Default::default()));
+            let resnet = config.init(&Default::default());
             let before = values(&resnet);
 
             let plan = OptimizerPlan::new(*choice, LR, mac.clone());
-            let plan = plan.with_weight_decay(mac.weight_decay);
+            let plan = plan
+                .with_weight_decay(mac.weight_decay)
+                .with_auxiliary_lr(LR);
             let (resnet, _) = plan
-                .train(None, Decay(resnet))
+                .train(resnet, None, Decay)
                 .expect("the settings are right");
 
             let after = values(&resnet);

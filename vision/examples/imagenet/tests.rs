@@ -93,7 +93,7 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
     };
     // DeiT's class token and positions have no inputs to record. The covariance of its patches has 769 rows, whose inverse
     // takes long in a build without optimization; that of ResNet's has 147.
-    let deit = "--auxiliary-lr 0.01 --no-input-covariance";
+    let deit = "--optimizer mac-adamw --auxiliary-lr 0.01 --no-input-covariance";
     for (model, options, counts) in [("deit-tiny", deit, [2, 0]), ("resnet18", "", [0, 1])] {
         let (root, whole, resumed) = (folder(), temporary(), temporary());
         let options = format!("--model {model} --steps 4 --tcov 2 --tinv 2 {options}");
@@ -112,7 +112,7 @@ fn every_layer_is_preconditioned_and_reported_also_after_a_resume() {
 /// that one that begins anew after two of them would be a copy of the end.
 #[test]
 fn a_resumed_run_ends_with_the_parameters_and_the_average_of_an_uninterrupted_one() {
-    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --auxiliary-lr 0.01 \
+    let options = "--model deit-tiny --steps 4 --ema-decay 0.5 --tcov 2 --tinv 3 --optimizer mac-adamw --auxiliary-lr 0.01 \
                    --no-input-covariance --repeats 3 --random-erase 1";
     let (root, whole, resumed) = (folder(), temporary(), temporary());
     let tell = copying(whole.path(), resumed.path(), 4);

@@ -12,7 +12,7 @@ fn the_defaults_are_the_authors() {
     let plan = args.optimizer.plan(&args.optimizer_defaults());
     let (mac, course, config) = (&plan.mac, args.course(50_000), args.config(50_000));
 
-    assert_eq!(plan.choice, OptimizerChoice::Mac);
+    assert_eq!(plan.choice, OptimizerChoice::MAC);
     assert_eq!(
         (mac.damping, mac.stat_decay, mac.momentum),
         (1.0, 0.95, 0.9)
@@ -21,7 +21,6 @@ fn the_defaults_are_the_authors() {
     assert_eq!(mac.weight_decay, 5e-4);
     assert_eq!(mac.weight_decay_form, WeightDecayForm::Coupled);
     assert_eq!((plan.lr, course.batch_size), (0.1, 128));
-    assert_eq!(plan.auxiliary_lr, 0.0);
     assert_eq!(config.augmentation.padding, 4);
     assert!(config.augmentation.flip && plan.input_covariance);
     let schedule = args

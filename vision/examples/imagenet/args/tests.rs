@@ -1,6 +1,6 @@
 use super::*;
 use mac_burn::WeightDecayForm;
-use mac_burn_examples::training::OptimizerPlan;
+use mac_burn_examples::optimizers::OptimizerPlan;
 use mac_burn_vision::augment::{AutomaticAugmentation, Interpolation};
 
 const IMAGES: usize = 1_281_167;
@@ -70,7 +70,7 @@ fn the_defaults_are_the_authors() {
         assert_eq!((mac.tcov, mac.tinv, mac.weight_decay), (5, 5, 1e-4));
         assert_eq!((plan.lr, recipe.mixup), (0.5, 0.8));
         assert_eq!((recipe.train_size, average(&options)), (224, None));
-        assert_eq!(plan.auxiliary_lr, 0.0);
+        assert_eq!(plan.choice.name(), "mac");
         assert_eq!(recipe.automatic, Some(AutomaticAugmentation::RandAugment));
         assert_eq!(recipe.erasing, RandomErasing::timm_pixel(0.25));
         assert_eq!((recipe.repeats, recipe.warmup_start), (3, 0.1));
@@ -163,7 +163,7 @@ fn the_folder_has_two_names_and_one_is_given() {
 
 #[test]
 fn options_replace_the_settings_of_the_paper() {
-    let options = "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --auxiliary-lr 0.1 --steps 6 --ema-decay 0.5";
+    let options = "--model deit-tiny --image-size 32 --damping 0.5 --mixup 0 --optimizer mac-adamw --auxiliary-lr 0.1 --steps 6 --ema-decay 0.5";
     let recipe = config(options).expect("the options are right").recipe;
     assert_eq!((recipe.train_size, recipe.valid_size), (32, 32));
     assert_eq!((recipe.mixup, recipe.cutmix), (0.0, 1.0));

@@ -1,30 +1,7 @@
 use burn::config::Config;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::{avg_pool2d, max_pool2d};
-
-/// The function after each layer of a [`LeNet`](super::LeNet) but the last.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum LeNetActivation {
-    /// The rectifier, `max(x, 0)`.
-    Relu,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-impl LeNetActivation {
-    /// Applies the function to each element.
-    ///
-    /// # Shapes
-    /// - input and output: `[..]`
-    pub fn forward<B: Backend, const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        match self {
-            Self::Relu => relu(input),
-            Self::Tanh => input.tanh(),
-        }
-    }
-}
 
 /// The pooling of a [`LeNet`](super::LeNet): the value of each 2×2 of a map, after a convolution and its activation.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -55,23 +32,8 @@ impl LeNetPooling {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tolerance;
-
     use super::*;
     use crate::testing::TestBackend;
-
-    /// Breaks when the two are exchanged.
-    #[test]
-    fn each_activation_is_its_function() {
-        let activated = |activation: LeNetActivation| {
-            let input = Tensor::<TestBackend, 1>::from_data([-0.5, 0.5], &Default::default());
-            activation.forward(input).into_data()
-        };
-        let tanh = 0.462_117_16_f32;
-        activated(LeNetActivation::Tanh)
-            .assert_approx_eq::<f32>(&[-tanh, tanh].into(), Tolerance::absolute(1e-6));
-        activated(LeNetActivation::Relu).assert_eq(&[0.0_f32, 0.5].into(), true);
-    }
 
     /// Breaks when the two are exchanged, or the last column is pooled with padding.
     #[test]

@@ -2,17 +2,17 @@ use std::ops::Bound::{Excluded, Included};
 
 use mac_burn::MacConfig;
 
-use super::{OptimizerPlan, Schedule};
-use crate::command_line::MAC_HEADING;
+use super::{LayerStep, OptimizerChoice, OptimizerPlan};
+use crate::command_line::{AUXILIARY_HEADING, MAC_HEADING};
 use crate::interval::{at_least_one, number_in};
-use crate::optimizer_choice::OptimizerChoice;
+use crate::training::Schedule;
 
 /// The optimizer, as a command line describes it. The [defaults](OptimizerDefaults) are those of a program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OptimizerArgs {
     /// Optimizer
-    #[arg(long, value_enum, default_value_t)]
-    pub optimizer: OptimizerChoice,
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerChoice>,
 
     /// Peak learning rate, in (0, 10], reached after the warm-up; decays to 0 along a cosine
     #[arg(long, allow_hyphen_values = true, value_parser = number_in((Excluded(0.0), Included(10.0))))]
@@ -22,7 +22,7 @@ pub struct OptimizerArgs {
     #[arg(long)]
     pub warmup: Option<usize>,
 
-    /// Momentum, in [0, 1); β₁ of AdamW
+    /// Momentum of MAC and SGD, in [0, 1); β₁ of AdamW. Muon's momentum is 0.95
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     pub momentum: f64,
 
@@ -47,17 +47,17 @@ pub struct OptimizerArgs {
     #[arg(long, help_heading = MAC_HEADING, value_parser = at_least_one())]
     pub tinv: Option<usize>,
 
-    /// Learning rate of AdamW for the parameters that MAC does not cover, in [0, 1]; at 0 they take MAC's own step, as in
-    /// the authors' code for images
-    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING, value_parser = number_in(0.0..=1.0))]
+    /// Learning rate of AdamW beside another optimizer, in (0, 1]; it rises and decays as the other's
+    #[arg(long, allow_hyphen_values = true, help_heading = AUXILIARY_HEADING,
+          value_parser = number_in((Excluded(0.0), Included(1.0))))]
     pub auxiliary_lr: Option<f64>,
 
     /// Precondition the first layer by its mean activation, not by the covariance of its inputs, which is measured before training
     #[arg(long, help_heading = MAC_HEADING)]
     pub no_input_covariance: bool,
 
-    /// Leave the layers whose path matches, such as "blocks.*.attention.**", to AdamW as well, or to MAC's own step where
-    /// --auxiliary-lr is 0; may be repeated
+    /// Do not precondition the layers whose path matches, such as "blocks.*.attention.**"; may be repeated. AdamW steps them if it
+    /// is beside MAC
     #[arg(long, value_name = "PATTERN", help_heading = MAC_HEADING)]
     pub skip_layers: Vec<String>,
 }
@@ -65,29 +65,41 @@ pub struct OptimizerArgs {
 /// The options of the optimizer that a command line does not give.
 #[derive(Clone, Debug)]
 pub struct OptimizerDefaults {
+    /// The optimizer.
+    pub optimizer: OptimizerChoice,
     /// The learning rates after the warm-up.
     pub lr: LearningRates,
     /// Steps in which the learning rate rises.
     pub warmup: usize,
     /// MAC's settings; SGD's weight decay is MAC's, and what has none with MAC has none with the others.
     pub mac: MacConfig,
-    /// AdamW's weight decay.
+    /// Weight decay of AdamW and Muon.
     pub adamw_weight_decay: f64,
     /// Whether SGD looks ahead along its momentum.
     pub sgd_nesterov: bool,
-    /// Learning rate of AdamW for what MAC does not cover.
+    /// Learning rate of AdamW beside another optimizer.
     pub auxiliary_lr: f64,
 }
 
-/// The learning rate of each optimizer, where the command line gives none.
+/// The learning rates of the optimizers, where the command line gives none.
 #[derive(Clone, Copy, Debug)]
 pub struct LearningRates {
     /// MAC's.
     pub mac: f64,
     /// SGD's.
     pub sgd: f64,
-    /// AdamW's.
+    /// AdamW's, and Muon's, whose steps are as long.
     pub adamw: f64,
+}
+
+impl LearningRates {
+    fn of(self, choice: OptimizerChoice) -> f64 {
+        match (choice.step, choice.preconditioned) {
+            (LayerStep::Momentum, true) => self.mac,
+            (LayerStep::Momentum, false) => self.sgd,
+            (LayerStep::AdamW | LayerStep::Muon, _) => self.adamw,
+        }
+    }
 }
 
 impl OptimizerDefaults {
@@ -96,6 +108,7 @@ impl OptimizerDefaults {
         let mut no_decay = MacConfig::vit_imagenet().no_decay;
         no_decay.push("**.token_embedding".into());
         Self {
+            optimizer: OptimizerChoice::MAC_ADAMW,
             lr,
             warmup: 200,
             // Parameters that MAC does not cover have no weight decay with any optimizer, since the AdamW beside MAC has none.
@@ -118,14 +131,17 @@ impl OptimizerDefaults {
         let LearningRates { mac, sgd, adamw } = self.lr;
         let (decay, adamw_decay) = (self.mac.weight_decay, self.adamw_weight_decay);
         vec![
+            ("optimizer", self.optimizer.name().to_string()),
             (
                 "lr",
-                format!("{mac} for mac, {sgd} for sgd, {adamw} for adamw"),
+                format!(
+                    "{mac} for mac and mac-adamw, {sgd} for sgd and sgd-adamw, {adamw} for the others"
+                ),
             ),
             ("warmup", self.warmup.to_string()),
             (
                 "weight_decay",
-                format!("{decay} for mac and sgd, {adamw_decay} for adamw"),
+                format!("{decay} with momentum, {adamw_decay} with adamw and muon"),
             ),
             ("damping", self.mac.damping.to_string()),
             ("stat_decay", self.mac.stat_decay.to_string()),
@@ -137,18 +153,20 @@ impl OptimizerDefaults {
 }
 
 impl OptimizerArgs {
-    fn lr(&self, rates: LearningRates) -> f64 {
-        self.lr.unwrap_or(match self.optimizer {
-            OptimizerChoice::Mac => rates.mac,
-            OptimizerChoice::Sgd => rates.sgd,
-            OptimizerChoice::Adamw => rates.adamw,
-        })
+    /// The optimizer.
+    pub fn choice(&self, defaults: &OptimizerDefaults) -> OptimizerChoice {
+        self.optimizer.unwrap_or(defaults.optimizer)
+    }
+
+    fn lr(&self, defaults: &OptimizerDefaults) -> f64 {
+        self.lr
+            .unwrap_or_else(|| defaults.lr.of(self.choice(defaults)))
     }
 
     /// The learning rates of a run of `steps`, which rise in half of them at most, or short runs would not get to the rate.
     pub fn schedule(&self, defaults: &OptimizerDefaults, steps: usize) -> Schedule {
         Schedule {
-            lr: self.lr(defaults.lr),
+            lr: self.lr(defaults),
             warmup: self.warmup.unwrap_or(defaults.warmup).min(steps / 2),
             warmup_start: 0.0,
             steps,
@@ -158,10 +176,10 @@ impl OptimizerArgs {
 
     /// The optimizer with all its settings.
     pub fn plan(&self, defaults: &OptimizerDefaults) -> OptimizerPlan {
-        let mac = &defaults.mac;
-        let weight_decay = self.weight_decay.unwrap_or(match self.optimizer {
-            OptimizerChoice::Mac | OptimizerChoice::Sgd => mac.weight_decay,
-            OptimizerChoice::Adamw => defaults.adamw_weight_decay,
+        let (mac, choice) = (&defaults.mac, self.choice(defaults));
+        let weight_decay = self.weight_decay.unwrap_or(match choice.step {
+            LayerStep::Momentum => mac.weight_decay,
+            LayerStep::AdamW | LayerStep::Muon => defaults.adamw_weight_decay,
         });
         let mac = mac
             .clone()
@@ -172,7 +190,7 @@ impl OptimizerArgs {
             .with_tcov(self.tcov.unwrap_or(mac.tcov))
             .with_tinv(self.tinv.unwrap_or(mac.tinv))
             .with_skip_layers(self.skip_layers.clone());
-        OptimizerPlan::new(self.optimizer, self.lr(defaults.lr), mac)
+        OptimizerPlan::new(choice, self.lr(defaults), mac)
             .with_momentum(self.momentum)
             .with_sgd_nesterov(defaults.sgd_nesterov)
             .with_weight_decay(weight_decay)

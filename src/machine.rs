@@ -1,8 +1,10 @@
+//! The machine that measurements are made on.
+
 use std::fs;
 use std::thread::available_parallelism;
 
 /// The processor's name, where the system tells it, and the number of cores to be used.
-pub(crate) fn describe_machine() -> String {
+pub fn describe_machine() -> String {
     let cores = available_parallelism().map_or("?".into(), |cores| cores.to_string());
     format!(
         "{}, {cores} cores",

@@ -1,0 +1,73 @@
+//! The command line of the example.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use clap::Parser;
+use mac_burn_examples::interval::at_least_one;
+use mac_burn_examples::optimizers::OptimizerChoice;
+use mac_burn_examples::tasks::{DataArgs, TaskChoice};
+
+/// Compares optimizers on a task: tunes each with the same number of trials on a validation part, and trains the best settings
+/// of each with other seeds, measured on a test part.
+///
+/// Leaves runs.csv, summary.md and pictures in a folder. A run that is there is not run again, so that a comparison can be
+/// interrupted, continued and extended.
+#[derive(Parser, Debug)]
+pub(crate) struct Args {
+    /// Task; may be repeated
+    #[arg(long = "task", value_enum, required_unless_present = "run")]
+    pub(crate) tasks: Vec<TaskChoice>,
+
+    /// Optimizer; may be repeated [default: all]
+    #[arg(long = "optimizer", value_enum)]
+    pub(crate) optimizers: Vec<OptimizerChoice>,
+
+    /// Trials of each optimizer to choose its settings by; with --quick, 1
+    #[arg(long, default_value_t = 7, value_parser = at_least_one())]
+    pub(crate) trials: usize,
+
+    /// Seeds that the table is of, at most 16 [default: the task's, 5 or 10; with --quick, 2]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
+    seeds: Option<u8>,
+
+    /// Steps of a run [default: the task's]
+    #[arg(long, value_parser = at_least_one())]
+    pub(crate) steps: Option<usize>,
+
+    /// Folder of runs.csv, summary.md and the pictures
+    #[arg(long, default_value = "target/race")]
+    pub(crate) out: PathBuf,
+
+    /// Runs at a time, each in a process of its own [default: the number of cores]
+    #[arg(long, value_parser = at_least_one())]
+    jobs: Option<usize>,
+
+    /// What the runs learn from.
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+
+    /// A run, as JSON: what the processes that this one starts are told.
+    #[arg(long, hide = true)]
+    pub(crate) run: Option<String>,
+}
+
+impl Args {
+    /// Runs at a time, and the threads of each.
+    pub(crate) fn jobs_and_threads(&self) -> (usize, usize) {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let jobs = self.jobs.unwrap_or(cores);
+        (jobs, (cores / jobs).max(1))
+    }
+
+    pub(crate) fn trials(&self) -> usize {
+        if self.data.quick { 1 } else { self.trials }
+    }
+
+    /// The number of seeds of a task with this default.
+    pub(crate) fn seeds(&self, default: usize) -> u64 {
+        let default = if self.data.quick { 2 } else { default };
+        self.seeds.map_or(default as u64, u64::from)
+    }
+}

@@ -1,0 +1,282 @@
+//! A run, in this process or one of its own.
+
+use std::error::Error;
+use std::process::Command;
+use std::time::Instant;
+
+use burn::module::AutodiffModule;
+use burn::optim::Optimizer;
+use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::Backend;
+use indicatif::ProgressBar;
+use mac_burn::MacConfig;
+use mac_burn_examples::backend::{Selected, Training};
+use mac_burn_examples::fingerprint::fingerprint;
+use mac_burn_examples::optimizers::{OptimizerChoice, OptimizerPlan, WithOptimizer};
+use mac_burn_examples::tasks::{DataArgs, Part, TaskChoice, WithTask};
+use mac_burn_examples::training::{Progress, Schedule, Session, Task};
+use peak_alloc::PeakAlloc;
+use serde::{Deserialize, Serialize};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Of the steps, one in this many is of the warm-up.
+const WARMUP_SHARE: usize = 20;
+
+/// The decay of MAC's statistics, the steps between two recordings, and those between two refreshes.
+const MAC_SETTINGS: (f64, usize, usize) = (0.8, 5, 5);
+
+/// Measurements of a run for the table, for its curve.
+const MEASUREMENTS: usize = 8;
+
+/// A run: all that decides its outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    pub(crate) task: TaskChoice,
+    pub(crate) data: String,
+    /// A number for what all optimizers have in common on the task, which other rules do not have.
+    pub(crate) rules: String,
+    pub(crate) optimizer: OptimizerChoice,
+    pub(crate) part: Part,
+    pub(crate) seed: u64,
+    pub(crate) steps: usize,
+    pub(crate) lr: f64,
+    /// That of AdamW, where it is beside another optimizer.
+    pub(crate) auxiliary_lr: Option<f64>,
+    pub(crate) weight_decay: f64,
+    /// MAC's.
+    pub(crate) damping: Option<f64>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// The loss at the end; none if the run diverged.
+    pub(crate) loss: Option<f64>,
+    /// The share that is classified correctly, in percent.
+    pub(crate) accuracy: Option<f64>,
+    /// The time of the steps, and of measuring the covariance of the first layer's inputs.
+    pub(crate) seconds: f64,
+    /// The size of the optimizer's record.
+    pub(crate) state_bytes: usize,
+    /// The largest amount of memory that was allocated while it trained, above the data set.
+    pub(crate) peak_bytes: usize,
+    /// Step, loss and seconds of each measurement.
+    pub(crate) losses: Vec<(usize, f64, f64)>,
+    /// All settings of the optimizer, as JSON.
+    pub(crate) settings: String,
+}
+
+/// A number for what all optimizers have in common on a task.
+pub(crate) fn rules_number(task: TaskChoice) -> String {
+    let rules = task.rules();
+    let backend = Selected::name(&Default::default());
+    let text = format!(
+        "{} {} {:?} {WARMUP_SHARE} {MAC_SETTINGS:?} {backend}",
+        rules.network, rules.batch_size, rules.lr
+    );
+    format!("{:08x}", fingerprint(text) as u32)
+}
+
+impl Trial {
+    /// The run with these settings on the test part.
+    pub(crate) fn for_test(&self, seed: u64) -> Self {
+        Self {
+            part: Part::Test,
+            seed,
+            ..self.clone()
+        }
+    }
+
+    /// The optimizer with all its settings.
+    fn plan(&self) -> OptimizerPlan {
+        let mut no_decay = MacConfig::vit_imagenet().no_decay;
+        no_decay.push("**.token_embedding".into());
+        let (stat_decay, tcov, tinv) = MAC_SETTINGS;
+        let mac = MacConfig::new()
+            .with_weight_decay(self.weight_decay)
+            .with_no_decay_norms_and_biases(true)
+            .with_no_decay(no_decay)
+            .with_damping(self.damping.unwrap_or(1.0))
+            .with_stat_decay(stat_decay)
+            .with_tcov(tcov)
+            .with_tinv(tinv);
+        let plan = OptimizerPlan::new(self.optimizer, self.lr, mac)
+            .with_weight_decay(self.weight_decay)
+            .with_head(self.task.rules().head.to_string());
+        match self.auxiliary_lr {
+            Some(auxiliary_lr) => plan.with_auxiliary_lr(auxiliary_lr),
+            None => plan,
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            lr: self.lr,
+            warmup: self.steps / WARMUP_SHARE,
+            warmup_start: 0.0,
+            steps: self.steps,
+            whole_cosine: false,
+        }
+    }
+
+    /// Runs in this process.
+    ///
+    /// # Errors
+    /// If the data cannot be read, or a setting is out of its range.
+    pub(crate) fn run(&self, args: &DataArgs) -> Result<Outcome, Box<dyn Error>> {
+        self.task.with(self.part, self.seed, args, Train(self))
+    }
+
+    /// Runs in a process of its own, so that memory is that of this run, with as many threads.
+    ///
+    /// # Errors
+    /// If the process cannot be started, or fails.
+    pub(crate) fn run_in_process(
+        &self,
+        args: &DataArgs,
+        threads: usize,
+    ) -> Result<Outcome, Box<dyn Error + Send + Sync>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--run").arg(serde_json::to_string(self)?);
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+        if let Some(folder) = &args.data_dir {
+            command.arg("--data-dir").arg(folder);
+        }
+        if let Some(text) = &args.text {
+            command.arg("--text").arg(text);
+        }
+        if args.quick {
+            command.arg("--quick");
+        }
+        let output = command.output()?;
+        match output.status.success() {
+            // The lines before the last are of whatever else the process had to say.
+            true => {
+                let printed = String::from_utf8(output.stdout)?;
+                Ok(serde_json::from_str(
+                    printed.lines().last().unwrap_or_default(),
+                )?)
+            }
+            false => {
+                let reason = String::from_utf8_lossy(&output.stderr);
+                let reason = reason.trim().trim_start_matches("error: ").to_string();
+                Err(format!(
+                    "{} with {}: {reason}",
+                    self.task.name(),
+                    self.optimizer.name()
+                )
+                .into())
+            }
+        }
+    }
+}
+
+/// Training as a trial says.
+struct Train<'a>(&'a Trial);
+
+impl WithTask for Train<'_> {
+    type Output = Outcome;
+
+    /// What a run that diverges has seen is its outcome as well.
+    fn run<T: Task<Training>>(self, task: &T, model: T::Model) -> Result<Outcome, Box<dyn Error>> {
+        let trial = self.0;
+        let plan = trial.plan();
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let start = Instant::now();
+        let covariance = match plan.needs_input_covariance() {
+            true => task.input_covariance(&model)?,
+            false => None,
+        };
+        let measuring = start.elapsed().as_secs_f64();
+        let every = match trial.part {
+            Part::Validation => trial.steps,
+            Part::Test => (trial.steps / MEASUREMENTS).max(1),
+        };
+        let mut watched = Watched::default();
+        let watch = Watch {
+            task,
+            schedule: trial.schedule(),
+            every,
+            watched: &mut watched,
+        };
+        if let Err(error) = plan.train(model, covariance, watch)
+            && !watched.diverged
+        {
+            return Err(error);
+        }
+        // Of a run that diverged; the others have stored it before their state was written.
+        let peak = watched.peak.unwrap_or_else(|| MEMORY.peak_usage());
+        let last = watched.seen.last();
+        let seconds = |seen: &Progress| seen.seconds + measuring;
+        let finite = watched
+            .seen
+            .iter()
+            .filter(|seen| seen.validation_loss.is_finite());
+        Ok(Outcome {
+            loss: last
+                .filter(|_| !watched.diverged)
+                .map(|seen| seen.validation_loss),
+            accuracy: last.and_then(|seen| seen.validation_accuracy),
+            seconds: last.map_or(measuring, seconds),
+            state_bytes: watched.state_bytes,
+            peak_bytes: peak.saturating_sub(before),
+            losses: finite
+                .map(|seen| (seen.step, seen.validation_loss, seconds(seen)))
+                .collect(),
+            settings: serde_json::to_string(&plan)?,
+        })
+    }
+}
+
+/// What was seen of a run.
+#[derive(Default)]
+struct Watched {
+    seen: Vec<Progress>,
+    diverged: bool,
+    /// The largest amount of memory while it trained.
+    peak: Option<usize>,
+    state_bytes: usize,
+}
+
+/// A run that is watched.
+struct Watch<'a, T> {
+    task: &'a T,
+    schedule: Schedule,
+    /// Steps between two measurements.
+    every: usize,
+    watched: &'a mut Watched,
+}
+
+impl<B, M, T> WithOptimizer<B, M> for Watch<'_, T>
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+    T: Task<B, Model = M>,
+{
+    fn run<O: Optimizer<M, B> + 'static>(
+        self,
+        model: M,
+        optimizer: O,
+    ) -> Result<(M, O), Box<dyn Error>> {
+        let session = Session::new(self.task, model, optimizer, self.schedule);
+        let watched = self.watched;
+        let session = session.train(self.every, &ProgressBar::hidden(), |_, progress| {
+            let losses = [progress.validation_loss, progress.train_loss.unwrap_or(0.0)];
+            watched.diverged = losses.iter().any(|loss| !loss.is_finite());
+            watched.seen.push(progress);
+            match watched.diverged {
+                true => Err("the run diverged".into()),
+                false => Ok(()),
+            }
+        })?;
+        watched.peak = Some(MEMORY.peak_usage());
+        let recorder = BinBytesRecorder::<FullPrecisionSettings>::default();
+        let record = session.optimizer.to_record();
+        watched.state_bytes = Recorder::<B>::record(&recorder, record, ())?.len();
+        Ok((session.model, session.optimizer))
+    }
+}

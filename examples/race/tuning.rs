@@ -1,0 +1,228 @@
+//! The search for the settings of an optimizer.
+
+use mac_burn_examples::optimizers::{LayerStep, OptimizerChoice};
+
+/// A setting that is searched for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Searched {
+    pub(crate) setting: Setting,
+    /// The first value that is tried.
+    pub(crate) start: f64,
+    /// The factor between neighbours in the first round.
+    factor: f64,
+    /// The smallest and the largest value.
+    range: [f64; 2],
+}
+
+/// What may be searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    LearningRate,
+    AuxiliaryLearningRate,
+    WeightDecay,
+    Damping,
+}
+
+/// The settings of an optimizer that are searched for, in this order, on a task with these learning rates of momentum and of AdamW
+/// to start from: its learning rate, that of AdamW beside it, and MAC's damping or the weight decay of the others.
+pub(crate) fn searched(choice: OptimizerChoice, [momentum, adamw]: [f64; 2]) -> Vec<Searched> {
+    let with_momentum = choice.step == LayerStep::Momentum;
+    let lr = Searched {
+        setting: Setting::LearningRate,
+        start: if with_momentum { momentum } else { adamw },
+        factor: 3.0,
+        range: if with_momentum {
+            [1e-5, 10.0]
+        } else {
+            [1e-5, 1.0]
+        },
+    };
+    let auxiliary = choice.auxiliary.then_some(Searched {
+        setting: Setting::AuxiliaryLearningRate,
+        start: adamw,
+        factor: 3.0,
+        range: [1e-5, 1.0],
+    });
+    let last = match (choice.preconditioned, with_momentum) {
+        (true, _) => Searched {
+            setting: Setting::Damping,
+            start: 1.0,
+            factor: 10.0,
+            range: [1e-3, 1e3],
+        },
+        (false, true) => Searched {
+            setting: Setting::WeightDecay,
+            start: 1e-4,
+            factor: 10.0,
+            range: [1e-6, 1.0],
+        },
+        (false, false) => Searched {
+            setting: Setting::WeightDecay,
+            start: 0.05,
+            factor: 4.0,
+            range: [1e-4, 1.0],
+        },
+    };
+    [Some(lr), auxiliary, Some(last)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Searches for the values with the smallest loss, in at most `trials` trials.
+///
+/// From the best values so far, one value after the other has two trials: up by its factor, and then further up if that was better,
+/// or down if not. A round in which nothing was better halves the factors (on a logarithmic scale). A value outside its range is
+/// not tried, and none is tried twice.
+///
+/// # Errors
+/// Those of `loss_of`.
+pub(crate) fn search<E>(
+    searched: &[Searched],
+    trials: usize,
+    mut loss_of: impl FnMut(&[f64]) -> Result<f64, E>,
+) -> Result<Vec<f64>, E> {
+    let mut best: Vec<f64> = searched.iter().map(|searched| searched.start).collect();
+    let mut loss = loss_of(&best)?;
+    let mut tried = vec![best.clone()];
+    let mut halvings = 0;
+    while tried.len() < trials && halvings < MOST_HALVINGS {
+        let before = best.clone();
+        for (index, searched) in searched.iter().enumerate() {
+            let factor = searched.factor.powf(0.5_f64.powi(halvings));
+            let (start, mut turns) = (best[index], TURNS);
+            for factor in [factor, 1.0 / factor] {
+                while turns > 0 && tried.len() < trials {
+                    let mut candidate = best.clone();
+                    candidate[index] = rounded(candidate[index] * factor);
+                    let [least, largest] = searched.range;
+                    let is_outside = !(least..=largest).contains(&candidate[index]);
+                    if is_outside || tried.contains(&candidate) {
+                        break;
+                    }
+                    turns -= 1;
+                    tried.push(candidate.clone());
+                    let found = loss_of(&candidate)?;
+                    if found >= loss || !found.is_finite() {
+                        break;
+                    }
+                    (best, loss) = (candidate, found);
+                }
+                if best[index] != start {
+                    break;
+                }
+            }
+        }
+        if best == before {
+            halvings += 1;
+        }
+    }
+    Ok(best)
+}
+
+/// Trials of a value in a round, before the next value gets its turn: three values have theirs in seven trials.
+const TURNS: usize = 2;
+
+/// After these neighbours are the same numbers.
+const MOST_HALVINGS: i32 = 12;
+
+/// In three digits, for tables.
+fn rounded(value: f64) -> f64 {
+    let text = format!("{value:.2e}");
+    text.parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+    use std::convert::Infallible;
+
+    /// The distance to the best values, in factors of ten.
+    fn distance(values: &[f64], best: &[f64]) -> f64 {
+        let pairs = values.iter().zip(best);
+        pairs
+            .map(|(value, best)| (value / best).log10().powi(2))
+            .sum()
+    }
+
+    fn found(choice: &str, trials: usize, best: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let choice = OptimizerChoice::from_str(choice, false).expect("it is one");
+        let mut tried = Vec::new();
+        let values = search(&searched(choice, [0.1, 0.01]), trials, |values| {
+            tried.push(values.to_vec());
+            Ok::<_, Infallible>(distance(values, best))
+        });
+        let Ok(values) = values;
+        (values, tried)
+    }
+
+    /// Breaks when a value is not searched for, or not to both sides, or the search ends at the start.
+    #[test]
+    fn the_best_values_are_found_where_there_are_enough_trials() {
+        for (choice, best) in [
+            ("sgd", vec![0.9, 1e-6]),
+            ("adamw", vec![0.001, 0.2]),
+            ("mac-adamw", vec![0.011, 0.09, 0.1]),
+            ("sgd-adamw", vec![1.0, 0.001, 1e-3]),
+            ("mac-in-adamw", vec![0.03, 100.0]),
+        ] {
+            let (values, _) = found(choice, 40, &best);
+            assert!(distance(&values, &best) < 0.02, "{choice}: {values:?}");
+        }
+    }
+
+    /// Breaks when an optimizer has more trials than another, or one twice, wherever its best values are: far from the start, or there.
+    #[test]
+    fn all_optimizers_have_the_same_number_of_trials() {
+        for choice in OptimizerChoice::value_variants() {
+            let searched = searched(*choice, [0.1, 0.01]);
+            let start: Vec<f64> = searched.iter().map(|searched| searched.start).collect();
+            for (trials, best) in [(7, vec![1e-3; start.len()]), (30, start)] {
+                let (_, tried) = found(choice.name(), trials, &best);
+                assert_eq!(tried.len(), trials, "{choice}");
+                let twice = |index: usize| tried[..index].contains(&tried[index]);
+                assert!(!(0..trials).any(twice), "{choice}: {tried:?}");
+            }
+        }
+    }
+
+    /// Breaks when the learning rate takes all trials.
+    #[test]
+    fn seven_trials_are_enough_for_each_value_to_be_tried() {
+        for choice in OptimizerChoice::value_variants() {
+            let searched = searched(*choice, [0.1, 0.01]);
+            let (_, tried) = found(choice.name(), 7, &vec![1e-5; searched.len()]);
+            for (index, searched) in searched.iter().enumerate() {
+                let others = tried.iter().any(|values| values[index] != searched.start);
+                assert!(others, "{choice}: {tried:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_is_outside_its_range() {
+        let (values, tried) = found("mac", 60, &[1e3, 1e9]);
+        assert!(
+            tried
+                .iter()
+                .all(|values| values[0] <= 10.0 && values[1] <= 1e3),
+            "{tried:?}"
+        );
+        assert!(values[0] > 5.0 && values[1] == 1e3, "{values:?}");
+    }
+
+    /// Breaks when a loss that is no number is taken for a small one.
+    #[test]
+    fn a_run_that_diverges_is_never_the_best() {
+        let choice = searched(OptimizerChoice::SGD, [0.1, 0.01]);
+        let values = search(&choice, 9, |values| {
+            Ok::<_, Infallible>(match values[0] > 0.05 {
+                true => f64::INFINITY,
+                false => values[0],
+            })
+        });
+        let Ok(values) = values;
+        assert!(values[0] < 0.05, "{values:?}");
+    }
+}

@@ -1,0 +1,273 @@
+//! Measures how well a mean stands for the inputs of each layer, at the beginning, in the middle and at the end of a training:
+//!
+//! ```text
+//! cargo run --release --example spectrum -- --task vit-digits
+//! cargo run --release --example spectrum -- --task char-gpt --optimizer sgd-adamw --lr 0.3
+//! cargo run --release --example spectrum -- --help
+//! ```
+//!
+//! Prints a table for each of the three, and leaves spectrum.csv and spectrum.svg. [`mac_burn::spectrum`] says how to read them.
+#![allow(clippy::print_stdout, reason = "the output of this program is text")]
+
+mod plot;
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use burn::module::AutodiffModule;
+use burn::optim::Optimizer;
+use clap::Parser;
+use env_logger::Env;
+use indicatif::{ProgressBar, ProgressStyle};
+use mac_burn::spectrum::Spectrum;
+use mac_burn_examples::backend::Training;
+use mac_burn_examples::command_line::ChoosesOptimizer;
+use mac_burn_examples::exit;
+use mac_burn_examples::interval::at_least_one;
+use mac_burn_examples::optimizers::{
+    LearningRates, OptimizerArgs, OptimizerChoice, OptimizerDefaults, WithOptimizer,
+};
+use mac_burn_examples::tasks::{DataArgs, Part, TaskChoice, WithTask};
+use mac_burn_examples::training::{Session, Task};
+
+/// Measures the spectra of the second moments of all layers' inputs while a network is trained.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Task
+    #[arg(long, value_enum)]
+    task: TaskChoice,
+
+    /// Steps of the training [default: the task's]
+    #[arg(long, value_parser = at_least_one())]
+    steps: Option<usize>,
+
+    /// Batches that are measured on
+    #[arg(long, default_value_t = 4, value_parser = at_least_one())]
+    batches: usize,
+
+    /// Random seed, of the initial parameters and of the batches
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Folder of spectrum.csv and spectrum.svg
+    #[arg(long, default_value = "target/spectrum")]
+    out: PathBuf,
+
+    /// What is learnt from.
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// The optimizer.
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
+}
+
+impl ChoosesOptimizer for Args {
+    fn optimizer(&self) -> OptimizerChoice {
+        self.optimizer.choice(&self.optimizer_defaults())
+    }
+
+    fn defaults() -> Vec<(&'static str, String)> {
+        let nothing = (
+            "lr",
+            "that from which the race of the task starts".to_string(),
+        );
+        let defaults = defaults(LearningRates {
+            mac: f64::NAN,
+            sgd: f64::NAN,
+            adamw: f64::NAN,
+        });
+        let others = defaults.in_words().into_iter();
+        let others = others.filter(|(option, _)| *option != "lr");
+        others.chain([nothing]).collect()
+    }
+}
+
+fn defaults(lr: LearningRates) -> OptimizerDefaults {
+    OptimizerDefaults {
+        warmup: 30,
+        auxiliary_lr: 4e-3,
+        ..OptimizerDefaults::transformer(lr)
+    }
+}
+
+impl Args {
+    fn optimizer_defaults(&self) -> OptimizerDefaults {
+        let [momentum, adamw] = self.task.rules().lr;
+        defaults(LearningRates {
+            mac: momentum,
+            sgd: momentum,
+            adamw,
+        })
+    }
+
+    fn steps(&self) -> usize {
+        let steps = if self.data.quick {
+            4
+        } else {
+            self.task.rules().steps
+        };
+        self.steps.unwrap_or(steps)
+    }
+}
+
+/// A measurement, and the steps that were taken before it.
+struct Measured {
+    step: usize,
+    spectrum: Spectrum,
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(Env::default().default_filter_or(exit::LOG_FILTER)).init();
+    exit::explained(run(&Args::read()))
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let (task, optimizer) = (args.task, args.optimizer());
+    println!(
+        "{}, {optimizer}, {} steps",
+        task.rules().network,
+        args.steps()
+    );
+    let measured = task.with(Part::Validation, args.seed, &args.data, Measurement(args))?;
+    for Measured { step, spectrum } in &measured {
+        println!("\nafter {step} steps\n{spectrum}");
+    }
+    fs::create_dir_all(&args.out)?;
+    let (csv, picture) = (args.out.join("spectrum.csv"), args.out.join("spectrum.svg"));
+    write_csv(&measured, csv::Writer::from_path(&csv)?)?;
+    plot::draw(&task.name(), &measured, &picture)?;
+    println!("\n{}, {}", csv.display(), picture.display());
+    Ok(())
+}
+
+/// A line for each layer of each measurement, with its eigenvalues in the last field.
+fn write_csv<W: std::io::Write>(
+    measured: &[Measured],
+    mut csv: csv::Writer<W>,
+) -> Result<(), Box<dyn Error>> {
+    csv.write_record([
+        "step",
+        "layer",
+        "inputs",
+        "size",
+        "rows",
+        "first_share",
+        "gap",
+        "alignment",
+        "mean_share",
+        "attention_share",
+        "eigenvalues",
+    ])?;
+    for Measured { step, spectrum } in measured {
+        for layer in &spectrum.layers {
+            let eigenvalues: Vec<String> = layer
+                .eigenvalues
+                .iter()
+                .map(|value| format!("{value:.6e}"))
+                .collect();
+            csv.serialize((
+                step,
+                &layer.path,
+                layer.part.to_string(),
+                layer.size,
+                layer.rows,
+                layer.first_share(),
+                layer.gap(),
+                layer.alignment,
+                layer.mean_share,
+                layer.attention_share,
+                eigenvalues.join(" "),
+            ))?;
+        }
+    }
+    csv.flush()?;
+    Ok(())
+}
+
+/// Trains and measures.
+struct Measurement<'a>(&'a Args);
+
+impl WithTask for Measurement<'_> {
+    type Output = Vec<Measured>;
+
+    fn run<T: Task<Training>>(
+        self,
+        task: &T,
+        model: T::Model,
+    ) -> Result<Vec<Measured>, Box<dyn Error>> {
+        let args = self.0;
+        let defaults = args.optimizer_defaults();
+        let plan = args
+            .optimizer
+            .plan(&defaults)
+            .with_head(args.task.rules().head.to_string());
+        let covariance = match plan.needs_input_covariance() {
+            true => task.input_covariance(&model)?,
+            false => None,
+        };
+        let mut measured = Vec::new();
+        let training = MeasuredTraining {
+            args,
+            task,
+            measured: &mut measured,
+        };
+        plan.train(model, covariance, training)?;
+        Ok(measured)
+    }
+}
+
+/// A training that is measured three times.
+struct MeasuredTraining<'a, T> {
+    args: &'a Args,
+    task: &'a T,
+    measured: &'a mut Vec<Measured>,
+}
+
+impl<M, T> WithOptimizer<Training, M> for MeasuredTraining<'_, T>
+where
+    M: AutodiffModule<Training>,
+    T: Task<Training, Model = M>,
+{
+    fn run<O: Optimizer<M, Training> + 'static>(
+        self,
+        model: M,
+        optimizer: O,
+    ) -> Result<(M, O), Box<dyn Error>> {
+        let (args, task, steps) = (self.args, self.task, self.args.steps());
+        let schedule = args.optimizer.schedule(&args.optimizer_defaults(), steps);
+        let bar = ProgressBar::new(steps as u64);
+        let bar = bar.with_style(ProgressStyle::with_template(
+            "{bar:40} {pos}/{len} steps, {eta} left",
+        )?);
+        let mut session = Session::new(task, model, optimizer, schedule);
+        loop {
+            if [0, steps / 2, steps].contains(&session.step) {
+                let mut failed = None;
+                // Steps that are not trained on: their batches are others.
+                let batches = steps + 1..=steps + args.batches;
+                let spectrum = Spectrum::of(&session.model, |model| {
+                    failed = batches
+                        .map(|step| task.loss(model, step))
+                        .find_map(Result::err);
+                });
+                if let Some(error) = failed {
+                    return Err(error);
+                }
+                self.measured.push(Measured {
+                    step: session.step,
+                    spectrum,
+                });
+            }
+            if session.step == steps {
+                break;
+            }
+            (session, _) = session.advance()?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok((session.model, session.optimizer))
+    }
+}

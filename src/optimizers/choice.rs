@@ -1,0 +1,196 @@
+use std::fmt::{self, Display};
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use mac_burn::unrecorded;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How the parameters of recorded layers are stepped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerStep {
+    /// By momentum.
+    Momentum,
+    /// By AdamW.
+    AdamW,
+    /// Weights by Muon, but those of the last layer; these, and biases, by AdamW.
+    Muon,
+}
+
+/// An optimizer, as named on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptimizerChoice {
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    /// Whether MAC preconditions the gradients of recorded layers.
+    pub preconditioned: bool,
+    /// Whether MAC preconditions the first layer by the covariance of its inputs, and not by their mean.
+    pub input_covariance: bool,
+    /// The step of recorded layers.
+    pub step: LayerStep,
+    /// Whether AdamW, with a learning rate of its own, steps what no recorded layer has: norms, embeddings, positions. Otherwise
+    /// that is stepped as recorded layers are.
+    pub auxiliary: bool,
+}
+
+/// All optimizers. A further one is a further line.
+static OPTIMIZERS: [OptimizerChoice; 8] = [
+    OptimizerChoice::MAC,
+    OptimizerChoice::MAC_ADAMW,
+    OptimizerChoice {
+        name: "mac-mean-adamw",
+        label: "MAC by means + AdamW",
+        help: "The same, without the covariance of the first layer's inputs",
+        input_covariance: false,
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "mac-in-adamw",
+        label: "MAC in front of AdamW",
+        help: "AdamW, with gradients preconditioned by MAC",
+        preconditioned: true,
+        input_covariance: true,
+        step: LayerStep::AdamW,
+        auxiliary: false,
+    },
+    OptimizerChoice::SGD,
+    OptimizerChoice {
+        name: "sgd-adamw",
+        label: "SGD + AdamW",
+        help: "SGD with momentum; AdamW for the parameters that MAC does not cover",
+        preconditioned: false,
+        input_covariance: false,
+        step: LayerStep::Momentum,
+        auxiliary: true,
+    },
+    OptimizerChoice::ADAMW,
+    OptimizerChoice {
+        name: "muon",
+        label: "Muon + AdamW",
+        help: "Muon for the weights of hidden layers; AdamW for all other parameters",
+        preconditioned: false,
+        input_covariance: false,
+        step: LayerStep::Muon,
+        auxiliary: true,
+    },
+];
+
+impl OptimizerChoice {
+    /// MAC for all parameters.
+    pub const MAC: Self = Self {
+        name: "mac",
+        label: "MAC",
+        help: "MAC: gradients preconditioned by mean activations, then momentum",
+        preconditioned: true,
+        input_covariance: true,
+        step: LayerStep::Momentum,
+        auxiliary: false,
+    };
+
+    /// MAC, with AdamW for what it does not cover.
+    pub const MAC_ADAMW: Self = Self {
+        name: "mac-adamw",
+        label: "MAC + AdamW",
+        help: "MAC; AdamW for the parameters that MAC does not cover",
+        auxiliary: true,
+        ..Self::MAC
+    };
+
+    /// SGD with momentum.
+    pub const SGD: Self = Self {
+        name: "sgd",
+        label: "SGD",
+        help: "SGD with momentum",
+        preconditioned: false,
+        input_covariance: false,
+        step: LayerStep::Momentum,
+        auxiliary: false,
+    };
+
+    /// AdamW.
+    pub const ADAMW: Self = Self {
+        name: "adamw",
+        label: "AdamW",
+        help: "AdamW",
+        step: LayerStep::AdamW,
+        ..Self::SGD
+    };
+
+    /// The name on a command line.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The network that it trains: without recorders unless MAC preconditions. Until a MAC pauses them, each forward pass pays
+    /// for sums that no other optimizer takes.
+    pub fn prepare<B: Backend, M: Module<B>>(self, network: M) -> M {
+        match self.preconditioned {
+            true => network,
+            false => unrecorded(network),
+        }
+    }
+}
+
+impl ValueEnum for OptimizerChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &OPTIMIZERS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name).help(self.help))
+    }
+}
+
+impl Display for OptimizerChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label)
+    }
+}
+
+impl Serialize for OptimizerChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for OptimizerChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_str(&name, false).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Training;
+    use mac_burn::{Coverage, Mac, MacConfig};
+    use mac_burn_models::{Mlp, MlpConfig};
+
+    #[test]
+    fn only_mac_trains_a_network_with_recorders() {
+        for choice in OptimizerChoice::value_variants() {
+            let network: Mlp<Training> = MlpConfig::new(vec![3, 2]).init(&Default::default());
+            let mac: Mac<Mlp<Training>, Training> = MacConfig::new().init();
+            let found = mac.report(&choice.prepare(network)).layers[0].coverage;
+            let expected = match choice.name.contains("mac") {
+                true => Coverage::NothingRecorded,
+                false => Coverage::NoRecorder,
+            };
+            assert_eq!(found, expected, "{choice}");
+        }
+    }
+
+    #[test]
+    fn an_optimizer_is_stored_by_its_name() {
+        for choice in OptimizerChoice::value_variants() {
+            let text = serde_json::to_string(choice).expect("it is a text");
+            assert_eq!(text, format!("\"{}\"", choice.name));
+            let read: OptimizerChoice = serde_json::from_str(&text).expect("it is a name");
+            assert_eq!(read, *choice);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use clap::ValueEnum;
+use mac_burn_models::{
+    Activation, GptConfig, LeNetConfig, MlpConfig, ResNetConfig, VisionTransformerConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{HAMLET, ImageClasses, Reconstruction, TextModel};
+use crate::backend::{self, Training};
+use crate::command_line::value_name;
+use crate::fingerprint::fingerprint;
+use crate::images::{Images, Normalization, digits, idx};
+use crate::networks::NetworkConfig;
+use crate::training::Task;
+
+/// Of the images to train on, one in this many is for validation.
+const VALIDATION_SHARE: usize = 12;
+
+/// Images of a part that are measured on, at most.
+const MEASURED: usize = 5000;
+
+/// The context of the GPT, in characters.
+const CONTEXT: usize = 64;
+
+/// A task, as named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskChoice {
+    /// The deep autoencoder of Hinton and Salakhutdinov: 784-1000-500-250-30 and back, with tanh
+    Autoencoder,
+    /// 784-256-128-10, with rectifiers
+    Mlp,
+    /// LeNet-5 with rectifiers and max pooling
+    Lenet,
+    /// ResNet-8 with half of the channels: one block in each stage of the ResNets for CIFAR
+    Resnet,
+    /// A vision transformer of 4 blocks of dimension 48, on patches of 4x4
+    Vit,
+    /// The same on the compiled-in digits of 8x8, on patches of 2x2
+    VitDigits,
+    /// A GPT of 3 blocks of dimension 64 on the characters of a text
+    CharGpt,
+}
+
+/// What a task fixes for all optimizers.
+pub struct Rules {
+    subject: Subject,
+    /// The network in a few words.
+    pub network: &'static str,
+    /// The number of steps.
+    pub steps: usize,
+    /// The batch size.
+    pub batch_size: usize,
+    /// The learning rate from which the search with momentum starts, and that with AdamW or Muon.
+    pub lr: [f64; 2],
+    /// The number of seeds of a table.
+    pub seeds: usize,
+    /// The layer that makes the output.
+    pub head: &'static str,
+}
+
+/// What the runs learn from.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataArgs {
+    /// A folder with a data set in MNIST's files, for the tasks with images but vit-digits: train-images-idx3-ubyte,
+    /// train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+
+    /// A text in place of Hamlet, for char-gpt
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+
+    /// A few steps on little data: to see that everything runs
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// The part of the data that a network is measured on. Either way it is trained on what is in neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// That which settings are chosen by.
+    Validation,
+    /// That which results are of.
+    Test,
+}
+
+/// Something to do with a task whose type the command line decides.
+pub trait WithTask {
+    /// What comes of it.
+    type Output;
+
+    /// Does it, with a network that is initialized and not trained.
+    ///
+    /// # Errors
+    /// If it fails.
+    fn run<T: Task<Training>>(
+        self,
+        task: &T,
+        model: T::Model,
+    ) -> Result<Self::Output, Box<dyn Error>>;
+}
+
+/// What is learnt.
+enum Subject {
+    /// To classify images, with a network for a number of classes.
+    Classes(fn(usize) -> NetworkConfig),
+    /// To reconstruct images.
+    Images,
+    /// To predict the next character of a text.
+    Text,
+}
+
+impl TaskChoice {
+    /// The name on the command line.
+    pub fn name(self) -> String {
+        value_name(&self)
+    }
+
+    /// What it fixes for all optimizers.
+    pub fn rules(self) -> Rules {
+        let classes = |network, of_classes| Rules {
+            subject: Subject::Classes(of_classes),
+            network,
+            steps: 600,
+            batch_size: 64,
+            lr: [0.1, 4e-3],
+            seeds: 5,
+            head: "head",
+        };
+        match self {
+            Self::Autoencoder => Rules {
+                subject: Subject::Images,
+                network: "autoencoder 784-1000-500-250-30 and back, tanh",
+                steps: 600,
+                batch_size: 128,
+                lr: [3e-3, 1e-3],
+                seeds: 5,
+                head: "layers.7",
+            },
+            Self::Mlp => Rules {
+                head: "layers.2",
+                seeds: 10,
+                ..classes("MLP 784-256-128-10", |classes| {
+                    // The size of the input is that of the images.
+                    MlpConfig::new(vec![1, 256, 128, classes]).into()
+                })
+            },
+            Self::Lenet => classes("LeNet-5 with rectifiers and max pooling", |classes| {
+                LeNetConfig::mac_lenet5().with_num_classes(classes).into()
+            }),
+            Self::Resnet => Rules {
+                steps: 300,
+                batch_size: 32,
+                ..classes("ResNet-8 with half of the channels", |classes| {
+                    let mut resnet = ResNetConfig::resnet20(classes);
+                    resnet.blocks = vec![1, 1, 1];
+                    resnet.with_channels(8).into()
+                })
+            },
+            Self::Vit => classes(
+                "ViT of 4 blocks of dimension 48, patches of 4x4",
+                |classes| vision_transformer(4, classes),
+            ),
+            Self::VitDigits => classes(
+                "ViT of 4 blocks of dimension 48, patches of 2x2",
+                |classes| vision_transformer(2, classes),
+            ),
+            Self::CharGpt => Rules {
+                subject: Subject::Text,
+                network: "GPT of 3 blocks of dimension 64, context of 64 characters",
+                steps: 600,
+                batch_size: 32,
+                lr: [0.5, 8e-3],
+                seeds: 5,
+                // Its head is the table of embeddings, which is no layer.
+                head: "",
+            },
+        }
+    }
+
+    /// What the loss is, for tables and pictures.
+    pub fn loss(self) -> &'static str {
+        match self.rules().subject {
+            Subject::Classes(_) => "loss, nats",
+            Subject::Images => "squared error of an image",
+            Subject::Text => "loss, nats a character",
+        }
+    }
+
+    /// The data that it learns from, by a name that other data do not have.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn data(self, args: &DataArgs) -> Result<String, Box<dyn Error>> {
+        let (name, number) = match self.rules().subject {
+            Subject::Text => match &args.text {
+                None => ("Hamlet".to_string(), None),
+                Some(file) => (name_of(file), Some(fingerprint(read(file)?))),
+            },
+            Subject::Classes(_) | Subject::Images => {
+                let images = self.images(Part::Test, args)?;
+                match (self, &args.data_dir) {
+                    (Self::VitDigits, _) => ("digits".to_string(), None),
+                    (_, None) => ("MNIST".to_string(), None),
+                    (_, Some(folder)) => {
+                        let all = images.train.iter().chain(&images.valid);
+                        let bytes: Vec<u8> = all.flat_map(|image| &image.pixels).copied().collect();
+                        (name_of(folder), Some(fingerprint(bytes)))
+                    }
+                }
+            }
+        };
+        let number = number.map_or_else(String::new, |number| format!(" {:08x}", number as u32));
+        let part = if args.quick { ", a part" } else { "" };
+        Ok(format!("{name}{number}{part}"))
+    }
+
+    /// Makes the task on a part of the data, and the network, and does what is to be done with both.
+    ///
+    /// # Errors
+    /// If the data cannot be read, and those of `work`.
+    pub fn with<W: WithTask>(
+        self,
+        part: Part,
+        seed: u64,
+        args: &DataArgs,
+        work: W,
+    ) -> Result<W::Output, Box<dyn Error>> {
+        let device = backend::device()?;
+        Training::seed(&device, seed);
+        let batch = self.rules().batch_size;
+        match self.rules().subject {
+            Subject::Classes(network) => {
+                let images = self.images(part, args)?;
+                let network = network(images.shape.classes).for_images(images.shape);
+                let task = ImageClasses::<Training>::new(&images, batch, seed, &device);
+                work.run(&task, initialized(network.init(&device)))
+            }
+            Subject::Images => {
+                let mut images = self.images(part, args)?;
+                images.normalization = Normalization::of_shares([0.0], [1.0]);
+                let pixels = images.shape.size.pow(2);
+                let sizes = [pixels, 1000, 500, 250, 30, 250, 500, 1000, pixels];
+                let network = MlpConfig::new(sizes.to_vec()).with_activation(Activation::Tanh);
+                let task = Reconstruction::<Training>::new(&images, batch, seed, &device);
+                work.run(&task, initialized(network.init(&device)))
+            }
+            Subject::Text => {
+                let text = match &args.text {
+                    Some(file) => read(file)?,
+                    None => HAMLET.to_string(),
+                };
+                let task = TextModel::<Training>::new(&text, CONTEXT, batch, seed, &device)?;
+                let task = task.with_test_part(part == Part::Test);
+                let network = GptConfig::new(task.characters.count())
+                    .with_context_size(CONTEXT)
+                    .with_n_layers(3)
+                    .with_n_heads(4)
+                    .with_d_model(64);
+                work.run(&task, initialized(network.init(&device)))
+            }
+        }
+    }
+
+    /// The images, with a part of them to measure on in place of those to validate on.
+    fn images(self, part: Part, args: &DataArgs) -> Result<Images, Box<dyn Error>> {
+        let mut images = match (&args.data_dir, self) {
+            (_, Self::VitDigits) => digits::load(),
+            (Some(folder), _) => idx::load(folder)?,
+            (None, Self::Autoencoder) => mnist()?,
+            (None, _) => {
+                let task = self.name();
+                return Err(format!("{task} needs a data set: --data-dir FOLDER").into());
+            }
+        };
+        // Spread over the set, whose parts may be by other people.
+        let mut place = 0;
+        let (validation, train) = images.train.into_iter().partition(|_| {
+            place += 1;
+            place % VALIDATION_SHARE == 0
+        });
+        images.train = train;
+        if part == Part::Validation {
+            images.valid = validation;
+        }
+        images
+            .valid
+            .truncate(if args.quick { 64 } else { MEASURED });
+        if args.quick {
+            images.train.truncate(256);
+        }
+        Ok(images)
+    }
+}
+
+#[cfg(feature = "images")]
+fn mnist() -> Result<Images, Box<dyn Error>> {
+    Ok(crate::images::mnist::load()?)
+}
+
+#[cfg(not(feature = "images"))]
+fn mnist() -> Result<Images, Box<dyn Error>> {
+    Err("autoencoder needs MNIST: --data-dir FOLDER, or a build with --features images, which downloads it".into())
+}
+
+/// The network with all its parameters drawn, in their order: Burn draws each when it is first used, which optimizers do in other
+/// orders.
+fn initialized<M: Module<Training>>(network: M) -> M {
+    struct Draw;
+    impl ModuleVisitor<Training> for Draw {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Training, D>>) {
+            param.val();
+        }
+    }
+    network.visit(&mut Draw);
+    network
+}
+
+fn vision_transformer(patch: usize, classes: usize) -> NetworkConfig {
+    VisionTransformerConfig::new(48, 4)
+        .with_n_layers(4)
+        .with_patch_size(patch)
+        .with_num_classes(classes)
+        .into()
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn read(file: &Path) -> Result<String, Box<dyn Error>> {
+    let text = fs::read_to_string(file);
+    text.map_err(|error| format!("{}: {error}", file.display()).into())
+}
