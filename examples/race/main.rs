@@ -122,7 +122,8 @@ impl Field<'_> {
 
     /// The best settings of an optimizer on the validation part.
     fn tune(&self, choice: OptimizerChoice, threads: usize) -> Result<Trial, Failure> {
-        let searched = searched(choice, self.task.rules().lr);
+        let rules = self.task.rules();
+        let searched = searched(choice, rules.lr, rules.has_rest);
         let trial = |values: &[f64]| {
             let mut trial = self.trial(choice);
             for (searched, value) in searched.iter().zip(values) {
@@ -155,7 +156,8 @@ impl Field<'_> {
             seed: TUNING_SEED,
             steps: self.args.steps.unwrap_or(steps),
             lr: 0.0,
-            auxiliary_lr: None,
+            // Where it is searched for, or steps nothing.
+            auxiliary_lr: optimizer.auxiliary.then_some(rules.lr[1]),
             // Where damping is searched for.
             weight_decay: match optimizer.step {
                 LayerStep::Momentum => 1e-4,

@@ -24,8 +24,13 @@ pub(crate) enum Setting {
 }
 
 /// The settings of an optimizer that are searched for, in this order, on a task with these learning rates of momentum and of AdamW
-/// to start from: its learning rate, that of AdamW beside it, and MAC's damping or the weight decay of the others.
-pub(crate) fn searched(choice: OptimizerChoice, [momentum, adamw]: [f64; 2]) -> Vec<Searched> {
+/// to start from: its learning rate, that of AdamW beside it if that steps anything, and MAC's damping or the weight decay of the
+/// others. `has_rest` says whether there are parameters of no recorded layer.
+pub(crate) fn searched(
+    choice: OptimizerChoice,
+    [momentum, adamw]: [f64; 2],
+    has_rest: bool,
+) -> Vec<Searched> {
     let with_momentum = choice.step == LayerStep::Momentum;
     let lr = Searched {
         setting: Setting::LearningRate,
@@ -37,7 +42,8 @@ pub(crate) fn searched(choice: OptimizerChoice, [momentum, adamw]: [f64; 2]) -> 
             [1e-5, 1.0]
         },
     };
-    let auxiliary = choice.auxiliary.then_some(Searched {
+    let steps_some = choice.auxiliary && (has_rest || choice.step == LayerStep::Muon);
+    let auxiliary = steps_some.then_some(Searched {
         setting: Setting::AuxiliaryLearningRate,
         start: adamw,
         factor: 3.0,
@@ -149,7 +155,7 @@ mod tests {
     fn found(choice: &str, trials: usize, best: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
         let choice = OptimizerChoice::from_str(choice, false).expect("it is one");
         let mut tried = Vec::new();
-        let values = search(&searched(choice, [0.1, 0.01]), trials, |values| {
+        let values = search(&searched(choice, [0.1, 0.01], true), trials, |values| {
             tried.push(values.to_vec());
             Ok::<_, Infallible>(distance(values, best))
         });
@@ -176,7 +182,7 @@ mod tests {
     #[test]
     fn all_optimizers_have_the_same_number_of_trials() {
         for choice in OptimizerChoice::value_variants() {
-            let searched = searched(*choice, [0.1, 0.01]);
+            let searched = searched(*choice, [0.1, 0.01], true);
             let start: Vec<f64> = searched.iter().map(|searched| searched.start).collect();
             for (trials, best) in [(7, vec![1e-3; start.len()]), (30, start)] {
                 let (_, tried) = found(choice.name(), trials, &best);
@@ -187,11 +193,24 @@ mod tests {
         }
     }
 
+    /// Breaks when trials are spent on a rate that steps nothing, or Muon's AdamW, which steps biases, is left at its start.
+    #[test]
+    fn the_rate_of_adamw_is_searched_for_where_it_steps_something() {
+        for (choice, count) in [("mac-adamw", 2), ("sgd-adamw", 2), ("sgd", 2), ("muon", 3)] {
+            let choice = OptimizerChoice::from_str(choice, false).expect("it is one");
+            assert_eq!(
+                searched(choice, [0.1, 0.01], false).len(),
+                count,
+                "{choice}"
+            );
+        }
+    }
+
     /// Breaks when the learning rate takes all trials.
     #[test]
     fn seven_trials_are_enough_for_each_value_to_be_tried() {
         for choice in OptimizerChoice::value_variants() {
-            let searched = searched(*choice, [0.1, 0.01]);
+            let searched = searched(*choice, [0.1, 0.01], true);
             let (_, tried) = found(choice.name(), 7, &vec![1e-5; searched.len()]);
             for (index, searched) in searched.iter().enumerate() {
                 let others = tried.iter().any(|values| values[index] != searched.start);
@@ -215,7 +234,7 @@ mod tests {
     /// Breaks when a loss that is no number is taken for a small one.
     #[test]
     fn a_run_that_diverges_is_never_the_best() {
-        let choice = searched(OptimizerChoice::SGD, [0.1, 0.01]);
+        let choice = searched(OptimizerChoice::SGD, [0.1, 0.01], true);
         let values = search(&choice, 9, |values| {
             Ok::<_, Infallible>(match values[0] > 0.05 {
                 true => f64::INFINITY,

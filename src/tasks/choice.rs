@@ -61,6 +61,8 @@ pub struct Rules {
     pub lr: [f64; 2],
     /// The number of seeds of a table.
     pub seeds: usize,
+    /// Whether there are parameters of no recorded layer: norms, embeddings, positions.
+    pub has_rest: bool,
     /// The layer that makes the output.
     pub head: &'static str,
 }
@@ -133,6 +135,7 @@ impl TaskChoice {
             batch_size: 64,
             lr: [0.1, 4e-3],
             seeds: 5,
+            has_rest: true,
             head: "head",
         };
         match self {
@@ -143,19 +146,24 @@ impl TaskChoice {
                 batch_size: 128,
                 lr: [3e-3, 1e-3],
                 seeds: 5,
+                has_rest: false,
                 head: "layers.7",
             },
             Self::Mlp => Rules {
                 head: "layers.2",
                 seeds: 10,
+                has_rest: false,
                 ..classes("MLP 784-256-128-10", |classes| {
                     // The size of the input is that of the images.
                     MlpConfig::new(vec![1, 256, 128, classes]).into()
                 })
             },
-            Self::Lenet => classes("LeNet-5 with rectifiers and max pooling", |classes| {
-                LeNetConfig::mac_lenet5().with_num_classes(classes).into()
-            }),
+            Self::Lenet => Rules {
+                has_rest: false,
+                ..classes("LeNet-5 with rectifiers and max pooling", |classes| {
+                    LeNetConfig::mac_lenet5().with_num_classes(classes).into()
+                })
+            },
             Self::Resnet => Rules {
                 steps: 300,
                 batch_size: 32,
@@ -180,6 +188,7 @@ impl TaskChoice {
                 batch_size: 32,
                 lr: [0.5, 8e-3],
                 seeds: 5,
+                has_rest: true,
                 // Its head is the table of embeddings, which is no layer.
                 head: "",
             },
