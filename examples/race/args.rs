@@ -17,11 +17,16 @@ use mac_burn_examples::tasks::{DataArgs, TaskChoice};
 #[derive(Parser, Debug)]
 pub(crate) struct Args {
     /// Task; may be repeated
-    #[arg(long = "task", value_enum, required_unless_present = "run")]
+    #[arg(
+        long = "task",
+        value_name = "TASK",
+        value_enum,
+        required_unless_present = "run"
+    )]
     pub(crate) tasks: Vec<TaskChoice>,
 
     /// Optimizer; may be repeated [default: all]
-    #[arg(long = "optimizer", value_enum)]
+    #[arg(long = "optimizer", value_name = "OPTIMIZER", value_enum)]
     pub(crate) optimizers: Vec<OptimizerChoice>,
 
     /// Trials of each optimizer to choose its settings by; with --quick, 1
@@ -44,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = at_least_one())]
     jobs: Option<usize>,
 
-    /// What the runs learn from.
+    /// The data of the runs.
     #[command(flatten)]
     pub(crate) data: DataArgs,
 

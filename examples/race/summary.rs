@@ -27,11 +27,11 @@ pub(crate) struct Race {
 /// The runs of an optimizer.
 pub(crate) struct Standing {
     pub(crate) optimizer: OptimizerChoice,
-    /// Those that its settings were chosen by.
+    /// The trials, by which its settings were chosen.
     pub(crate) tuning: Vec<Run>,
     /// The best of these.
     pub(crate) best: Trial,
-    /// Those with its settings on the test part, by seed.
+    /// The runs with its settings on the test part, by seed.
     pub(crate) tests: Vec<Run>,
 }
 
@@ -82,7 +82,7 @@ impl Race {
         name.chars().map(plain).collect()
     }
 
-    /// What is trained, in a line.
+    /// The task and the data, in a line.
     pub(crate) fn title(&self) -> String {
         format!("{} on {}", self.task.name(), self.data)
     }
@@ -93,7 +93,7 @@ impl Race {
             .find(|standing| standing.optimizer.name() == name)
     }
 
-    /// What one optimizer has less of the loss than another, for each seed that both have: mean, deviation, how many have the sign of
+    /// The difference of the loss to that of another optimizer, over the seeds that both have: mean, deviation, how many have the sign of
     /// the mean, and the probability of a difference as large by chance.
     fn difference(&self, standing: &Standing, other: &str) -> Option<String> {
         let other = self.standing(other)?;
@@ -141,7 +141,7 @@ impl Race {
         text
     }
 
-    /// What the preconditioner alone brings.
+    /// The differences that are the preconditioner's alone.
     fn share_of_mac(&self) -> String {
         let mut text = String::new();
         let pairs = [

@@ -43,14 +43,14 @@ pub(crate) struct Trial {
     pub(crate) seed: u64,
     pub(crate) steps: usize,
     pub(crate) lr: f64,
-    /// That of AdamW, where it is beside another optimizer.
+    /// The learning rate of AdamW, where it is beside another optimizer.
     pub(crate) auxiliary_lr: Option<f64>,
     pub(crate) weight_decay: f64,
     /// MAC's.
     pub(crate) damping: Option<f64>,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// The loss at the end; none if the run diverged.
@@ -180,7 +180,7 @@ struct Train<'a>(&'a Trial);
 impl WithTask for Train<'_> {
     type Output = Outcome;
 
-    /// What a run that diverges has seen is its outcome as well.
+    /// The measurements of a run that diverges are its outcome as well.
     fn run<T: Task<Training>>(self, task: &T, model: T::Model) -> Result<Outcome, Box<dyn Error>> {
         let trial = self.0;
         let plan = trial.plan();
@@ -232,7 +232,7 @@ impl WithTask for Train<'_> {
     }
 }
 
-/// What was seen of a run.
+/// The measurements of a run.
 #[derive(Default)]
 struct Watched {
     seen: Vec<Progress>,

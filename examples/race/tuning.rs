@@ -14,7 +14,7 @@ pub(crate) struct Searched {
     range: [f64; 2],
 }
 
-/// What may be searched for.
+/// A kind of setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setting {
     LearningRate,
@@ -82,7 +82,7 @@ pub(crate) fn searched(
 /// not tried, and none is tried twice.
 ///
 /// # Errors
-/// Those of `loss_of`.
+/// The errors of `loss_of`.
 pub(crate) fn search<E>(
     searched: &[Searched],
     trials: usize,

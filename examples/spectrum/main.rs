@@ -55,7 +55,7 @@ struct Args {
     #[arg(long, default_value = "target/spectrum")]
     out: PathBuf,
 
-    /// What is learnt from.
+    /// The data of the training.
     #[command(flatten)]
     data: DataArgs,
 

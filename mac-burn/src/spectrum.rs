@@ -64,7 +64,7 @@ pub struct Spectrum {
 pub struct LayerSpectrum {
     /// The path of the layer.
     pub path: String,
-    /// What of the layer's inputs it is of.
+    /// The part of the layer's inputs that it is of.
     pub part: InputPart,
     /// The number of inputs, and 1 with a bias.
     pub size: usize,
@@ -81,12 +81,12 @@ pub struct LayerSpectrum {
     pub attention_share: Option<f64>,
 }
 
-/// What of a layer's inputs a spectrum is of.
+/// A part of a layer's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputPart {
     /// All of them: rows, tokens or patches.
     All,
-    /// Those of a group of channels.
+    /// The patches of a group of channels.
     Group(usize),
     /// The values through attention, as the value projection sees them.
     Attended,

@@ -22,7 +22,7 @@ pub enum IdxError {
     File {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// A file is of another kind.
@@ -30,7 +30,7 @@ pub enum IdxError {
     Kind {
         /// The file.
         file: PathBuf,
-        /// What it should have.
+        /// The contents that are expected.
         expected: &'static str,
         /// The bytes that it should begin with.
         magic: [u8; 4],
@@ -42,7 +42,7 @@ pub enum IdxError {
         file: PathBuf,
         /// Its length.
         found: usize,
-        /// What the header says.
+        /// The length by its header.
         expected: usize,
     },
     /// Images are not square, or there are none.
@@ -64,9 +64,9 @@ pub enum IdxError {
     Mismatch {
         /// The file.
         file: PathBuf,
-        /// What it has.
+        /// The contents.
         found: String,
-        /// What the other file has.
+        /// The contents of the other file.
         expected: String,
     },
 }

@@ -55,7 +55,7 @@ pub struct OptimizerPlan {
     pub head: String,
 }
 
-/// What decides the optimizer of a parameter.
+/// The properties of a parameter that decide its optimizer.
 #[derive(PartialEq)]
 struct Membership {
     step: LayerStep,
@@ -149,7 +149,7 @@ impl OptimizerPlan {
         ))
     }
 
-    /// What steps a parameter of a layer.
+    /// The properties of a parameter of a layer.
     fn membership(&self, layer: &str, axes: usize, covered: bool, decayed: bool) -> Membership {
         let OptimizerChoice {
             step, auxiliary, ..

@@ -48,7 +48,7 @@ pub enum TaskChoice {
     CharGpt,
 }
 
-/// What a task fixes for all optimizers.
+/// The rules of a task, which are the same for all optimizers.
 pub struct Rules {
     subject: Subject,
     /// The network in a few words.
@@ -67,7 +67,7 @@ pub struct Rules {
     pub head: &'static str,
 }
 
-/// What the runs learn from.
+/// The data of a task, as a command line describes them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataArgs {
     /// A folder with a data set in MNIST's files, for the tasks with images but vit-digits: train-images-idx3-ubyte,
@@ -88,15 +88,15 @@ pub struct DataArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// That which settings are chosen by.
+    /// The part that settings are chosen by.
     Validation,
-    /// That which results are of.
+    /// The part that results are of.
     Test,
 }
 
 /// Something to do with a task whose type the command line decides.
 pub trait WithTask {
-    /// What comes of it.
+    /// The result.
     type Output;
 
     /// Does it, with a network that is initialized and not trained.
@@ -110,13 +110,13 @@ pub trait WithTask {
     ) -> Result<Self::Output, Box<dyn Error>>;
 }
 
-/// What is learnt.
+/// The subject of a task.
 enum Subject {
-    /// To classify images, with a network for a number of classes.
+    /// Classes of images, with a network for a number of classes.
     Classes(fn(usize) -> NetworkConfig),
-    /// To reconstruct images.
+    /// Images, to be reconstructed.
     Images,
-    /// To predict the next character of a text.
+    /// A text, whose next character is predicted.
     Text,
 }
 
@@ -126,7 +126,7 @@ impl TaskChoice {
         value_name(&self)
     }
 
-    /// What it fixes for all optimizers.
+    /// Its rules.
     pub fn rules(self) -> Rules {
         let classes = |network, of_classes| Rules {
             subject: Subject::Classes(of_classes),
@@ -195,7 +195,7 @@ impl TaskChoice {
         }
     }
 
-    /// What the loss is, for tables and pictures.
+    /// The kind of the loss, for tables and pictures.
     pub fn loss(self) -> &'static str {
         match self.rules().subject {
             Subject::Classes(_) => "loss, nats",

@@ -172,7 +172,7 @@ fn the_residual_falls_at_the_rate_of_the_preconditioned_kernel() {
     }
 }
 
-/// What MAC brings where inputs share a direction: the condition of the kernel is better by more than ten, and so are the residuals
+/// MAC's gain where inputs share a direction: the condition of the kernel is better by more than ten, and so are the residuals
 /// after as many steps, each at its own largest rate.
 #[test]
 fn the_kernel_of_inputs_with_a_mean_is_better_conditioned() {

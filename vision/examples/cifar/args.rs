@@ -60,7 +60,7 @@ pub(crate) struct Args {
     pub(crate) optimizer: OptimizerArgs,
 }
 
-/// What a run that continues must have in common with this one, besides the optimizer.
+/// The options that a run which continues must have in common with this one, besides the optimizer.
 #[derive(Serialize)]
 pub(crate) struct RunConfig {
     dataset: DatasetChoice,
