@@ -74,8 +74,8 @@ pub(crate) fn rules_number(task: TaskChoice) -> String {
     let rules = task.rules();
     let backend = Selected::name(&Default::default());
     let text = format!(
-        "{} {} {:?} {WARMUP_SHARE} {MAC_SETTINGS:?} {backend}",
-        rules.network, rules.batch_size, rules.lr
+        "{} {} {} {:?} {WARMUP_SHARE} {MAC_SETTINGS:?} {backend}",
+        rules.network, rules.batch_size, rules.measured, rules.lr
     );
     format!("{:08x}", fingerprint(text) as u32)
 }

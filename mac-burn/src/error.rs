@@ -17,7 +17,7 @@ pub enum MacError {
     /// A record written by another version of this crate, in a form that it cannot read.
     #[error(
         "the optimizer record has version {found}, but this crate reads version {expected} \
-         (and version 1 from formats that name their fields, such as that of `NamedMpkFileRecorder`); \
+         (and versions before from formats that name their fields, such as that of `NamedMpkFileRecorder`); \
          if it is the checkpoint of another optimizer, start with a new optimizer, and load only the model's record"
     )]
     RecordVersion {

@@ -54,6 +54,13 @@
 //! # }
 //! ```
 //!
+//! Whether there is anything to gain by it says the column `mean's share`, `‖ā‖² / E‖a‖²`: the share of the inputs' second moment
+//! `E[a aᵀ]` that `ā āᵀ` explains. It is between 0, where inputs have no common direction, as behind a norm without a shift, and
+//! 1, where all are alike. MAC leaves the rest of the second moment to the identity, so a layer with a share of a few hundredths
+//! is stepped by SGD whatever the damping, and one of a third and more is where a rank-one curvature can differ from none.
+//! Behind small inputs the 1 of a bias is most of `a`, and the share is near 1 by that alone. For a value projection it is a
+//! lower bound. [`spectrum`](crate::spectrum) measures the share with the eigenvalues beside it.
+//!
 //! # Statistics and schedules
 //!
 //! Every [`tcov`](crate::MacConfig::tcov)-th step takes the mean of its batch's inputs into a moving average with the decay
@@ -336,6 +343,7 @@
 //! | `last refresh` is far back | `tinv` is large for the run, or the layer had no gradient in the steps due | a smaller `tinv` |
 //! | `rejected` above 0 | inputs of that layer were NaN or infinite | a single one is harmless; if most are (a warning too), lower the learning rate and look at the layer before for numbers beyond the range of half precision |
 //! | `gain` near 1 in all layers | damping is far above `‖ā‖²` | lower the damping; with inputs of mean 0, MAC has nothing to do here |
+//! | `mean's share` near 0 | the mean says little about the inputs of that layer, see [damping](#damping) | nothing: there MAC is SGD with momentum; compare the run with AdamW's |
 //! | `gain` near 0 and the loss stalls | the common direction is removed altogether | raise the damping to near `‖x̄‖²` |
 //! | `‖x̄‖²` grows without end | activations grow | lower the learning rate, decay weights, add norms |
 //!

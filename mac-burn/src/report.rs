@@ -61,6 +61,11 @@ pub struct LayerReport {
     /// `ρ / (ρ + ‖x̄‖²)`, the share of a gradient along the mean input that is kept, without a bias. With one it is
     /// `ρ / (ρ + ‖x̄‖² + 1)` along `[x̄ ; 1]`.
     pub gain: Option<f64>,
+    /// `‖ā‖² / E‖a‖²` of the moving averages, in [0, 1]: the share of the inputs' second moment that their mean explains. Here `a` is
+    /// `[x ; 1]` with a bias, and `x` without. It is that of all means of a layer together; for attended values a lower bound,
+    /// since the squares are those of the values, not of what attention makes of them. See the
+    /// [guide](crate::guide#damping) for what it tells.
+    pub mean_share: Option<f64>,
 }
 
 /// The treatment of a layer's gradients.
@@ -180,6 +185,7 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
                 true => 1.0,
                 false => damping / (damping + norm),
             }),
+            mean_share: mean_norm_squared.and(curvature.and_then(|report| report.mean_share)),
         }
     }
 
@@ -228,6 +234,7 @@ impl fmt::Display for Report {
             "last refresh",
             "‖x̄‖²",
             "gain",
+            "mean's share",
         ]);
         for layer in &self.layers {
             let size = |size: Option<usize>| size.map_or("-".into(), |size| size.to_string());
@@ -246,9 +253,10 @@ impl fmt::Display for Report {
                     .map_or("-".into(), |step| step.to_string()),
                 number(layer.mean_norm_squared),
                 number(layer.gain),
+                number(layer.mean_share),
             ]);
         }
-        for column in [2, 3, 5, 6, 7, 8, 9] {
+        for column in [2, 3, 5, 6, 7, 8, 9, 10] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -22,9 +22,6 @@ use crate::training::Task;
 /// Of the images to train on, one in this many is for validation.
 const VALIDATION_SHARE: usize = 12;
 
-/// Images of a part that are measured on, at most.
-const MEASURED: usize = 5000;
-
 /// The context of the GPT, in characters.
 const CONTEXT: usize = 64;
 
@@ -32,7 +29,7 @@ const CONTEXT: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskChoice {
-    /// The deep autoencoder of Hinton and Salakhutdinov: 784-1000-500-250-30 and back, with tanh
+    /// The deep autoencoder of Hinton and Salakhutdinov in half of its width: 784-500-250-125-30 and back, with tanh
     Autoencoder,
     /// 784-256-128-10, with rectifiers
     Mlp,
@@ -40,7 +37,7 @@ pub enum TaskChoice {
     Lenet,
     /// ResNet-8 with half of the channels: one block in each stage of the ResNets for CIFAR
     Resnet,
-    /// A vision transformer of 4 blocks of dimension 48, on patches of 4x4
+    /// A vision transformer of 4 blocks of dimension 48, on patches of 7x7
     Vit,
     /// The same on the compiled-in digits of 8x8, on patches of 2x2
     VitDigits,
@@ -57,6 +54,8 @@ pub struct Rules {
     pub steps: usize,
     /// The batch size.
     pub batch_size: usize,
+    /// The images of a part that are measured on, at most.
+    pub measured: usize,
     /// The learning rate from which the search with momentum starts, and that with AdamW or Muon.
     pub lr: [f64; 2],
     /// The number of seeds of a table.
@@ -132,7 +131,8 @@ impl TaskChoice {
             subject: Subject::Classes(of_classes),
             network,
             steps: 600,
-            batch_size: 64,
+            batch_size: 32,
+            measured: 2000,
             lr: [0.1, 4e-3],
             seeds: 5,
             has_rest: true,
@@ -141,9 +141,10 @@ impl TaskChoice {
         match self {
             Self::Autoencoder => Rules {
                 subject: Subject::Images,
-                network: "autoencoder 784-1000-500-250-30 and back, tanh",
-                steps: 600,
+                network: "autoencoder 784-500-250-125-30 and back, tanh",
+                steps: 500,
                 batch_size: 128,
+                measured: 2000,
                 lr: [3e-3, 1e-3],
                 seeds: 5,
                 has_rest: false,
@@ -151,6 +152,8 @@ impl TaskChoice {
             },
             Self::Mlp => Rules {
                 head: "layers.2",
+                batch_size: 64,
+                measured: 5000,
                 seeds: 10,
                 has_rest: false,
                 ..classes("MLP 784-256-128-10", |classes| {
@@ -166,7 +169,7 @@ impl TaskChoice {
             },
             Self::Resnet => Rules {
                 steps: 300,
-                batch_size: 32,
+                batch_size: 16,
                 ..classes("ResNet-8 with half of the channels", |classes| {
                     let mut resnet = ResNetConfig::resnet20(classes);
                     resnet.blocks = vec![1, 1, 1];
@@ -174,8 +177,8 @@ impl TaskChoice {
                 })
             },
             Self::Vit => classes(
-                "ViT of 4 blocks of dimension 48, patches of 4x4",
-                |classes| vision_transformer(4, classes),
+                "ViT of 4 blocks of dimension 48, patches of 7x7",
+                |classes| vision_transformer(7, classes),
             ),
             Self::VitDigits => classes(
                 "ViT of 4 blocks of dimension 48, patches of 2x2",
@@ -184,8 +187,10 @@ impl TaskChoice {
             Self::CharGpt => Rules {
                 subject: Subject::Text,
                 network: "GPT of 3 blocks of dimension 64, context of 64 characters",
-                steps: 600,
-                batch_size: 32,
+                steps: 500,
+                batch_size: 16,
+                // All of the text that is not trained on.
+                measured: usize::MAX,
                 lr: [0.5, 8e-3],
                 seeds: 5,
                 has_rest: true,
@@ -257,7 +262,7 @@ impl TaskChoice {
                 let mut images = self.images(part, args)?;
                 images.normalization = Normalization::of_shares([0.0], [1.0]);
                 let pixels = images.shape.size.pow(2);
-                let sizes = [pixels, 1000, 500, 250, 30, 250, 500, 1000, pixels];
+                let sizes = [pixels, 500, 250, 125, 30, 125, 250, 500, pixels];
                 let network = MlpConfig::new(sizes.to_vec()).with_activation(Activation::Tanh);
                 let task = Reconstruction::<Training>::new(&images, batch, seed, &device);
                 work.run(&task, initialized(network.init(&device)))
@@ -300,9 +305,11 @@ impl TaskChoice {
         if part == Part::Validation {
             images.valid = validation;
         }
-        images
-            .valid
-            .truncate(if args.quick { 64 } else { MEASURED });
+        images.valid.truncate(if args.quick {
+            64
+        } else {
+            self.rules().measured
+        });
         if args.quick {
             images.train.truncate(256);
         }

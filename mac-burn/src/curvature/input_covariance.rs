@@ -328,6 +328,7 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
             batches: Batches::default(),
             last_refresh: None,
             mean_norm_squared: None,
+            mean_share: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct MeanActivation<B: Backend> {
     one: Option<Tensor<B, 2>>,
     /// The moving average of 1, `[means, 1]`: `1 − βⁿ`.
     correction: Tensor<B, 2>,
+    /// The moving average of `‖x‖²`, `[means, 1]`, for the report; none before the first sums.
+    square: Option<Tensor<B, 2>>,
     /// The bias-corrected mean that gradients are preconditioned with.
     mean: Option<Augmented<B>>,
     /// The step that took `mean` into use; none if a record of version 1 brought it.
@@ -56,6 +58,9 @@ pub(crate) struct MeanActivationRecord {
     pub(crate) layer: LayerRecord,
     /// `[x̄ ; 1 ; 1 − βⁿ]` of the moving averages, `[means, size + 2]`.
     ema: TensorData,
+    /// The moving average of `‖x‖²`, `[means, 1]`; not in records before version 3.
+    #[serde(default)]
+    square: Option<TensorData>,
     /// `[x̄ ; 1]` in use, `[means, size + 1]`.
     mean: Option<TensorData>,
     /// The step that took `mean` into use; not in records of version 1.
@@ -78,6 +83,7 @@ impl<B: Backend> MeanActivation<B> {
             inputs: sums.inputs.zeros_like(),
             one: None,
             correction: zeros(),
+            square: None,
             mean: None,
             last_refresh: None,
             updates: 0,
@@ -106,6 +112,26 @@ impl<B: Backend> MeanActivation<B> {
             offered: self.updates,
             rejected: largest(&self.rejected.to_data()),
         }
+    }
+
+    /// `‖ā‖² / E‖a‖²` of the moving averages, with the 1 of a bias; none where nothing was seen. Reads from the device.
+    fn mean_share(&self) -> Option<f64> {
+        let read = |tensor: &Tensor<B, 2>| -> Vec<f64> { tensor.to_data().iter().collect() };
+        let [_, size] = self.inputs.dims();
+        let inputs = read(&self.inputs);
+        let squares = read(self.square.as_ref()?);
+        let (ones, corrections) = (read(&self.average_of_one()), read(&self.correction));
+        let has_bias = f64::from(self.layer.bias.is_some());
+        let (mut of_means, mut of_inputs) = (0.0, 0.0);
+        for (mean, row) in inputs.chunks_exact(size).enumerate() {
+            let correction = corrections[mean];
+            let norm: f64 = row.iter().map(|value| (value / correction).powi(2)).sum();
+            let one = ones[mean] / correction;
+            of_means += norm + has_bias * one * one;
+            of_inputs += squares[mean] / correction + has_bias * one;
+        }
+        let share = of_means / of_inputs;
+        share.is_finite().then_some(share)
     }
 
     fn rank_one(&mut self, gradient: &LayerGradient<B>) -> Option<&RankOne<B>> {
@@ -146,6 +172,7 @@ impl<B: Backend> MeanActivation<B> {
             inputs: owned(ema.clone().narrow(1, 0, width - 2)),
             one: (!sees_ones).then(|| owned(ema.clone().narrow(1, width - 2, 1))),
             correction: owned(ema.narrow(1, width - 1, 1)),
+            square: record.square.map(load),
             mean: record.mean.map(|mean| Augmented::split(load(mean))),
             last_refresh: record.last_refresh,
             updates: record.updates,
@@ -205,15 +232,23 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches> {
         let sums = sums.on_device(&self.inputs.device());
         // Element-wise operations of one shape each, so that a backend that fuses launches a kernel for each shape.
-        let (mean, one, count) = match sums.rows {
-            Rows::Counted(rows) => (sums.inputs.div_scalar(rows as f64), None, None),
+        let square = sums.squares.sum_dim(1);
+        let (mean, square, one, count) = match sums.rows {
+            Rows::Counted(rows) => {
+                let rows = rows as f64;
+                let mean = sums.inputs.div_scalar(rows);
+                (mean, square.div_scalar(rows), None, None)
+            }
             Rows::Weighed { ones, count } => {
                 let mean = sums.inputs / count.clone();
-                (mean, Some(ones / count.clone()), Some(count))
+                let square = square / count.clone();
+                (mean, square, Some(ones / count.clone()), Some(count))
             }
         };
         // NaN is not below anything.
         let largest = mean.dtype().finfo().map_or(f64::MAX, |info| info.max);
+        // Squares of finite numbers may be infinite, which an average would not forget.
+        let square = square.clamp_max(largest);
         let total = mean.clone().mul_scalar(BELOW_OVERFLOW).sum_dim(1);
         let finite = total.abs().lower_equal_elem(largest);
 
@@ -240,6 +275,11 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         };
         self.inputs = moved(self.inputs.clone(), mean);
         self.correction = moved_to_one(self.correction.clone());
+        self.square = Some(match self.square.take() {
+            Some(before) => moved(before, square),
+            // The first, or the first after a record without: as if all before it had been like it.
+            None => unless_broken(square.zeros_like(), square * self.correction.clone()),
+        });
         if !all_finite {
             // Of padding alone the count is 0, otherwise at least 1.
             let one_more = match count {
@@ -285,6 +325,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         CurvatureRecord::MeanActivation(MeanActivationRecord {
             layer: self.layer.to_record(),
             ema: ema.into_data(),
+            square: self.square.clone().map(Tensor::into_data),
             mean: self.mean().map(Tensor::into_data),
             last_refresh: self.last_refresh,
             updates: self.updates,
@@ -299,7 +340,8 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             let squares = values.iter::<f64>().map(|value| value * value);
             squares.sum::<f64>() / means as f64
         });
-        let averages = bytes(&self.inputs) + self.one.as_ref().map_or(0, bytes);
+        let averages = [&self.one, &self.square].into_iter().flatten();
+        let averages = bytes(&self.inputs) + averages.map(bytes).sum::<usize>();
         let vectors = averages + self.mean.as_ref().map_or(0, Augmented::bytes);
         let preconditioner = self.preconditioner.as_ref();
         let preconditioner = preconditioner.map_or(0, |(_, rank_one)| rank_one.bytes());
@@ -308,6 +350,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             batches: self.batches(),
             last_refresh: self.last_refresh,
             mean_norm_squared,
+            mean_share: self.mean_share(),
             bytes: vectors + bytes(&self.correction) + bytes(&self.rejected) + preconditioner,
         }
     }
@@ -344,6 +387,10 @@ impl MeanActivationRecord {
                 .mean
                 .as_ref()
                 .is_none_or(|mean| is(mean, &[means, size + 1]))
+            && self
+                .square
+                .as_ref()
+                .is_none_or(|square| is(square, &[means, 1]))
             && (is(&self.rejected, &[means]) || is(&self.rejected, &[1]))
     }
 }

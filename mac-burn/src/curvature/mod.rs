@@ -87,6 +87,8 @@ pub(crate) struct CurvatureReport {
     pub(crate) last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, the mean over a layer's means.
     pub(crate) mean_norm_squared: Option<f64>,
+    /// `‖ā‖² / E‖a‖²` of the moving averages.
+    pub(crate) mean_share: Option<f64>,
     /// Bytes of the tensors held between steps.
     pub(crate) bytes: usize,
 }

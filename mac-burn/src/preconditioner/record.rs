@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The version of the record that this crate writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The oldest version that it reads.
 const OLDEST: u32 = 1;
 
 /// Everything that the next step of a [`MacPreconditioner`](crate::MacPreconditioner) depends on.
 ///
 /// Statistics are stored in their own float type, whatever the precision of the recorder that writes the file, so that
-/// a resumed run continues bit for bit. Records of version 1 are read from formats that name their fields, such as those
+/// a resumed run continues bit for bit. Records of versions 1 and 2 are read from formats that name their fields, such as those
 /// of Burn's `NamedMpkFileRecorder` and `PrettyJsonFileRecorder`.
 #[derive(Debug, Clone, Serialize)]
 pub struct MacPreconditionerRecord {

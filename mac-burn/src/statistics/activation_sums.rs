@@ -10,6 +10,8 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 pub(crate) struct ActivationSums<B: Backend> {
     /// `Σ x`, `[means, size]`.
     pub(crate) inputs: Tensor<B, 2>,
+    /// `Σ x²`, `[means, size]`.
+    pub(crate) squares: Tensor<B, 2>,
     pub(crate) rows: Rows<B>,
 }
 
@@ -36,8 +38,10 @@ impl<B: Backend> ActivationSums<B> {
     pub(crate) fn of_rows<const D: usize>(input: Tensor<B, D>) -> Self {
         let size = input.dims()[D - 1];
         let rows = input.shape().num_elements() / size.max(1);
+        let input = at_least_f32(input).reshape([rows, size]);
         Self {
-            inputs: at_least_f32(input).reshape([rows, size]).sum_dim(0),
+            squares: input.clone().square().sum_dim(0),
+            inputs: input.sum_dim(0),
             rows: Rows::Counted(rows),
         }
     }
@@ -62,6 +66,7 @@ impl<B: Backend> ActivationSums<B> {
         };
         Self {
             inputs: self.inputs + other.inputs,
+            squares: self.squares + other.squares,
             rows,
         }
     }
@@ -85,6 +90,7 @@ impl<B: Backend> ActivationSums<B> {
         let (other_ones, other_count) = other.weighed_rows();
         Self {
             inputs: Tensor::cat(vec![self.inputs, other.inputs], 0),
+            squares: Tensor::cat(vec![self.squares, other.squares], 0),
             rows: Rows::Weighed {
                 ones: Tensor::cat(vec![ones, other_ones], 0),
                 count: Tensor::cat(vec![count, other_count], 0),
@@ -102,6 +108,7 @@ impl<B: Backend> ActivationSums<B> {
     ) -> ActivationSums<C> {
         ActivationSums {
             inputs: map(self.inputs),
+            squares: map(self.squares),
             rows: match self.rows {
                 Rows::Counted(rows) => Rows::Counted(rows),
                 Rows::Weighed { ones, count } => Rows::Weighed {

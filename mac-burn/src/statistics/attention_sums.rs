@@ -132,6 +132,7 @@ pub(crate) fn valid_token_sums<B: Backend>(
     let valid = valid(padded, rows.dtype()).reshape([1, batch * tokens]);
     let count = valid.clone().sum_dim(1);
     ActivationSums {
+        squares: valid.clone().matmul(rows.clone().square()),
         inputs: valid.matmul(rows),
         rows: Rows::Weighed {
             ones: count.clone(),
@@ -144,6 +145,9 @@ pub(crate) fn valid_token_sums<B: Backend>(
 /// `v̄ = Σ_n ᾱ_n X̄_n`, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and
 /// `X̄_n` the mean of the values at position `n` over the batch.
 ///
+/// The sum of squares is that of the values in the same mean, `Σ_n ᾱ_n E[x_n²]`, which no attention is above: to square what each
+/// query sees would need it, `heads · queries` vectors of the input's size for each sample.
+///
 /// A bias sees `Σ_n ᾱ_n`: 1, or less with a quiet softmax. A sample whose keys are all padded has no valid
 /// query. The sums of a batch without a valid query are 0.
 pub(crate) fn attended_sums<B: Backend>(attended: AttendedValues<'_, B>) -> ActivationSums<B> {
@@ -155,10 +159,14 @@ pub(crate) fn attended_sums<B: Backend>(attended: AttendedValues<'_, B>) -> Acti
         None => attention_mean(probabilities),
         Some(uncounted) => valid_attention_mean(probabilities, &uncounted),
     };
+    let [_, _, size] = values.dims();
+    let squares = position_means(values.clone().square(), keys_padded);
     let values = position_means(values, keys_padded);
     let ones = attention.clone().sum_dim(1) * count.clone();
+    let attended = attention.matmul(Tensor::cat(vec![values, squares], 1)) * count.clone();
     ActivationSums {
-        inputs: attention.matmul(values) * count.clone(),
+        inputs: attended.clone().narrow(1, 0, size),
+        squares: attended.narrow(1, size, size),
         rows: Rows::Weighed { ones, count },
     }
 }

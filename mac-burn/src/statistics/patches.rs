@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 /// A sum over output positions is linear in the image and separates over its two axes, so it is
 /// `R S Cᵀ` for each channel of the image `S` summed over the batch: `R[i, y]` is 1 where kernel row
 /// `i` meets image row `y` at some output position, and `C` is the same for columns. Nothing is
-/// unfolded.
+/// unfolded. The squares of patches are the patches of the squares.
 ///
 /// # Shapes
 ///
@@ -28,24 +28,27 @@ pub(crate) fn patch_sums<B: Backend>(
     let [batch, channels, height, width] = input.dims();
     let rows = geometry.axis(0, height);
     let columns = geometry.axis(1, width);
-    let image = at_least_f32(input)
-        .sum_dim(0)
-        .reshape([channels, height, width]);
+    let input = at_least_f32(input);
+    let squares = input.clone().square().sum_dim(0);
+    let image =
+        Tensor::cat(vec![input.sum_dim(0), squares], 1).reshape([2 * channels, height, width]);
 
     incidence.take_if(|found| !found.serves([rows, columns], &image));
     let incidence = incidence.get_or_insert_with(|| Incidence::new([rows, columns], &image));
     let patch = image
-        .reshape([1, channels * height, width])
+        .reshape([1, 2 * channels * height, width])
         .matmul(incidence.columns.clone().transpose())
-        .reshape([channels, height, columns.kernel]);
+        .reshape([2 * channels, height, columns.kernel]);
     let rows_seen = incidence.rows.clone();
     let patch = rows_seen
-        .expand([channels, rows.kernel, height])
+        .expand([2 * channels, rows.kernel, height])
         .matmul(patch);
 
     let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    let patch = patch.reshape([2 * geometry.groups, size]);
     ActivationSums {
-        inputs: patch.reshape([geometry.groups, size]),
+        inputs: patch.clone().narrow(0, 0, geometry.groups),
+        squares: patch.narrow(0, geometry.groups, geometry.groups),
         rows: Rows::Counted(batch * rows.positions() * columns.positions()),
     }
 }

@@ -43,10 +43,22 @@ fn check_multi_head([query, key, value]: [Tensor<F64, 3>; 3], masks: Masks, quie
         ("value", oracle.attended_mean()),
         ("output", oracle.context().token_mean(masks.queries)),
     ];
-    for (mean, (name, expected)) in means_of(&layer).iter().zip(&expected) {
+    let observed = observed(&layer);
+    for (mean, (name, expected)) in means_in(&observed, &layer).iter().zip(&expected) {
         assert_close(mean, expected, ROUNDING, &format!("{name}, {case}"));
     }
     let bias_sees = expected[2].1[SIZE];
+    // The squares of values in the same mean as the values.
+    let mut of_squares = oracle;
+    for value in &mut of_squares.values.values {
+        *value *= *value;
+    }
+    let square: f64 = of_squares.attended_mean()[..SIZE].iter().sum();
+    let norm: f64 = expected[2].1.iter().map(|mean| mean * mean).sum();
+    let report = observed.report(&layer);
+    let share = report.layers[2].mean_share.expect("it recorded");
+    let expected = norm / (square + bias_sees);
+    assert_close(&[share], &[expected], ROUNDING, &format!("share, {case}"));
     assert_eq!(bias_sees < 0.999, quiet, "{case}");
 }
 

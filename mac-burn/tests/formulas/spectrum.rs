@@ -1,8 +1,8 @@
 use crate::support::{filled, random};
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module, Param};
-use burn::nn::LinearConfig;
 use burn::nn::conv::Conv2dConfig;
+use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn_ndarray::NdArray;
@@ -109,6 +109,98 @@ fn the_eigenvalues_of_a_convolution_are_those_of_its_input_covariance() {
             assert_near(found, trace);
         }
     }
+}
+
+/// The share of the mean in the report of a preconditioner that has seen what the recorder of a layer holds.
+fn reported_share<M: AutodiffModule<B>>(layer: &M, grads: GradientsParams) -> f64 {
+    let mut preconditioner = MacConfig::new().init_preconditioner();
+    preconditioner.precondition(layer, grads);
+    let report = preconditioner.report(layer);
+    report.layers[0].mean_share.expect("it recorded")
+}
+
+/// Breaks when squares are summed over other rows or patches than inputs, or without the 1 of a bias.
+#[test]
+fn the_reports_share_of_the_mean_is_that_of_the_spectrum() {
+    for bias in [false, true] {
+        let layer = linear(bias);
+        let rows: Tensor<B, 3> = random([4, 3, 2], 6);
+        let loss = layer.forward(rows.clone()).sum();
+        let share = reported_share(&layer, GradientsParams::from_grads(loss.backward(), &layer));
+        let spectrum = Spectrum::of(&layer, |layer| {
+            layer.forward(rows.clone());
+        });
+        assert_near(share, spectrum.layers[0].mean_share);
+
+        let images = random([3, 4, 7, 6], 5);
+        let config = Conv2dConfig::new([4, 6], [3, 2])
+            .with_stride([2, 1])
+            .with_padding(PaddingConfig2d::Explicit(1, 0, 2, 1))
+            .with_groups(2)
+            .with_bias(bias);
+        let conv: MacConv2d<B> = config.init(&Default::default()).into();
+        let loss = conv.forward(images.clone()).sum();
+        let share = reported_share(&conv, GradientsParams::from_grads(loss.backward(), &conv));
+        let spectrum = Spectrum::of(&conv, |conv| {
+            conv.forward(images.clone());
+        });
+        let traces: Vec<f64> = spectrum
+            .layers
+            .iter()
+            .map(|group| group.eigenvalues.iter().sum())
+            .collect();
+        let groups = spectrum.layers.iter().zip(&traces);
+        let means: f64 = groups.map(|(group, trace)| group.mean_share * trace).sum();
+        assert_near(share, means / traces.iter().sum::<f64>());
+    }
+}
+
+/// Of `(3, 0)` and then `(1, 0)`, with a decay of 1/2: these have the weights 1/3 and 2/3. Breaks when squares are averaged
+/// otherwise than inputs.
+#[test]
+fn the_reports_share_is_of_moving_averages() {
+    for (bias, expected) in [(false, 25.0 / 33.0), (true, 34.0 / 42.0)] {
+        let mut layer = linear(bias);
+        let config = MacConfig::new().with_stat_decay(0.5).with_tcov(1);
+        let mut optim = config.init();
+        for first in [3.0, 1.0] {
+            let row = Tensor::<B, 2>::from_floats([[first, 0.0]], &Default::default());
+            let grads = layer.forward(row).sum().backward();
+            let grads = GradientsParams::from_grads(grads, &layer);
+            layer = optim.step(0.1, layer, grads);
+        }
+        let share = optim.report(&layer).layers[0].mean_share;
+        assert_near(share.expect("it recorded"), expected);
+    }
+}
+
+/// Breaks when the square of a number beyond the square root of the largest stays in the average, or what is not finite comes into
+/// it.
+#[test]
+fn inputs_whose_squares_are_infinite_are_forgotten() {
+    type F32 = Autodiff<NdArray<f32>>;
+    let config = MacConfig::new()
+        .with_stat_decay(0.0)
+        .with_tcov(1)
+        .with_damping(f64::INFINITY);
+    let mut layer: MacLinear<F32> = LinearConfig::new(2, 3)
+        .with_bias(false)
+        .init(&Default::default())
+        .into();
+    let mut optim = config.init();
+    let mut shares = Vec::new();
+    for first in [1e25, 2.0, f32::NAN] {
+        let row = Tensor::<F32, 2>::from_floats([[first, 0.0], [0.0, 0.0]], &Default::default());
+        let grads = layer.forward(row).sum().backward();
+        let grads = GradientsParams::from_grads(grads, &layer);
+        layer = optim.step(0.0, layer, grads);
+        shares.push(optim.report(&layer).layers[0].mean_share);
+    }
+    assert!(
+        shares[0].is_none_or(|share| share.is_finite()),
+        "{shares:?}"
+    );
+    assert_eq!(shares[1..], [Some(0.5); 2]);
 }
 
 fn causal_attention() -> MacSelfAttention<B> {

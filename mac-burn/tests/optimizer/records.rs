@@ -1,4 +1,4 @@
-//! Records of other versions: those of version 1 are read where a format names their fields, all others refused.
+//! Records of other versions: those before are read where a format names their fields, all others refused.
 
 use crate::auxiliary_optimizer::both;
 use crate::support::{
@@ -11,7 +11,7 @@ use burn::record::{
     BinFileRecorder, FileRecorder, FullPrecisionSettings, NamedMpkFileRecorder,
     PrettyJsonFileRecorder, Record, Recorder as _, RecorderError,
 };
-use mac_burn::{Mac, MacError, MacPreconditionerRecord, MacRecord};
+use mac_burn::{Mac, MacError, MacPreconditionerRecord, MacRecord, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ fn version_1_without_names_of_fields_is_refused_by_an_error_that_names_both_vers
     fn check<R: Record<B>>(name: &str) {
         let refused = load::<Bin, R>(name).err().expect("it is of version 1");
         let text = refused.to_string();
-        for part in ["has version 1", "reads version 2", "NamedMpkFileRecorder"] {
+        for part in ["has version 1", "reads version 3", "NamedMpkFileRecorder"] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }
@@ -156,7 +156,7 @@ fn the_record_of_another_optimizer_is_refused_by_an_error_that_says_so() {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }
-    let named = "not a record of the MAC optimizer (version 2)";
+    let named = "not a record of the MAC optimizer (version 3)";
     check::<Mpk>(named);
     check::<Json>(named);
     // The first number is that of the parameters, which is read as a version.
@@ -166,10 +166,14 @@ fn the_record_of_another_optimizer_is_refused_by_an_error_that_says_so() {
 /// Breaks when what is read in place of a record, by the chance of its first number, has the error of a format.
 #[test]
 fn what_begins_like_a_record_and_is_none_is_refused_by_an_error_that_says_so() {
-    let layer: Linear<B> = LinearConfig::new(3, 2).init(&Default::default());
-    let output = layer.forward(random::<B, 2>([4, 3], 1));
-    let grads = GradientsParams::from_grads(output.sum().backward(), &layer);
-    let text = refusal_of_adamw::<Bin, _>(layer, grads);
+    // The number of its parameters is the present version.
+    let device = Default::default();
+    let first: Linear<B> = LinearConfig::new(3, 2).init(&device);
+    let second: Linear<B> = LinearConfig::new(2, 2).with_bias(false).init(&device);
+    let output = second.forward(first.forward(random::<B, 2>([4, 3], 1)));
+    let layers = (first, second);
+    let grads = GradientsParams::from_grads(output.sum().backward(), &layers);
+    let text = refusal_of_adamw::<Bin, _>(layers, grads);
     assert!(text.contains("not a record of the MAC optimizer"), "{text}");
 }
 
@@ -181,30 +185,76 @@ fn a_preconditioners_record_without_a_version_is_none() {
     assert!(text.contains("not a record of the MAC optimizer"), "{text}");
 }
 
-/// A record of the present version, changed in what its file holds.
-fn changed(change: impl Fn(&mut serde_json::Value)) -> (MacRecord<B>, Network<B>) {
-    let mut optim = busy();
-    let network = train(Network::new(7), &mut optim, 0..1);
-    let item = optim.to_record().into_item::<FullPrecisionSettings>();
+/// The record, changed in what its file holds.
+fn changed(record: MacRecord<B>, change: impl Fn(&mut serde_json::Value)) -> MacRecord<B> {
+    let item = record.into_item::<FullPrecisionSettings>();
     let mut json = serde_json::to_value(item).expect("it is plain data");
     change(&mut json["preconditioner"]);
     let item = serde_json::from_value(json).expect("it is a record");
-    let record = MacRecord::from_item::<FullPrecisionSettings>(item, &Default::default());
-    (record, network)
+    MacRecord::from_item::<FullPrecisionSettings>(item, &Default::default())
+}
+
+/// Version 2 had no squares. Breaks when it is refused, continues otherwise than the present version, or has a share of the mean that
+/// is not that of what was seen since.
+#[test]
+fn a_run_of_version_2_continues() {
+    let continued = |change: fn(&mut serde_json::Value)| {
+        let network = Network::new(7);
+        let optimizer = || busy_optimizer(&network.conv, images(100, 4), false);
+        let mut optim: Mac<Network<B>, B> = optimizer();
+        let network = train(network.clone(), &mut optim, 0..1);
+        let record = changed(optim.to_record(), change);
+        let mut optim = optimizer();
+        optim = optim.try_load_record(record, &network).expect("it fits");
+        let before = optim.report(&network);
+        let network = train(network, &mut optim, 1..6);
+        (before, optim.report(&network), values(&network))
+    };
+    let (before, after, values) = continued(|record| {
+        record["version"] = 2.into();
+        let curvatures = record["curvatures"].as_array_mut().expect("there are some");
+        for curvature in curvatures {
+            if let Some(mean) = curvature.get_mut("MeanActivation") {
+                let removed = mean.as_object_mut().and_then(|mean| mean.remove("square"));
+                assert!(removed.is_some_and(|square| !square.is_null()));
+            }
+        }
+    });
+    let (complete, expected, expected_values) = continued(|_| ());
+    assert_eq!(values, expected_values);
+
+    let shares = |report: &Report| -> Vec<Option<f64>> {
+        let layers = report.layers.iter().skip(1);
+        layers.map(|layer| layer.mean_share).collect()
+    };
+    assert_eq!(shares(&before), [None, None]);
+    assert!(shares(&complete).iter().all(Option::is_some));
+    let pairs = shares(&after).into_iter().zip(shares(&expected));
+    for (found, expected) in pairs {
+        let (found, expected) = (found.expect("it has seen"), expected.expect("so has it"));
+        // The batches are alike, but not the same.
+        assert!(
+            (found - expected).abs() < 0.2 * expected,
+            "{found}, {expected}"
+        );
+        assert_ne!(found, expected);
+    }
 }
 
 /// Breaks when a version to come is read as if it were this one, or refused for a field that it has no more.
 #[test]
 fn a_version_to_come_is_refused() {
-    let (found, expected) = (3, 2);
+    let (found, expected) = (4, 3);
     let refused = |change: fn(&mut serde_json::Value)| {
-        let (record, network) = changed(change);
+        let mut optim = busy();
+        let network = train(Network::new(7), &mut optim, 0..1);
+        let record = changed(optim.to_record(), change);
         let optim = crate::auxiliary_optimizer::config().init();
         optim.try_load_record(record, &network).err()
     };
     let error = Some(MacError::RecordVersion { found, expected });
-    assert_eq!(refused(|record| record["version"] = 3.into()), error);
-    let bare = |record: &mut serde_json::Value| *record = serde_json::json!({ "version": 3 });
+    assert_eq!(refused(|record| record["version"] = 4.into()), error);
+    let bare = |record: &mut serde_json::Value| *record = serde_json::json!({ "version": 4 });
     assert_eq!(refused(bare), error);
 }
 
@@ -222,11 +272,11 @@ fn a_version_to_come_is_refused_where_fields_have_no_names() {
     let file = file.with_extension("bin");
     let mut bytes = fs::read(&file).expect("it was written");
     let at = version_position(&bytes);
-    bytes[at] = 3;
+    bytes[at] = 4;
     fs::write(&file, bytes).expect("it is written");
     let refused: Result<MacRecord<B>, _> = Bin::default().load(file, &Default::default());
-    let text = refused.err().expect("it is of version 3").to_string();
-    let (found, expected) = (3, 2);
+    let text = refused.err().expect("it is of version 4").to_string();
+    let (found, expected) = (4, 3);
     let error = MacError::RecordVersion { found, expected }.to_string();
     assert!(text.contains(&error), "{text}");
 }
@@ -234,7 +284,7 @@ fn a_version_to_come_is_refused_where_fields_have_no_names() {
 /// The position of the version in a file of [`Bin`], after what Burn writes of its own.
 fn version_position(bytes: &[u8]) -> usize {
     // Version, steps and damping, configured and in use, in bincode's encoding.
-    let start = [2, 1].into_iter().chain([1.0f64.to_le_bytes(); 2].concat());
+    let start = [3, 1].into_iter().chain([1.0f64.to_le_bytes(); 2].concat());
     let start: Vec<u8> = start.collect();
     let found: Vec<usize> = (0..bytes.len() - start.len())
         .filter(|at| bytes[*at..].starts_with(&start))

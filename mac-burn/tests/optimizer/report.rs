@@ -73,9 +73,10 @@ fn statistics_of(means: usize, parts: usize, size: usize, bias: bool, columns: u
     averages_of(means, size) + preconditioner * 4
 }
 
-/// Bytes of the moving averages, their bias correction, the mean in use and the number of rejected batches.
+/// Bytes of the moving averages of inputs and of their squares, the bias correction, the mean in use and the number of rejected
+/// batches.
 fn averages_of(means: usize, size: usize) -> usize {
-    means * ((size + 1) + (size + 1) + 1) * 4
+    means * ((size + 2) + (size + 1) + 1) * 4
 }
 
 /// The bytes of what one step keeps of a module.

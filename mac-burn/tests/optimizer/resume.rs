@@ -188,13 +188,13 @@ fn refusal(change: impl Fn(&mut serde_json::Value)) -> MacError {
 #[test]
 fn the_record_of_another_version_is_refused() {
     let error = refusal(|json| {
-        json["version"] = 3.into();
+        json["version"] = 4.into();
         // A version to come may have fields of other names.
         json.as_object_mut()
             .expect("it is an object")
             .remove("curvatures");
     });
-    let (found, expected) = (3, 2);
+    let (found, expected) = (4, 3);
     assert_eq!(error, MacError::RecordVersion { found, expected });
 }
 

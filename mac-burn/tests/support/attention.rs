@@ -379,7 +379,14 @@ pub fn fused(causal: bool) -> MacSelfAttention<F64> {
 
 /// The means of query, key, value and output.
 pub fn means_of(layer: &MacMultiHeadAttention<F64>) -> [Vec<f64>; 4] {
-    let preconditioner = observed(layer);
+    means_in(&observed(layer), layer)
+}
+
+/// The same of a preconditioner.
+pub fn means_in(
+    preconditioner: &MacPreconditioner<F64>,
+    layer: &MacMultiHeadAttention<F64>,
+) -> [Vec<f64>; 4] {
     [&layer.query, &layer.key, &layer.value, &layer.output]
-        .map(|linear| means(&preconditioner, &linear.weight))
+        .map(|linear| means(preconditioner, &linear.weight))
 }
