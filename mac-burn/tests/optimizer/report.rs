@@ -133,6 +133,34 @@ fn state_that_is_not_needed_is_not_counted() {
     assert_eq!(bytes, averages_of(1, 6));
 }
 
+/// Breaks when the square of a number beyond the square root of the largest stays in the average, or what is not finite comes into
+/// it.
+#[test]
+fn inputs_whose_squares_are_infinite_are_forgotten() {
+    let config = MacConfig::new()
+        .with_stat_decay(0.0)
+        .with_tcov(1)
+        .with_damping(f64::INFINITY);
+    let mut layer: MacLinear<B> = LinearConfig::new(2, 3)
+        .with_bias(false)
+        .init(&Default::default())
+        .into();
+    let mut optim = config.init();
+    let mut shares = Vec::new();
+    for first in [1e25, 2.0, f32::NAN] {
+        let row = Tensor::<B, 2>::from_floats([[first, 0.0], [0.0, 0.0]], &Default::default());
+        let grads = layer.forward(row).sum().backward();
+        let grads = GradientsParams::from_grads(grads, &layer);
+        layer = optim.step(0.0, layer, grads);
+        shares.push(optim.report(&layer).layers[0].mean_share);
+    }
+    assert!(
+        shares[0].is_none_or(|share| share.is_finite()),
+        "{shares:?}"
+    );
+    assert_eq!(shares[1..], [Some(0.5); 2]);
+}
+
 #[test]
 fn layers_that_saw_no_forward_pass_are_listed() {
     let network = Network::<B>::new(1);
