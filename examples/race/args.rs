@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mac_burn_examples::interval::at_least_one;
 use mac_burn_examples::optimizers::OptimizerChoice;
 use mac_burn_examples::tasks::{DataArgs, TaskChoice};
@@ -25,9 +25,9 @@ pub(crate) struct Args {
     )]
     pub(crate) tasks: Vec<TaskChoice>,
 
-    /// Optimizer; may be repeated [default: all]
+    /// Optimizer; may be repeated [default: all that train the task's network each in its own way]
     #[arg(long = "optimizer", value_name = "OPTIMIZER", value_enum)]
-    pub(crate) optimizers: Vec<OptimizerChoice>,
+    optimizers: Vec<OptimizerChoice>,
 
     /// Trials of each optimizer to choose its settings by; with --quick, 1
     #[arg(long, default_value_t = 7, value_parser = at_least_one())]
@@ -64,6 +64,17 @@ impl Args {
         let cores = available_parallelism().map_or(1, NonZero::get);
         let jobs = self.jobs.unwrap_or(cores);
         (jobs, (cores / jobs).max(1))
+    }
+
+    /// The optimizers on a task, in the order of their list.
+    pub(crate) fn optimizers(&self, task: TaskChoice) -> Vec<OptimizerChoice> {
+        let all = OptimizerChoice::value_variants();
+        if self.optimizers.is_empty() {
+            let rules = task.rules();
+            return OptimizerChoice::distinct(all, rules.has_rest, rules.measures_inputs);
+        }
+        let chosen = all.iter().filter(|choice| self.optimizers.contains(choice));
+        chosen.copied().collect()
     }
 
     pub(crate) fn trials(&self) -> usize {

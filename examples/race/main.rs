@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use env_logger::Env;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn_examples::exit;
@@ -66,11 +66,8 @@ fn run_one(trial: &str, args: &Args) -> Result<(), Box<dyn Error>> {
 
 fn race(args: &Args) -> Result<(), Box<dyn Error>> {
     let runs = Runs::open(&args.out)?;
-    let all = OptimizerChoice::value_variants().iter();
-    let chosen =
-        |choice: &&OptimizerChoice| args.optimizers.is_empty() || args.optimizers.contains(choice);
-    let optimizers: Vec<OptimizerChoice> = all.filter(chosen).copied().collect();
     for task in &args.tasks {
+        let optimizers = args.optimizers(*task);
         let field = Field {
             args,
             runs: &runs,

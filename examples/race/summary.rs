@@ -14,6 +14,17 @@ use crate::trial::Trial;
 
 const MEBIBYTE: f64 = 1048576.0;
 
+/// A cell of a table in which there is nothing.
+const NONE: &str = "–";
+
+/// An optimizer with MAC's preconditioner, and the same without.
+const SHARES_OF_MAC: [(&str, &str); 4] = [
+    ("mac-adamw", "sgd-adamw"),
+    ("mac-mean-adamw", "sgd-adamw"),
+    ("mac", "sgd"),
+    ("mac-in-adamw", "adamw"),
+];
+
 /// The runs of all optimizers on a task, on the same data and with as many steps.
 pub(crate) struct Race {
     pub(crate) task: TaskChoice,
@@ -93,6 +104,12 @@ impl Race {
             .find(|standing| standing.optimizer.name() == name)
     }
 
+    /// The smallest mean of an optimizer's losses.
+    fn smallest_loss(&self) -> Option<f64> {
+        let means = self.standings.iter().filter_map(Standing::mean_loss);
+        means.min_by(f64::total_cmp)
+    }
+
     /// The difference of the loss to that of another optimizer, over the seeds that both have: mean, deviation, how many have the sign of
     /// the mean, and the probability of a difference as large by chance.
     fn difference(&self, standing: &Standing, other: &str) -> Option<String> {
@@ -128,7 +145,7 @@ impl Race {
         );
         for standing in &self.standings {
             let cells = standing.cells();
-            let to = |other| self.difference(standing, other).unwrap_or("–".into());
+            let to = |other| self.difference(standing, other).unwrap_or(NONE.into());
             let [adamw, sgd] = ["adamw", "sgd-adamw"].map(to);
             let [rate, auxiliary, last, loss, accuracy, seconds, state, peak] = cells;
             let optimizer = standing.optimizer;
@@ -144,13 +161,7 @@ impl Race {
     /// The differences that are the preconditioner's alone.
     fn share_of_mac(&self) -> String {
         let mut text = String::new();
-        let pairs = [
-            ("mac-adamw", "sgd-adamw"),
-            ("mac-mean-adamw", "sgd-adamw"),
-            ("mac", "sgd"),
-            ("mac-in-adamw", "adamw"),
-        ];
-        for (with, without) in pairs {
+        for (with, without) in SHARES_OF_MAC {
             if let Some(standing) = self.standing(with)
                 && let Some(difference) = self.difference(standing, without)
                 && let Some(without) = self.standing(without)
@@ -193,6 +204,29 @@ impl Standing {
         })
     }
 
+    /// The losses on the test part; none if a run diverged.
+    fn losses(&self) -> Option<Vec<f64>> {
+        self.tests.iter().map(|run| run.outcome.loss).collect()
+    }
+
+    /// Their mean; none if there are none, or a run diverged.
+    fn mean_loss(&self) -> Option<f64> {
+        let losses = self.losses().filter(|losses| !losses.is_empty())?;
+        Some(mean_and_deviation(&losses)[0])
+    }
+
+    /// Mean and deviation, or how many runs diverged.
+    fn loss(&self) -> String {
+        match self.losses() {
+            Some(losses) if losses.is_empty() => NONE.to_string(),
+            Some(losses) => spread(&losses, 3),
+            None => {
+                let diverged = self.tests.iter().filter(|run| run.outcome.loss.is_none());
+                format!("{} of {} runs diverged", diverged.count(), self.tests.len())
+            }
+        }
+    }
+
     /// Rate, rate of AdamW, decay or damping, loss, accuracy, seconds, bytes of state and of memory.
     fn cells(&self) -> [String; 8] {
         let mark = |value: f64, of: fn(&Trial) -> Option<f64>| {
@@ -203,23 +237,8 @@ impl Standing {
             let at_the_end = [least, largest].contains(&Some(value));
             format!("{value}{}", if at_the_end { "*" } else { "" })
         };
-        let none = || "–".to_string();
+        let none = || NONE.to_string();
         let best = &self.best;
-        let losses: Option<Vec<f64>> = self.tests.iter().map(|run| run.outcome.loss).collect();
-        let spread = |values: &[f64], decimals: usize| {
-            let [mean, deviation] = mean_and_deviation(values);
-            format!("{mean:.decimals$} ± {deviation:.decimals$}")
-        };
-        let diverged = self
-            .tests
-            .iter()
-            .filter(|run| run.outcome.loss.is_none())
-            .count();
-        let loss = match losses {
-            Some(losses) if losses.is_empty() => none(),
-            Some(losses) => spread(&losses, 3),
-            None => format!("{diverged} of {} runs diverged", self.tests.len()),
-        };
         let accuracies: Option<Vec<f64>> =
             self.tests.iter().map(|run| run.outcome.accuracy).collect();
         let accuracies = accuracies.filter(|accuracies| !accuracies.is_empty());
@@ -235,7 +254,7 @@ impl Standing {
                 Some(damping) => mark(damping, |trial| trial.damping),
                 None => mark(best.weight_decay, |trial| Some(trial.weight_decay)),
             },
-            loss,
+            self.loss(),
             accuracies.map_or_else(none, |accuracies| format!("{} %", spread(&accuracies, 1))),
             format!("{:.1}", of_tests(|run| run.outcome.seconds)),
             format!(
@@ -250,10 +269,71 @@ impl Standing {
     }
 }
 
+/// Mean and deviation, as text.
+fn spread(values: &[f64], decimals: usize) -> String {
+    let [mean, deviation] = mean_and_deviation(values);
+    format!("{mean:.decimals$} ± {deviation:.decimals$}")
+}
+
+/// The losses of all optimizers in all races, and what MAC's preconditioner alone brings in each.
+fn overview(races: &[Race]) -> String {
+    let mut text = String::from("| test loss |");
+    let line = |text: &mut String, cells: &[String]| writeln!(text, " {} |", cells.join(" | "));
+    let titles: Vec<String> = races.iter().map(Race::title).collect();
+    line(&mut text, &titles).ok();
+    writeln!(text, "|---|{}", "---|".repeat(races.len())).ok();
+    for choice in OptimizerChoice::value_variants() {
+        let losses = races.iter().map(|race| {
+            let standing = race.standing(choice.name());
+            let best = race.smallest_loss();
+            standing.map_or(NONE.to_string(), |standing| {
+                let loss = standing.loss();
+                match standing.mean_loss() {
+                    mean if mean.is_some() && mean == best => format!("**{loss}**"),
+                    _ => loss,
+                }
+            })
+        });
+        let losses: Vec<String> = losses.collect();
+        if losses.iter().any(|loss| loss != NONE) {
+            write!(text, "| {choice} |").ok();
+            line(&mut text, &losses).ok();
+        }
+    }
+    text.push_str("\nWhat MAC's preconditioner alone brings:\n\n|  |");
+    line(&mut text, &titles).ok();
+    writeln!(text, "|---|{}", "---|".repeat(races.len())).ok();
+    for (with, without) in SHARES_OF_MAC {
+        let differences = races.iter().map(|race| {
+            let standing = race.standing(with);
+            let difference = standing.and_then(|standing| race.difference(standing, without));
+            difference.unwrap_or(NONE.to_string())
+        });
+        let differences: Vec<String> = differences.collect();
+        let name = |name| {
+            OptimizerChoice::from_str(name, false)
+                .map_or(name.to_string(), |choice| choice.to_string())
+        };
+        if differences.iter().any(|difference| difference != NONE) {
+            write!(text, "| {} against {} |", name(with), name(without)).ok();
+            line(&mut text, &differences).ok();
+        }
+    }
+    text
+}
+
 /// The tables of all runs, as Markdown.
 pub(crate) fn summary(runs: &[Run]) -> String {
-    let mut text = format!("# Race\n\n{}.\n", describe_machine());
-    for race in Race::all(runs) {
+    let races = Race::all(runs);
+    let seconds: f64 = runs.iter().map(|run| run.outcome.seconds).sum();
+    let mut text = format!(
+        "# Race\n\n{}; {} runs, whose steps took {:.1} hours one after the other.\n\n{}",
+        describe_machine(),
+        runs.len(),
+        seconds / 3600.0,
+        overview(&races)
+    );
+    for race in races {
         let own = || runs.iter().filter(|run| race.is_of(&run.trial));
         let seconds: f64 = own().map(|run| run.outcome.seconds).sum();
         let rules = race.task.rules();
@@ -354,6 +434,48 @@ mod tests {
         let text = summary(&runs);
         let line = "- MAC + AdamW against SGD + AdamW: -0.100 ± 0.000 (3 of 3, p 0.250)";
         assert!(text.contains(line), "{text}");
+    }
+
+    /// Breaks when losses are in another task's column, or another than the smallest is in bold.
+    #[test]
+    fn the_overview_has_a_column_for_each_race() {
+        let (with, without) = (choice("mac-adamw"), choice("sgd-adamw"));
+        let mut runs = Vec::new();
+        for (task, with_loss, without_loss) in
+            [(TaskChoice::Vit, 0.5, 0.75), (TaskChoice::Lenet, 2.0, 1.0)]
+        {
+            let both = [(with, with_loss), (without, without_loss)];
+            for (optimizer, loss) in both {
+                let of_task = [tuning(optimizer, 0.1, loss), run(optimizer, 0.1, 1, loss)];
+                runs.extend(of_task.map(|mut run| {
+                    run.trial.task = task;
+                    run
+                }));
+            }
+        }
+        // Only the first task has it.
+        let mut third = tuning(choice("muon"), 0.1, 3.0);
+        third.trial.task = TaskChoice::Vit;
+        runs.push(third.clone());
+        third.trial = third.trial.for_test(1);
+        third.outcome.loss = None;
+        runs.push(third);
+
+        let text = summary(&runs);
+        let start = text.find("| test loss |").expect("there is an overview");
+        let rows: Vec<&str> = text[start..].lines().skip(2).collect();
+        assert_eq!(
+            rows[..3],
+            [
+                "| MAC + AdamW | **0.500 ± 0.000** | 2.000 ± 0.000 |",
+                "| SGD + AdamW | 0.750 ± 0.000 | **1.000 ± 0.000** |",
+                "| Muon + AdamW | 1 of 1 runs diverged | – |",
+            ]
+        );
+        let shares = rows[8];
+        let expected =
+            "| MAC + AdamW against SGD + AdamW | -0.250 ± 0.000 (1 of 1, p 1.000) | +1.000";
+        assert!(shares.starts_with(expected), "{shares}");
     }
 
     #[test]

@@ -124,6 +124,23 @@ impl OptimizerChoice {
         self.name
     }
 
+    /// Those of a list that train a network otherwise than the others do. Where there are no parameters of no recorded layer, an
+    /// AdamW beside MAC or SGD steps nothing; where the first layer's inputs are not measured, MAC has only means.
+    pub fn distinct(list: &[Self], has_rest: bool, measures_inputs: bool) -> Vec<Self> {
+        let training = |choice: &Self| {
+            let covariance = choice.input_covariance && measures_inputs;
+            let auxiliary = choice.auxiliary && (has_rest || choice.step == LayerStep::Muon);
+            (choice.preconditioned, covariance, choice.step, auxiliary)
+        };
+        let is_first = |choice: &&Self| {
+            let same = |other: &&Self| training(other) == training(choice);
+            // That with AdamW, which the same optimizer has on other networks.
+            let with_adamw = list.iter().filter(same).find(|other| other.auxiliary);
+            with_adamw.or_else(|| list.iter().find(same)) == Some(choice)
+        };
+        list.iter().filter(is_first).copied().collect()
+    }
+
     /// The network that it trains: without recorders unless MAC preconditions. Until a MAC pauses them, each forward pass pays
     /// for sums that no other optimizer takes.
     pub fn prepare<B: Backend, M: Module<B>>(self, network: M) -> M {
@@ -182,6 +199,25 @@ mod tests {
             };
             assert_eq!(found, expected, "{choice}");
         }
+    }
+
+    /// Breaks when an optimizer is left out that trains otherwise than those that stay, or one stays twice.
+    #[test]
+    fn optimizers_that_train_alike_are_one() {
+        let names = |has_rest, measures_inputs| -> Vec<&str> {
+            let distinct = OptimizerChoice::distinct(&OPTIMIZERS, has_rest, measures_inputs);
+            distinct.into_iter().map(OptimizerChoice::name).collect()
+        };
+        let all: Vec<&str> = OPTIMIZERS.iter().map(|choice| choice.name).collect();
+        assert_eq!(names(true, true), all);
+        let without = |dropped: &[&str]| -> Vec<&str> {
+            let all = all.iter().filter(|name| !dropped.contains(name));
+            all.copied().collect()
+        };
+        assert_eq!(names(false, true), without(&["mac", "sgd"]));
+        assert_eq!(names(true, false), without(&["mac-mean-adamw"]));
+        let two = [OptimizerChoice::SGD, OptimizerChoice::MAC];
+        assert_eq!(OptimizerChoice::distinct(&two, false, true), two);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Rules {
     pub seeds: usize,
     /// Whether there are parameters of no recorded layer: norms, embeddings, positions.
     pub has_rest: bool,
+    /// Whether the covariance of the first layer's inputs can be measured.
+    pub measures_inputs: bool,
     /// The layer that makes the output.
     pub head: &'static str,
 }
@@ -136,6 +138,7 @@ impl TaskChoice {
             lr: [0.1, 4e-3],
             seeds: 5,
             has_rest: true,
+            measures_inputs: true,
             head: "head",
         };
         match self {
@@ -148,6 +151,7 @@ impl TaskChoice {
                 lr: [3e-3, 1e-3],
                 seeds: 5,
                 has_rest: false,
+                measures_inputs: true,
                 head: "layers.7",
             },
             Self::Mlp => Rules {
@@ -194,6 +198,8 @@ impl TaskChoice {
                 lr: [0.5, 8e-3],
                 seeds: 5,
                 has_rest: true,
+                // The first layer is a table of embeddings.
+                measures_inputs: false,
                 // Its head is the table of embeddings, which is no layer.
                 head: "",
             },
