@@ -26,6 +26,12 @@ pub struct Image {
     pub label: usize,
 }
 
+/// As many images of a list at most, spread over all of it: folders list their images class by class.
+pub fn spread(images: &[Image], most: usize) -> impl Iterator<Item = &Image> {
+    let count = images.len().min(most);
+    (0..count).map(move |place| &images[place * images.len() / count])
+}
+
 /// The shape that all images of a set have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {

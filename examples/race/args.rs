@@ -25,7 +25,7 @@ pub(crate) struct Args {
     )]
     pub(crate) tasks: Vec<TaskChoice>,
 
-    /// Optimizer; may be repeated [default: all that train the task's network each in its own way]
+    /// Optimizer; may be repeated [default: all, but for those that would train the network exactly as another does]
     #[arg(long = "optimizer", value_name = "OPTIMIZER", value_enum)]
     optimizers: Vec<OptimizerChoice>,
 

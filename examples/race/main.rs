@@ -31,17 +31,14 @@ use clap::Parser;
 use env_logger::Env;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn_examples::exit;
-use mac_burn_examples::optimizers::{LayerStep, OptimizerChoice};
-use mac_burn_examples::tasks::{Part, TaskChoice};
+use mac_burn_examples::optimizers::OptimizerChoice;
+use mac_burn_examples::tasks::TaskChoice;
 
 use args::Args;
 use runs::{Run, Runs};
 use summary::{Race, summary};
-use trial::{Outcome, Trial, rules_number};
-use tuning::{Setting, search, searched};
-
-/// Chooses the settings.
-const TUNING_SEED: u64 = 0;
+use trial::{Outcome, Trial};
+use tuning::search;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} runs, {elapsed}, {eta} left {wide_msg}";
 
@@ -120,48 +117,15 @@ impl Field<'_> {
     /// The best settings of an optimizer on the validation part.
     fn tune(&self, choice: OptimizerChoice, threads: usize) -> Result<Trial, Failure> {
         let rules = self.task.rules();
-        let searched = searched(choice, rules.lr, rules.has_rest);
-        let trial = |values: &[f64]| {
-            let mut trial = self.trial(choice);
-            for (searched, value) in searched.iter().zip(values) {
-                match searched.setting {
-                    Setting::LearningRate => trial.lr = *value,
-                    Setting::AuxiliaryLearningRate => trial.auxiliary_lr = Some(*value),
-                    Setting::WeightDecay => trial.weight_decay = *value,
-                    Setting::Damping => trial.damping = Some(*value),
-                }
-            }
-            trial
-        };
+        let steps = if self.args.data.quick { 2 } else { rules.steps };
+        let steps = self.args.steps.unwrap_or(steps);
+        let trial = Trial::to_tune(self.task, &self.data, steps, choice);
+        let searched = trial.searched();
         let best = search(&searched, self.args.trials(), |values| {
-            let outcome = self.outcome(&trial(values), threads)?;
+            let outcome = self.outcome(&trial.with(&searched, values), threads)?;
             Ok::<_, Failure>(outcome.loss.unwrap_or(f64::INFINITY))
         })?;
-        Ok(trial(&best))
-    }
-
-    /// A trial with the settings that are not searched for.
-    fn trial(&self, optimizer: OptimizerChoice) -> Trial {
-        let rules = self.task.rules();
-        let steps = if self.args.data.quick { 2 } else { rules.steps };
-        Trial {
-            task: self.task,
-            data: self.data.clone(),
-            rules: rules_number(self.task),
-            optimizer,
-            part: Part::Validation,
-            seed: TUNING_SEED,
-            steps: self.args.steps.unwrap_or(steps),
-            lr: 0.0,
-            // Where it is searched for, or steps nothing.
-            auxiliary_lr: optimizer.auxiliary.then_some(rules.lr[1]),
-            // Where damping is searched for.
-            weight_decay: match optimizer.step {
-                LayerStep::Momentum => 1e-4,
-                LayerStep::AdamW | LayerStep::Muon => 0.05,
-            },
-            damping: None,
-        }
+        Ok(trial.with(&searched, &best))
     }
 
     /// The outcome of a run, which is begun if it is not done.

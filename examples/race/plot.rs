@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 
+use clap::ValueEnum;
+use mac_burn_examples::optimizers::OptimizerChoice;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
@@ -45,10 +47,8 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
     area.fill(&WHITE)?;
     let (left, right) = area.split_horizontally(SIZE.0 / 2);
     let lines = |x: fn(&(usize, f64, f64)) -> f64| -> Vec<Line> {
-        let standings = race.standings.iter().enumerate();
-        standings
-            .map(|(index, standing)| curve(standing, index, x))
-            .collect()
+        let standings = race.standings.iter();
+        standings.map(|standing| curve(standing, x)).collect()
     };
     let (title, loss) = (race.title(), format!("test {}", race.task.loss()));
     let (steps, seconds) = (
@@ -80,10 +80,7 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
     let file = folder.join(format!("{name}-rates.svg"));
     let area = SVGBackend::new(&file, (SIZE.0 / 2, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
-    let standings = race.standings.iter().enumerate();
-    let lines: Vec<Line> = standings
-        .map(|(index, standing)| rates(standing, index))
-        .collect();
+    let lines: Vec<Line> = race.standings.iter().map(rates).collect();
     let [least, largest] = x_range(&lines);
     let range = (least / 1.5..largest * 1.5).log_scale();
     let loss = format!("validation {}", race.task.loss());
@@ -99,26 +96,27 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// The losses of an optimizer on the test part.
-fn curve(standing: &Standing, index: usize, x: fn(&(usize, f64, f64)) -> f64) -> Line {
+fn curve(standing: &Standing, x: fn(&(usize, f64, f64)) -> f64) -> Line {
     let runs = || standing.tests.iter().map(|run| &run.outcome.losses);
     let length = runs().map(Vec::len).max().unwrap_or(0);
     let point = |place: usize| {
-        // A run that diverged is shorter; the others go on without it.
-        let seen: Vec<_> = runs().filter_map(|losses| losses.get(place)).collect();
-        let places: Vec<f64> = seen.iter().map(|seen| x(seen)).collect();
-        let losses: Vec<f64> = seen.iter().map(|seen| seen.1).collect();
+        let seen = runs().map(|losses| losses.get(place));
+        let places: Vec<f64> = seen.clone().flatten().map(x).collect();
+        // A run that diverged is shorter, and above all others from there.
+        let losses = seen.map(|seen| seen.map_or(f64::INFINITY, |seen| seen.1));
+        let losses: Vec<f64> = losses.collect();
         let [least, largest] = ends(&losses);
         (median(&places), [least, median(&losses), largest])
     };
     Line {
         name: standing.optimizer.to_string(),
-        colour: COLOURS[index % COLOURS.len()],
+        colour: colour_of(standing.optimizer),
         points: (0..length).map(point).collect(),
     }
 }
 
 /// The smallest loss of an optimizer's trials at each learning rate, whatever its other settings.
-fn rates(standing: &Standing, index: usize) -> Line {
+fn rates(standing: &Standing) -> Line {
     let mut points: Vec<(f64, [f64; 3])> = Vec::new();
     for run in &standing.tuning {
         let Some(loss) = run.outcome.loss else {
@@ -132,9 +130,16 @@ fn rates(standing: &Standing, index: usize) -> Line {
     points.sort_by(|left, right| left.0.total_cmp(&right.0));
     Line {
         name: standing.optimizer.to_string(),
-        colour: COLOURS[index % COLOURS.len()],
+        colour: colour_of(standing.optimizer),
         points,
     }
+}
+
+/// The colour of an optimizer, which it has in all pictures.
+fn colour_of(optimizer: OptimizerChoice) -> RGBColor {
+    let mut all = OptimizerChoice::value_variants().iter();
+    let place = all.position(|choice| *choice == optimizer);
+    COLOURS[place.unwrap_or(0) % COLOURS.len()]
 }
 
 fn ends(values: &[f64]) -> [f64; 2] {
@@ -157,7 +162,8 @@ fn top(lines: &[Line]) -> f64 {
     let later = lines
         .iter()
         .flat_map(|line| &line.points[line.points.len() / 3..]);
-    let losses: Vec<f64> = later.map(|(_, [_, middle, _])| *middle).collect();
+    let losses = later.map(|(_, [_, middle, _])| *middle);
+    let losses: Vec<f64> = losses.filter(|loss| loss.is_finite()).collect();
     let [_, largest] = ends(&losses);
     if largest > 0.0 { 1.1 * largest } else { 1.0 }
 }

@@ -107,6 +107,7 @@ struct Row {
     /// Step, loss and seconds of each measurement: `300:0.5:2.25 600:0.4:4.5`.
     losses: String,
     settings: String,
+    machine: String,
 }
 
 impl From<&Run> for Row {
@@ -133,6 +134,7 @@ impl From<&Run> for Row {
             peak_bytes: outcome.peak_bytes,
             losses: losses.collect::<Vec<_>>().join(" "),
             settings: outcome.settings,
+            machine: outcome.machine,
         }
     }
 }
@@ -171,6 +173,7 @@ impl TryFrom<Row> for Run {
                 peak_bytes: row.peak_bytes,
                 losses,
                 settings: row.settings,
+                machine: row.machine,
             },
         })
     }
@@ -204,6 +207,7 @@ pub(crate) mod tests {
                 peak_bytes: 1 << 20,
                 losses: vec![(10, 2.0 * loss, 0.75), (20, loss, 1.5)],
                 settings: "{\"lr\": 1, \"of\": \"all\"}".into(),
+                machine: "a machine, 1 core".into(),
             },
         }
     }

@@ -4,36 +4,36 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use clap::ValueEnum;
-use mac_burn_examples::machine::describe_machine;
 use mac_burn_examples::optimizers::OptimizerChoice;
-use mac_burn_examples::tasks::{Part, TaskChoice};
+use mac_burn_examples::tasks::TaskChoice;
 
 use crate::runs::Run;
 use crate::statistics::{mean_and_deviation, median, paired_test};
-use crate::trial::Trial;
+use crate::trial::{Trial, rules_number};
+use crate::tuning::{Searched, search};
 
 const MEBIBYTE: f64 = 1048576.0;
 
 /// A cell of a table in which there is nothing.
 const NONE: &str = "–";
 
-/// An optimizer with MAC's preconditioner, and the same without.
-const SHARES_OF_MAC: [(&str, &str); 4] = [
-    ("mac-adamw", "sgd-adamw"),
-    ("mac-mean-adamw", "sgd-adamw"),
-    ("mac", "sgd"),
-    ("mac-in-adamw", "adamw"),
-];
-
 /// The runs of all optimizers on a task, on the same data and with as many steps.
 pub(crate) struct Race {
     pub(crate) task: TaskChoice,
     data: String,
-    rules: String,
     steps: usize,
+    /// The trials of each optimizer.
+    trials: usize,
+    /// The seeds of the tests.
+    seeds: usize,
     /// In the order of the optimizers' names on the command line.
     pub(crate) standings: Vec<Standing>,
+    /// The optimizers with fewer trials, which are not in the tables.
+    behind: Vec<OptimizerChoice>,
 }
+
+/// A run that a search needs, and that is not done.
+struct Missing;
 
 /// The runs of an optimizer.
 pub(crate) struct Standing {
@@ -47,40 +47,116 @@ pub(crate) struct Standing {
 }
 
 impl Race {
-    /// The races that runs are of, in the order in which they began.
+    /// The races that runs are of, in the order in which they began. Runs under rules that a task no longer has are of none.
     pub(crate) fn all(runs: &[Run]) -> Vec<Self> {
         let mut races: Vec<Self> = Vec::new();
         for Run { trial, .. } in runs {
             let known = |race: &Self| race.is_of(trial);
-            if !races.iter().any(known) {
+            if !races.iter().any(known) && trial.rules == rules_number(trial.task) {
                 races.push(Self {
                     task: trial.task,
                     data: trial.data.clone(),
-                    rules: trial.rules.clone(),
                     steps: trial.steps,
+                    trials: 0,
+                    seeds: 0,
                     standings: Vec::new(),
+                    behind: Vec::new(),
                 });
             }
         }
         for race in &mut races {
             let own: Vec<&Run> = runs.iter().filter(|run| race.is_of(&run.trial)).collect();
             let all = OptimizerChoice::value_variants().iter();
-            let trials = |choice: &OptimizerChoice| {
-                let tuning = own.iter().filter(|run| run.trial.part == Part::Validation);
-                tuning.filter(|run| run.trial.optimizer == *choice).count()
-            };
-            // As many trials of each: a search with fewer is the beginning of one with more.
-            let fewest = all.clone().map(trials).filter(|trials| *trials > 0).min();
-            let fewest = fewest.unwrap_or(0);
-            let standings = all.filter_map(|choice| Standing::of(*choice, &own, fewest));
-            race.standings = standings.collect();
+            let trials = all.map(|choice| (*choice, race.trials_of(*choice, &own).len()));
+            let trials: Vec<_> = trials.filter(|(_, trials)| *trials > 0).collect();
+            // As many trials of each.
+            race.trials = trials.iter().map(|(_, trials)| *trials).max().unwrap_or(0);
+            for (choice, trials) in trials {
+                match trials == race.trials {
+                    true => race.standings.extend(race.standing_of(choice, &own)),
+                    false => race.behind.push(choice),
+                }
+            }
+        }
+        for race in &mut races {
+            race.keep_common_seeds();
         }
         races
     }
 
+    /// Leaves the tests of the seeds that all optimizers with tests have: means over others would be of other seeds.
+    fn keep_common_seeds(&mut self) {
+        let tested = self
+            .standings
+            .iter()
+            .filter(|standing| !standing.tests.is_empty());
+        let seeds = tested.map(|standing| {
+            let seeds = standing.tests.iter().map(|run| run.trial.seed);
+            seeds.collect::<BTreeSet<u64>>()
+        });
+        let common = seeds
+            .reduce(|left, right| &left & &right)
+            .unwrap_or_default();
+        for standing in &mut self.standings {
+            standing
+                .tests
+                .retain(|run| common.contains(&run.trial.seed));
+        }
+        self.seeds = common.len();
+    }
+
+    /// The trials that a search has made.
+    fn trials_of<'a>(&self, choice: OptimizerChoice, runs: &[&'a Run]) -> Vec<&'a Run> {
+        let mut found = Vec::new();
+        // It ends where a run is missing.
+        self.replay(choice, usize::MAX, runs, |run| found.push(run))
+            .ok();
+        found
+    }
+
+    /// Searches again, among runs that are done, and returns the best.
+    ///
+    /// # Errors
+    /// If one is missing.
+    fn replay<'a>(
+        &self,
+        choice: OptimizerChoice,
+        trials: usize,
+        runs: &[&'a Run],
+        mut visit: impl FnMut(&'a Run),
+    ) -> Result<Trial, Missing> {
+        let trial = Trial::to_tune(self.task, &self.data, self.steps, choice);
+        let searched = trial.searched();
+        let best = search(&searched, trials, |values| {
+            let trial = trial.with(&searched, values);
+            let run = runs.iter().find(|run| run.trial == trial).ok_or(Missing)?;
+            visit(run);
+            Ok(run.outcome.loss.unwrap_or(f64::INFINITY))
+        })?;
+        Ok(trial.with(&searched, &best))
+    }
+
+    fn standing_of(&self, choice: OptimizerChoice, runs: &[&Run]) -> Option<Standing> {
+        let mut tuning = Vec::new();
+        let best = self.replay(choice, self.trials, runs, |run| tuning.push(run.clone()));
+        let best = best.ok()?;
+        let tests = runs.iter().copied();
+        let mut tests: Vec<Run> = tests
+            .filter(|run| run.trial == best.for_test(run.trial.seed))
+            .cloned()
+            .collect();
+        tests.sort_by_key(|run| run.trial.seed);
+        Some(Standing {
+            optimizer: choice,
+            tuning,
+            best,
+            tests,
+        })
+    }
+
     fn is_of(&self, trial: &Trial) -> bool {
-        (self.task, &self.data, &self.rules, self.steps)
-            == (trial.task, &trial.data, &trial.rules, trial.steps)
+        (self.task, &self.data, self.steps) == (trial.task, &trial.data, trial.steps)
+            && trial.rules == rules_number(trial.task)
     }
 
     /// A name for its files.
@@ -93,9 +169,13 @@ impl Race {
         name.chars().map(plain).collect()
     }
 
-    /// The task and the data, in a line.
+    /// The task and the data, in a line; the steps too, if they are not the task's.
     pub(crate) fn title(&self) -> String {
-        format!("{} on {}", self.task.name(), self.data)
+        let steps = match self.steps == self.task.rules().steps {
+            true => String::new(),
+            false => format!(", {} steps", self.steps),
+        };
+        format!("{} on {}{steps}", self.task.name(), self.data)
     }
 
     fn standing(&self, name: &str) -> Option<&Standing> {
@@ -131,7 +211,7 @@ impl Race {
         };
         let pairs: Vec<f64> = pairs.into_iter().map(|(own, other)| own - other).collect();
         let [mean, deviation] = mean_and_deviation(&pairs);
-        let agree = pairs.iter().filter(|pair| pair.signum() == mean.signum());
+        let agree = pairs.iter().filter(|pair| **pair * mean > 0.0);
         let (agree, count, p) = (agree.count(), pairs.len(), paired_test(&pairs));
         Some(format!(
             "{mean:+.3} ± {deviation:.3} ({agree} of {count}, p {p:.3})"
@@ -158,52 +238,34 @@ impl Race {
         text
     }
 
-    /// The differences that are the preconditioner's alone.
-    fn share_of_mac(&self) -> String {
-        let mut text = String::new();
-        for (with, without) in SHARES_OF_MAC {
-            if let Some(standing) = self.standing(with)
-                && let Some(difference) = self.difference(standing, without)
-                && let Some(without) = self.standing(without)
-            {
-                let (with, without) = (standing.optimizer, without.optimizer);
-                writeln!(text, "- {with} against {without}: {difference}").ok();
-            }
-        }
-        text
+    /// The difference that MAC's preconditioner alone makes to an optimizer; none if it has none, or was not run with and without.
+    fn share_of_mac(&self, choice: OptimizerChoice) -> Option<String> {
+        let standing = self.standing(choice.name())?;
+        self.difference(standing, choice.without_preconditioner()?.name())
+    }
+
+    /// All of these differences, a line each.
+    fn shares_of_mac(&self) -> String {
+        let all = OptimizerChoice::value_variants().iter();
+        let lines = all.filter_map(|choice| {
+            let difference = self.share_of_mac(*choice)?;
+            Some(format!("- {}: {difference}\n", share_name(*choice)?))
+        });
+        lines.collect()
     }
 }
 
-impl Standing {
-    /// With the settings that are the best of as many trials.
-    fn of(optimizer: OptimizerChoice, runs: &[&Run], trials: usize) -> Option<Self> {
-        let own = runs.iter().copied();
-        let own = own.filter(|run| run.trial.optimizer == optimizer);
-        let (mut tuning, tests): (Vec<&Run>, Vec<&Run>) =
-            own.partition(|run| run.trial.part == Part::Validation);
-        tuning.truncate(trials);
-        let loss = |run: &Run| run.outcome.loss.unwrap_or(f64::INFINITY);
-        let best = tuning
-            .iter()
-            .min_by(|left, right| loss(left).total_cmp(&loss(right)))?;
-        let best = best.trial.clone();
-        let mut tests: Vec<Run> = tests
-            .into_iter()
-            .filter(|run| {
-                let seed = run.trial.seed;
-                best.for_test(seed) == run.trial
-            })
-            .cloned()
-            .collect();
-        tests.sort_by_key(|run| run.trial.seed);
-        Some(Self {
-            optimizer,
-            tuning: tuning.into_iter().cloned().collect(),
-            best,
-            tests,
-        })
-    }
+/// The name of the share that MAC's preconditioner has in an optimizer.
+fn share_name(choice: OptimizerChoice) -> Option<String> {
+    let without = choice.without_preconditioner()?;
+    let covariance = match choice.input_covariance {
+        true => ", with the covariance of the first layer's inputs where it can be measured",
+        false => ", rank one alone",
+    };
+    Some(format!("{choice} against {without}{covariance}"))
+}
 
+impl Standing {
     /// The losses on the test part; none if a run diverged.
     fn losses(&self) -> Option<Vec<f64>> {
         self.tests.iter().map(|run| run.outcome.loss).collect()
@@ -241,30 +303,31 @@ impl Standing {
         let best = &self.best;
         let accuracies: Option<Vec<f64>> =
             self.tests.iter().map(|run| run.outcome.accuracy).collect();
-        let accuracies = accuracies.filter(|accuracies| !accuracies.is_empty());
-        let of_tests = |value: fn(&Run) -> f64| {
+        // A run that diverged has ended early.
+        let is_complete = self.mean_loss().is_some();
+        let accuracies = accuracies.filter(|_| is_complete);
+        let of_tests = |decimals: usize, value: fn(&Run) -> f64| {
             let values: Vec<f64> = self.tests.iter().map(value).collect();
-            median(&values)
+            match is_complete {
+                true => format!("{:.decimals$}", median(&values)),
+                false => none(),
+            }
         };
         [
             mark(best.lr, |trial| Some(trial.lr)),
-            best.auxiliary_lr
-                .map_or_else(none, |lr| mark(lr, |trial| trial.auxiliary_lr)),
+            match best.searched().iter().any(Searched::is_auxiliary) {
+                true => mark(best.auxiliary_lr.unwrap_or(0.0), |trial| trial.auxiliary_lr),
+                false => none(),
+            },
             match best.damping {
                 Some(damping) => mark(damping, |trial| trial.damping),
                 None => mark(best.weight_decay, |trial| Some(trial.weight_decay)),
             },
             self.loss(),
             accuracies.map_or_else(none, |accuracies| format!("{} %", spread(&accuracies, 1))),
-            format!("{:.1}", of_tests(|run| run.outcome.seconds)),
-            format!(
-                "{:.2}",
-                of_tests(|run| run.outcome.state_bytes as f64) / MEBIBYTE
-            ),
-            format!(
-                "{:.1}",
-                of_tests(|run| run.outcome.peak_bytes as f64) / MEBIBYTE
-            ),
+            of_tests(1, |run| run.outcome.seconds),
+            of_tests(2, |run| run.outcome.state_bytes as f64 / MEBIBYTE),
+            of_tests(1, |run| run.outcome.peak_bytes as f64 / MEBIBYTE),
         ]
     }
 }
@@ -303,20 +366,16 @@ fn overview(races: &[Race]) -> String {
     text.push_str("\nWhat MAC's preconditioner alone brings:\n\n|  |");
     line(&mut text, &titles).ok();
     writeln!(text, "|---|{}", "---|".repeat(races.len())).ok();
-    for (with, without) in SHARES_OF_MAC {
-        let differences = races.iter().map(|race| {
-            let standing = race.standing(with);
-            let difference = standing.and_then(|standing| race.difference(standing, without));
-            difference.unwrap_or(NONE.to_string())
-        });
-        let differences: Vec<String> = differences.collect();
-        let name = |name| {
-            OptimizerChoice::from_str(name, false)
-                .map_or(name.to_string(), |choice| choice.to_string())
-        };
-        if differences.iter().any(|difference| difference != NONE) {
-            write!(text, "| {} against {} |", name(with), name(without)).ok();
-            line(&mut text, &differences).ok();
+    for choice in OptimizerChoice::value_variants() {
+        let differences = races.iter().map(|race| race.share_of_mac(*choice));
+        let differences: Vec<Option<String>> = differences.collect();
+        if let Some(name) = share_name(*choice)
+            && differences.iter().any(Option::is_some)
+        {
+            write!(text, "| {name} |").ok();
+            let cells = differences.into_iter();
+            let cells: Vec<String> = cells.map(|cell| cell.unwrap_or(NONE.into())).collect();
+            line(&mut text, &cells).ok();
         }
     }
     text
@@ -326,9 +385,10 @@ fn overview(races: &[Race]) -> String {
 pub(crate) fn summary(runs: &[Run]) -> String {
     let races = Race::all(runs);
     let seconds: f64 = runs.iter().map(|run| run.outcome.seconds).sum();
+    let machines: BTreeSet<&str> = runs.iter().map(|run| &*run.outcome.machine).collect();
     let mut text = format!(
-        "# Race\n\n{}; {} runs, whose steps took {:.1} hours one after the other.\n\n{}",
-        describe_machine(),
+        "# Race\n\n{}. {} runs, whose steps took {:.1} hours one after the other.\n\n{}",
+        machines.into_iter().collect::<Vec<_>>().join("; "),
         runs.len(),
         seconds / 3600.0,
         overview(&races)
@@ -337,20 +397,18 @@ pub(crate) fn summary(runs: &[Run]) -> String {
         let own = || runs.iter().filter(|run| race.is_of(&run.trial));
         let seconds: f64 = own().map(|run| run.outcome.seconds).sum();
         let rules = race.task.rules();
-        let seeds: BTreeSet<u64> = own()
-            .filter(|run| run.trial.part == Part::Test)
-            .map(|run| run.trial.seed)
-            .collect();
-        let trials: BTreeSet<usize> = race
-            .standings
-            .iter()
-            .map(|standing| standing.tuning.len())
-            .collect();
-        let trials = trials.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let behind: Vec<String> = race.behind.iter().map(ToString::to_string).collect();
+        let behind = match behind.is_empty() {
+            true => String::new(),
+            false => format!(
+                " Not in the tables, with fewer trials: {}.",
+                behind.join(", ")
+            ),
+        };
         let name = race.file_name();
         write!(
             text,
-            "\n## {}\n\n{}, {} steps of {}; {}. {} trials an optimizer, {} seeds; {} runs of {:.0} s together.\n\n{}\n\
+            "\n## {}\n\n{}, {} steps of {}; {}. {} trials an optimizer, {} seeds; {} runs of {:.0} s together.{behind}\n\n{}\n\
              \\* the smallest, the largest or the only value that was tried. Differences: mean ± deviation over pairs of the same seed (how many have \
              the sign of the mean, probability by chance in a paired randomization test).\n\n\
              What MAC's preconditioner alone brings:\n\n{}\n![loss]({name}-loss.svg)\n\n![learning rates]({name}-rates.svg)\n",
@@ -359,12 +417,12 @@ pub(crate) fn summary(runs: &[Run]) -> String {
             race.steps,
             rules.batch_size,
             race.task.loss(),
-            trials.join(" or "),
-            seeds.len(),
+            race.trials,
+            race.seeds,
             own().count(),
             seconds,
             race.table(),
-            race.share_of_mac(),
+            race.shares_of_mac(),
         )
         .ok();
     }
@@ -375,47 +433,97 @@ pub(crate) fn summary(runs: &[Run]) -> String {
 mod tests {
     use super::*;
     use crate::runs::tests::run;
+    use crate::tuning::rounded;
 
-    /// The same as on the test part, on the validation part.
-    fn tuning(optimizer: OptimizerChoice, lr: f64, loss: f64) -> Run {
-        let mut run = run(optimizer, lr, 0, loss);
-        run.trial.part = Part::Validation;
-        run
+    /// A trial of the start of a search, with another learning rate and setting that is searched for last.
+    fn tuning(
+        task: TaskChoice,
+        optimizer: OptimizerChoice,
+        [rate, last]: [f64; 2],
+        loss: f64,
+    ) -> Run {
+        let trial = Trial::to_tune(task, "digits", 20, optimizer);
+        let searched = trial.searched();
+        let mut values: Vec<f64> = searched.iter().map(|searched| searched.start).collect();
+        values[0] = rounded(rate * values[0]);
+        let end = values.len() - 1;
+        values[end] = rounded(last * values[end]);
+        Run {
+            trial: trial.with(&searched, &values),
+            ..run(optimizer, 0.1, 1, loss)
+        }
+    }
+
+    /// The run with the settings of a trial on the test part.
+    fn test(tuned: &Run, seed: u64, loss: f64) -> Run {
+        Run {
+            trial: tuned.trial.for_test(seed),
+            ..run(tuned.trial.optimizer, 0.1, seed, loss)
+        }
     }
 
     fn choice(name: &str) -> OptimizerChoice {
         OptimizerChoice::from_str(name, false).expect("it is one")
     }
 
-    /// Breaks when settings are chosen by the test part, or by a run that diverged, or runs with other settings or of another task
-    /// come into the table.
+    /// Breaks when settings are chosen by the test part, or by a run that diverged, or runs with other settings, of another task or under
+    /// other rules come into the table.
     #[test]
     fn the_table_is_of_the_settings_with_the_smallest_validation_loss() {
         let sgd = choice("sgd");
-        let mut diverged = tuning(sgd, 9.0, 0.0);
+        let of_sgd = |rate, loss| tuning(TaskChoice::Mlp, sgd, rate, loss);
+        let best = of_sgd([3.0, 1.0], 0.5);
+        let mut diverged = of_sgd([3.0, 10.0], 0.0);
         diverged.outcome.loss = None;
-        let mut other = run(sgd, 0.2, 1, 5.0);
-        other.trial.task = TaskChoice::Vit;
+        let start = of_sgd([1.0, 1.0], 0.9);
+        let mut of_old_rules = test(&best, 3, 9.0);
+        of_old_rules.trial.rules = "1".into();
         let runs = [
-            tuning(sgd, 0.1, 0.9),
-            tuning(sgd, 0.2, 0.5),
-            tuning(sgd, 0.4, 0.6),
+            start.clone(),
+            best.clone(),
+            of_sgd([1.0 / 3.0, 1.0], 0.6),
             diverged,
-            run(sgd, 0.2, 2, 0.7),
-            run(sgd, 0.2, 1, 0.5),
-            run(sgd, 0.1, 1, 0.1),
-            other,
+            test(&best, 2, 0.7),
+            test(&best, 1, 0.5),
+            test(&start, 1, 0.1),
+            tuning(TaskChoice::Vit, sgd, [1.0; 2], 5.0),
+            of_old_rules,
         ];
         let races = Race::all(&runs);
+        assert_eq!(races.len(), 2);
+        assert_eq!(races[0].seeds, 2);
         let [standing] = &races[0].standings[..] else {
             panic!("there is one optimizer");
         };
-        assert_eq!(standing.best.lr, 0.2);
+        assert_eq!(standing.best, best.trial);
+        assert_eq!(standing.tuning.len(), 4);
         let seeds: Vec<u64> = standing.tests.iter().map(|run| run.trial.seed).collect();
         assert_eq!(seeds, [1, 2]);
         let text = summary(&runs);
+        let row = "| SGD | 0.3* | – | 0.0001* | 0.600 ± 0.141 | 75.0 ± 0.0 % |";
+        assert!(text.contains(row), "{text}");
+    }
+
+    /// Breaks when a search that was interrupted is compared with one that was not, or cuts it short.
+    #[test]
+    fn an_optimizer_with_fewer_trials_is_not_in_the_table() {
+        let (sgd, adamw) = (choice("sgd"), choice("adamw"));
+        let best = tuning(TaskChoice::Mlp, sgd, [3.0, 1.0], 0.5);
+        let of_adamw = tuning(TaskChoice::Mlp, adamw, [1.0; 2], 0.1);
+        let runs = [
+            tuning(TaskChoice::Mlp, sgd, [1.0; 2], 0.9),
+            best.clone(),
+            test(&best, 1, 0.5),
+            of_adamw.clone(),
+            test(&of_adamw, 1, 0.1),
+        ];
+        let text = summary(&runs);
         assert!(
-            text.contains("| SGD | 0.2 | – | 0.1* | 0.600 ± 0.141 | 75.0 ± 0.0 % |"),
+            text.contains("Not in the tables, with fewer trials: AdamW."),
+            "{text}"
+        );
+        assert!(
+            text.contains("| SGD | 0.3* |") && !text.contains("| AdamW | "),
             "{text}"
         );
     }
@@ -423,43 +531,40 @@ mod tests {
     /// Breaks when differences are of the means of other seeds, have the other sign, or the sign of what MAC brings depends on the order.
     #[test]
     fn differences_are_paired_by_seed() {
-        let (with, without) = (choice("mac-adamw"), choice("sgd-adamw"));
-        let mut runs = vec![tuning(with, 0.1, 0.5), tuning(without, 0.1, 0.5)];
+        let of = |name| tuning(TaskChoice::Mlp, choice(name), [1.0; 2], 0.5);
+        let (with, without) = (of("mac-adamw"), of("sgd-adamw"));
+        let mut runs = vec![with.clone(), without.clone()];
         for (seed, loss) in [(1, 0.5), (2, 0.7), (3, 0.9)] {
-            runs.push(run(without, 0.1, seed, loss));
-            runs.push(run(with, 0.1, seed, loss - 0.1));
+            runs.push(test(&without, seed, loss));
+            runs.push(test(&with, seed, loss - 0.1));
         }
-        // Of no pair.
-        runs.push(run(with, 0.1, 4, 100.0));
+        // Of no pair, and so in no mean.
+        runs.push(test(&with, 4, 100.0));
         let text = summary(&runs);
-        let line = "- MAC + AdamW against SGD + AdamW: -0.100 ± 0.000 (3 of 3, p 0.250)";
+        let line = "- MAC + AdamW against SGD + AdamW, with the covariance of the first layer's inputs where it can be measured: -0.100 ± 0.000 \
+                    (3 of 3, p 0.250)";
         assert!(text.contains(line), "{text}");
+        assert!(text.contains("| **0.600 ± 0.200** |"), "{text}");
     }
 
-    /// Breaks when losses are in another task's column, or another than the smallest is in bold.
+    /// Breaks when losses are in another task's column, or another than the smallest is in bold; or numbers are given of runs that ended
+    /// early.
     #[test]
     fn the_overview_has_a_column_for_each_race() {
-        let (with, without) = (choice("mac-adamw"), choice("sgd-adamw"));
         let mut runs = Vec::new();
         for (task, with_loss, without_loss) in
             [(TaskChoice::Vit, 0.5, 0.75), (TaskChoice::Lenet, 2.0, 1.0)]
         {
-            let both = [(with, with_loss), (without, without_loss)];
-            for (optimizer, loss) in both {
-                let of_task = [tuning(optimizer, 0.1, loss), run(optimizer, 0.1, 1, loss)];
-                runs.extend(of_task.map(|mut run| {
-                    run.trial.task = task;
-                    run
-                }));
+            for (name, loss) in [("mac-adamw", with_loss), ("sgd-adamw", without_loss)] {
+                let tuned = tuning(task, choice(name), [1.0; 2], loss);
+                runs.extend([tuned.clone(), test(&tuned, 1, loss)]);
             }
         }
         // Only the first task has it.
-        let mut third = tuning(choice("muon"), 0.1, 3.0);
-        third.trial.task = TaskChoice::Vit;
-        runs.push(third.clone());
-        third.trial = third.trial.for_test(1);
-        third.outcome.loss = None;
-        runs.push(third);
+        let muon = tuning(TaskChoice::Vit, choice("muon"), [1.0; 2], 3.0);
+        let mut diverged = test(&muon, 1, 0.0);
+        diverged.outcome.loss = None;
+        runs.extend([muon.clone(), diverged, test(&muon, 2, 3.0)]);
 
         let text = summary(&runs);
         let start = text.find("| test loss |").expect("there is an overview");
@@ -469,23 +574,34 @@ mod tests {
             [
                 "| MAC + AdamW | **0.500 ± 0.000** | 2.000 ± 0.000 |",
                 "| SGD + AdamW | 0.750 ± 0.000 | **1.000 ± 0.000** |",
-                "| Muon + AdamW | 1 of 1 runs diverged | – |",
+                "| Muon + AdamW | 1 of 2 runs diverged | – |",
             ]
         );
-        let shares = rows[8];
-        let expected =
-            "| MAC + AdamW against SGD + AdamW | -0.250 ± 0.000 (1 of 1, p 1.000) | +1.000";
-        assert!(shares.starts_with(expected), "{shares}");
+        let share = rows[8];
+        assert!(
+            share.starts_with("| MAC + AdamW against SGD + AdamW, with"),
+            "{share}"
+        );
+        assert!(
+            share.contains("| -0.250 ± 0.000 (1 of 1, p 1.000) | +1.000"),
+            "{share}"
+        );
+        let diverged = "1 of 2 runs diverged | – | – | a run diverged | – | – | – |";
+        assert!(text.contains(diverged), "{text}");
     }
 
+    /// No difference has no sign.
     #[test]
-    fn a_value_at_the_end_of_those_tried_is_marked() {
-        let sgd = choice("sgd");
+    fn equal_losses_do_not_agree_on_a_sign() {
+        let of = |name| tuning(TaskChoice::Mlp, choice(name), [1.0; 2], 0.5);
+        let (mac, sgd) = (of("mac"), of("sgd"));
         let runs = [
-            tuning(sgd, 0.1, 0.9),
-            tuning(sgd, 0.2, 0.5),
-            run(sgd, 0.2, 1, 0.5),
+            mac.clone(),
+            sgd.clone(),
+            test(&mac, 1, 0.5),
+            test(&sgd, 1, 0.5),
         ];
-        assert!(summary(&runs).contains("| SGD | 0.2* | – | 0.1* |"));
+        let text = summary(&runs);
+        assert!(text.contains("+0.000 ± 0.000 (0 of 1, p 1.000)"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! A run, in this process or one of its own.
 
+use std::env;
 use std::error::Error;
 use std::process::Command;
 use std::time::Instant;
@@ -13,20 +14,29 @@ use indicatif::ProgressBar;
 use mac_burn::MacConfig;
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::fingerprint::fingerprint;
-use mac_burn_examples::optimizers::{OptimizerChoice, OptimizerPlan, WithOptimizer};
+use mac_burn_examples::machine::describe_machine;
+use mac_burn_examples::optimizers::{LayerStep, OptimizerChoice, OptimizerPlan, WithOptimizer};
 use mac_burn_examples::tasks::{DataArgs, Part, TaskChoice, WithTask};
 use mac_burn_examples::training::{Progress, Schedule, Session, Task};
 use peak_alloc::PeakAlloc;
 use serde::{Deserialize, Serialize};
 
+use crate::tuning::{Searched, Setting, searched};
+
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+
+/// The seed of all trials.
+const TUNING_SEED: u64 = 0;
 
 /// Of the steps, one in this many is of the warm-up.
 const WARMUP_SHARE: usize = 20;
 
 /// The decay of MAC's statistics, the steps between two recordings, and those between two refreshes.
 const MAC_SETTINGS: (f64, usize, usize) = (0.8, 5, 5);
+
+/// The environment variable by which the processors' backends are told their threads.
+const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// Measurements of a run for the table, for its curve.
 const MEASUREMENTS: usize = 8;
@@ -36,7 +46,7 @@ const MEASUREMENTS: usize = 8;
 pub(crate) struct Trial {
     pub(crate) task: TaskChoice,
     pub(crate) data: String,
-    /// A number for what all optimizers have in common on the task, which other rules do not have.
+    /// A fingerprint of the task's rules.
     pub(crate) rules: String,
     pub(crate) optimizer: OptimizerChoice,
     pub(crate) part: Part,
@@ -57,19 +67,21 @@ pub(crate) struct Outcome {
     pub(crate) loss: Option<f64>,
     /// The share that is classified correctly, in percent.
     pub(crate) accuracy: Option<f64>,
-    /// The time of the steps, and of measuring the covariance of the first layer's inputs.
+    /// The time of the steps, and of measuring and inverting the covariance of the first layer's inputs.
     pub(crate) seconds: f64,
     /// The size of the optimizer's record.
     pub(crate) state_bytes: usize,
-    /// The largest amount of memory that was allocated while it trained, above the data set.
+    /// The largest amount of memory that was allocated while it trained and was measured, above the data set and the network.
     pub(crate) peak_bytes: usize,
     /// Step, loss and seconds of each measurement.
     pub(crate) losses: Vec<(usize, f64, f64)>,
     /// All settings of the optimizer, as JSON.
     pub(crate) settings: String,
+    /// The machine that it ran on, and its threads.
+    pub(crate) machine: String,
 }
 
-/// A number for what all optimizers have in common on a task.
+/// A fingerprint of what all optimizers have in common on a task.
 pub(crate) fn rules_number(task: TaskChoice) -> String {
     let rules = task.rules();
     let backend = Selected::name(&Default::default());
@@ -81,6 +93,54 @@ pub(crate) fn rules_number(task: TaskChoice) -> String {
 }
 
 impl Trial {
+    /// A trial of an optimizer's settings on the validation part, with those that are not searched for.
+    pub(crate) fn to_tune(
+        task: TaskChoice,
+        data: &str,
+        steps: usize,
+        optimizer: OptimizerChoice,
+    ) -> Self {
+        Self {
+            task,
+            data: data.to_string(),
+            rules: rules_number(task),
+            optimizer,
+            part: Part::Validation,
+            seed: TUNING_SEED,
+            steps,
+            // Replaced, as it is always searched for.
+            lr: 0.0,
+            // Any value, where AdamW steps nothing, and replaced otherwise.
+            auxiliary_lr: optimizer.auxiliary.then_some(task.rules().lr.auxiliary),
+            // Kept, where damping is searched for in its place.
+            weight_decay: match optimizer.step {
+                LayerStep::Momentum => 1e-4,
+                LayerStep::AdamW | LayerStep::Muon => 0.05,
+            },
+            damping: None,
+        }
+    }
+
+    /// The same with values of the settings that are searched for.
+    pub(crate) fn with(&self, searched: &[Searched], values: &[f64]) -> Self {
+        let mut trial = self.clone();
+        for (searched, value) in searched.iter().zip(values) {
+            match searched.setting {
+                Setting::LearningRate => trial.lr = *value,
+                Setting::AuxiliaryLearningRate => trial.auxiliary_lr = Some(*value),
+                Setting::WeightDecay => trial.weight_decay = *value,
+                Setting::Damping => trial.damping = Some(*value),
+            }
+        }
+        trial
+    }
+
+    /// The settings that are searched for.
+    pub(crate) fn searched(&self) -> Vec<Searched> {
+        let rules = self.task.rules();
+        searched(self.optimizer, rules.lr, rules.has_rest)
+    }
+
     /// The run with these settings on the test part.
     pub(crate) fn for_test(&self, seed: u64) -> Self {
         Self {
@@ -139,9 +199,9 @@ impl Trial {
         args: &DataArgs,
         threads: usize,
     ) -> Result<Outcome, Box<dyn Error + Send + Sync>> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(env::current_exe()?);
         command.arg("--run").arg(serde_json::to_string(self)?);
-        command.env("RAYON_NUM_THREADS", threads.to_string());
+        command.env(THREADS, threads.to_string());
         if let Some(folder) = &args.data_dir {
             command.arg("--data-dir").arg(folder);
         }
@@ -191,7 +251,6 @@ impl WithTask for Train<'_> {
             true => task.input_covariance(&model)?,
             false => None,
         };
-        let measuring = start.elapsed().as_secs_f64();
         let every = match trial.part {
             Part::Validation => trial.steps,
             Part::Test => (trial.steps / MEASUREMENTS).max(1),
@@ -201,6 +260,7 @@ impl WithTask for Train<'_> {
             task,
             schedule: trial.schedule(),
             every,
+            start,
             watched: &mut watched,
         };
         if let Err(error) = plan.train(model, covariance, watch)
@@ -211,7 +271,8 @@ impl WithTask for Train<'_> {
         // Of a run that diverged; the others have stored it before their state was written.
         let peak = watched.peak.unwrap_or_else(|| MEMORY.peak_usage());
         let last = watched.seen.last();
-        let seconds = |seen: &Progress| seen.seconds + measuring;
+        let before_steps = watched.before_steps;
+        let seconds = |seen: &Progress| seen.seconds + before_steps;
         let finite = watched
             .seen
             .iter()
@@ -221,14 +282,24 @@ impl WithTask for Train<'_> {
                 .filter(|_| !watched.diverged)
                 .map(|seen| seen.validation_loss),
             accuracy: last.and_then(|seen| seen.validation_accuracy),
-            seconds: last.map_or(measuring, seconds),
+            seconds: last.map_or(before_steps, seconds),
             state_bytes: watched.state_bytes,
             peak_bytes: peak.saturating_sub(before),
             losses: finite
                 .map(|seen| (seen.step, seen.validation_loss, seconds(seen)))
                 .collect(),
             settings: serde_json::to_string(&plan)?,
+            machine: format!("{}, {} in a run", describe_machine(), threads()),
         })
+    }
+}
+
+/// The threads of this process, as [`Trial::run_in_process`] set them.
+fn threads() -> String {
+    let threads = env::var(THREADS).unwrap_or_else(|_| "any number of".into());
+    match threads.as_str() {
+        "1" => "1 thread".into(),
+        threads => format!("{threads} threads"),
     }
 }
 
@@ -236,6 +307,8 @@ impl WithTask for Train<'_> {
 #[derive(Default)]
 struct Watched {
     seen: Vec<Progress>,
+    /// The seconds until the first step.
+    before_steps: f64,
     diverged: bool,
     /// The largest amount of memory while it trained.
     peak: Option<usize>,
@@ -248,6 +321,8 @@ struct Watch<'a, T> {
     schedule: Schedule,
     /// Steps between two measurements.
     every: usize,
+    /// The beginning of what the optimizer needs before the first step.
+    start: Instant,
     watched: &'a mut Watched,
 }
 
@@ -264,6 +339,7 @@ where
     ) -> Result<(M, O), Box<dyn Error>> {
         let session = Session::new(self.task, model, optimizer, self.schedule);
         let watched = self.watched;
+        watched.before_steps = self.start.elapsed().as_secs_f64();
         let session = session.train(self.every, &ProgressBar::hidden(), |_, progress| {
             let losses = [progress.validation_loss, progress.train_loss.unwrap_or(0.0)];
             watched.diverged = losses.iter().any(|loss| !loss.is_finite());

@@ -6,7 +6,8 @@
 //! cargo run --release --example spectrum -- --help
 //! ```
 //!
-//! Prints a table for each of the three, and leaves spectrum.csv and spectrum.svg. [`mac_burn::spectrum`] says how to read them.
+//! Prints a table for each of the three, and the report of MAC where it is the optimizer, and leaves spectrum.csv and spectrum.svg.
+//! [`mac_burn::spectrum`] says how to read them.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod plot;
@@ -21,6 +22,7 @@ use burn::optim::Optimizer;
 use clap::Parser;
 use env_logger::Env;
 use indicatif::{ProgressBar, ProgressStyle};
+use mac_burn::Report;
 use mac_burn::spectrum::Spectrum;
 use mac_burn_examples::backend::Training;
 use mac_burn_examples::command_line::ChoosesOptimizer;
@@ -70,37 +72,34 @@ impl ChoosesOptimizer for Args {
     }
 
     fn defaults() -> Vec<(&'static str, String)> {
-        let nothing = (
-            "lr",
-            "that from which the race of the task starts".to_string(),
-        );
-        let defaults = defaults(LearningRates {
-            mac: f64::NAN,
-            sgd: f64::NAN,
-            adamw: f64::NAN,
+        // Those of any task, but for the rates.
+        let defaults = defaults(TaskChoice::Mlp).in_words().into_iter();
+        let rate = "that from which the race of the task starts";
+        let defaults = defaults.map(|(option, value)| match option {
+            "lr" | "auxiliary_lr" => (option, rate.to_string()),
+            _ => (option, value),
         });
-        let others = defaults.in_words().into_iter();
-        let others = others.filter(|(option, _)| *option != "lr");
-        others.chain([nothing]).collect()
+        defaults.collect()
     }
 }
 
-fn defaults(lr: LearningRates) -> OptimizerDefaults {
+fn defaults(task: TaskChoice) -> OptimizerDefaults {
+    let rates = task.rules().lr;
+    let lr = LearningRates {
+        mac: rates.momentum,
+        sgd: rates.momentum,
+        adamw: rates.adamw,
+    };
     OptimizerDefaults {
         warmup: 30,
-        auxiliary_lr: 4e-3,
+        auxiliary_lr: rates.auxiliary,
         ..OptimizerDefaults::transformer(lr)
     }
 }
 
 impl Args {
     fn optimizer_defaults(&self) -> OptimizerDefaults {
-        let [momentum, adamw] = self.task.rules().lr;
-        defaults(LearningRates {
-            mac: momentum,
-            sgd: momentum,
-            adamw,
-        })
+        defaults(self.task)
     }
 
     fn steps(&self) -> usize {
@@ -131,9 +130,13 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         task.rules().network,
         args.steps()
     );
-    let measured = task.with(Part::Validation, args.seed, &args.data, Measurement(args))?;
+    let measurement = Measurement(args);
+    let (measured, report) = task.with(Part::Validation, args.seed, &args.data, measurement)?;
     for Measured { step, spectrum } in &measured {
         println!("\nafter {step} steps\n{spectrum}");
+    }
+    if let Some(report) = report {
+        println!("\n{report}");
     }
     fs::create_dir_all(&args.out)?;
     let (csv, picture) = (args.out.join("spectrum.csv"), args.out.join("spectrum.svg"));
@@ -191,13 +194,13 @@ fn write_csv<W: std::io::Write>(
 struct Measurement<'a>(&'a Args);
 
 impl WithTask for Measurement<'_> {
-    type Output = Vec<Measured>;
+    type Output = (Vec<Measured>, Option<Report>);
 
     fn run<T: Task<Training>>(
         self,
         task: &T,
         model: T::Model,
-    ) -> Result<Vec<Measured>, Box<dyn Error>> {
+    ) -> Result<Self::Output, Box<dyn Error>> {
         let args = self.0;
         let defaults = args.optimizer_defaults();
         let plan = args
@@ -214,8 +217,8 @@ impl WithTask for Measurement<'_> {
             task,
             measured: &mut measured,
         };
-        plan.train(model, covariance, training)?;
-        Ok(measured)
+        let (_, report) = plan.train(model, covariance, training)?;
+        Ok((measured, report))
     }
 }
 

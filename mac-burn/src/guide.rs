@@ -54,12 +54,13 @@
 //! # }
 //! ```
 //!
-//! Whether there is anything to gain by it says the column `mean's share`, `‖ā‖² / E‖a‖²`: the share of the inputs' second moment
+//! The column `mean's share`, `‖ā‖² / E‖a‖²`, says whether there is anything to gain: it is the share of the inputs' second moment
 //! `E[a aᵀ]` that `ā āᵀ` explains. It is between 0, where inputs have no common direction, as behind a norm without a shift, and
-//! 1, where all are alike. MAC leaves the rest of the second moment to the identity, so a layer with a share of a few hundredths
-//! is stepped by SGD whatever the damping, and one of a third and more is where a rank-one curvature can differ from none.
-//! Behind small inputs the 1 of a bias is most of `a`, and the share is near 1 by that alone. For a value projection it is a
-//! lower bound. [`spectrum`](crate::spectrum) measures the share with the eigenvalues beside it.
+//! 1, where all are alike. The rest of the second moment MAC takes for a multiple of the identity. Where the share is a few hundredths,
+//! MAC differs from SGD only along `ā`, which is mostly the bias then: with a damping far below `‖ā‖²` it holds the bias still. Where
+//! it is a third and more, a rank-one curvature is a real part of the curvature. Behind small inputs the 1 of a bias is most of `a`,
+//! and the share is near 1 by that alone. For a value projection it is approximate, see
+//! [`LayerReport`](crate::LayerReport::mean_share). [`spectrum`](crate::spectrum) measures the share with the eigenvalues beside it.
 //!
 //! # Statistics and schedules
 //!
@@ -71,7 +72,7 @@
 //! The defaults are tuned for runs of many thousands of steps. A mean between two refreshes is up to `tinv` steps old, while
 //! activations change fastest at the start. So **in a run of fewer than a few hundred steps set `tcov` and `tinv` to 1 to 5**.
 //! It is steps of the optimizer that count: the generator of a GAN that takes 20 steps with a `tinv` of 50 keeps the mean of
-//! its first batch to the end. The column `last refresh` of the report shows it. Recording costs one pass over a layer's input,
+//! its first batch to the end. The column `last refresh` of the report shows it. Recording costs two passes over a layer's input,
 //! and a refresh some operations on vectors, so both are cheap; where activations drift, as in transformers, the authors
 //! refresh as often as they record.
 //!
@@ -343,7 +344,7 @@
 //! | `last refresh` is far back | `tinv` is large for the run, or the layer had no gradient in the steps due | a smaller `tinv` |
 //! | `rejected` above 0 | inputs of that layer were NaN or infinite | a single one is harmless; if most are (a warning too), lower the learning rate and look at the layer before for numbers beyond the range of half precision |
 //! | `gain` near 1 in all layers | damping is far above `‖ā‖²` | lower the damping; with inputs of mean 0, MAC has nothing to do here |
-//! | `mean's share` near 0 | the mean says little about the inputs of that layer, see [damping](#damping) | nothing: there MAC is SGD with momentum; compare the run with AdamW's |
+//! | `mean's share` near 0 | the mean says little about the inputs of that layer, see [damping](#damping) | a damping above `‖ā‖²`, or biases will hardly move; compare the run with AdamW's |
 //! | `gain` near 0 and the loss stalls | the common direction is removed altogether | raise the damping to near `‖x̄‖²` |
 //! | `‖x̄‖²` grows without end | activations grow | lower the learning rate, decay weights, add norms |
 //!

@@ -62,8 +62,8 @@ pub struct LayerReport {
     /// `ρ / (ρ + ‖x̄‖² + 1)` along `[x̄ ; 1]`.
     pub gain: Option<f64>,
     /// `‖ā‖² / E‖a‖²` of the moving averages, in [0, 1]: the share of the inputs' second moment that their mean explains. Here `a` is
-    /// `[x ; 1]` with a bias, and `x` without. It is that of all means of a layer together; for attended values a lower bound,
-    /// since the squares are those of the values, not of what attention makes of them. See the
+    /// `[x ; 1]` with a bias, and `x` without. It is that of all means of a layer together; for attended values an
+    /// approximation, since squares are averaged as the mean is, probabilities and values apart. See the
     /// [guide](crate::guide#damping) for what it tells.
     pub mean_share: Option<f64>,
 }

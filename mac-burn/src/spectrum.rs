@@ -146,9 +146,10 @@ fn layer_spectra<B: Backend>(path: &str, moment: &Moment<B>) -> Vec<LayerSpectru
     let matrices = elements.chunks_exact(width * width).enumerate();
     let spectra = matrices.map(|(group, elements)| {
         let whole = DMatrix::from_row_slice(width, width, elements) / rows;
-        let size = width - usize::from(moment.layer.bias.is_none());
+        let inputs = width - 1 - usize::from(moment.attended);
+        let size = inputs + usize::from(moment.layer.bias.is_some());
         let second = whole.view((0, 0), (size, size)).into_owned();
-        // The row of the 1 is the mean.
+        // The last row, that of the 1, is the mean.
         let mean: DVector<f64> = whole.row(width - 1).columns(0, size).transpose();
         let (norm, trace) = (mean.norm_squared(), second.trace());
         let (eigenvalues, first) = eigen(second);

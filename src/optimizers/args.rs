@@ -135,7 +135,7 @@ impl OptimizerDefaults {
             (
                 "lr",
                 format!(
-                    "{mac} for mac and mac-adamw, {sgd} for sgd and sgd-adamw, {adamw} for the others"
+                    "{mac} for MAC with momentum, {sgd} for SGD, {adamw} for those that step with AdamW or Muon"
                 ),
             ),
             ("warmup", self.warmup.to_string()),

@@ -70,7 +70,7 @@ static OPTIMIZERS: [OptimizerChoice; 8] = [
     OptimizerChoice {
         name: "muon",
         label: "Muon + AdamW",
-        help: "Muon for the weights of hidden layers; AdamW for all other parameters",
+        help: "Muon for the weights of all layers but the last; AdamW for all other parameters",
         preconditioned: false,
         input_covariance: false,
         step: LayerStep::Muon,
@@ -124,7 +124,16 @@ impl OptimizerChoice {
         self.name
     }
 
-    /// Those of a list that train a network otherwise than the others do. Where there are no parameters of no recorded layer, an
+    /// The same optimizer without MAC's preconditioner; none if it has none, or there is no such optimizer.
+    pub fn without_preconditioner(self) -> Option<Self> {
+        let same = |other: &&Self| {
+            !other.preconditioned && (other.step, other.auxiliary) == (self.step, self.auxiliary)
+        };
+        let found = OPTIMIZERS.iter().find(same).copied();
+        found.filter(|_| self.preconditioned)
+    }
+
+    /// The list without those that would train a network exactly as another of it does. Where there are no parameters of no recorded layer, an
     /// AdamW beside MAC or SGD steps nothing; where the first layer's inputs are not measured, MAC has only means.
     pub fn distinct(list: &[Self], has_rest: bool, measures_inputs: bool) -> Vec<Self> {
         let training = |choice: &Self| {

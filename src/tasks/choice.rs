@@ -15,7 +15,7 @@ use super::{HAMLET, ImageClasses, Reconstruction, TextModel};
 use crate::backend::{self, Training};
 use crate::command_line::value_name;
 use crate::fingerprint::fingerprint;
-use crate::images::{Images, Normalization, digits, idx};
+use crate::images::{Images, Normalization, digits, idx, spread};
 use crate::networks::NetworkConfig;
 use crate::training::Task;
 
@@ -56,8 +56,8 @@ pub struct Rules {
     pub batch_size: usize,
     /// The images of a part that are measured on, at most.
     pub measured: usize,
-    /// The learning rate from which the search with momentum starts, and that with AdamW or Muon.
-    pub lr: [f64; 2],
+    /// The learning rates from which searches start.
+    pub lr: StartingRates,
     /// The number of seeds of a table.
     pub seeds: usize,
     /// Whether there are parameters of no recorded layer: norms, embeddings, positions.
@@ -66,6 +66,17 @@ pub struct Rules {
     pub measures_inputs: bool,
     /// The layer that makes the output.
     pub head: &'static str,
+}
+
+/// The learning rates from which searches start.
+#[derive(Clone, Copy, Debug)]
+pub struct StartingRates {
+    /// Of momentum.
+    pub momentum: f64,
+    /// Of AdamW or Muon.
+    pub adamw: f64,
+    /// Of AdamW beside another optimizer.
+    pub auxiliary: f64,
 }
 
 /// The data of a task, as a command line describes them.
@@ -129,14 +140,19 @@ impl TaskChoice {
 
     /// Its rules.
     pub fn rules(self) -> Rules {
+        let rates = |momentum, adamw, auxiliary| StartingRates {
+            momentum,
+            adamw,
+            auxiliary,
+        };
         let classes = |network, of_classes| Rules {
             subject: Subject::Classes(of_classes),
             network,
             steps: 600,
             batch_size: 32,
             measured: 2000,
-            lr: [0.1, 4e-3],
-            seeds: 5,
+            lr: rates(0.03, 4e-3, 4e-3),
+            seeds: 6,
             has_rest: true,
             measures_inputs: true,
             head: "head",
@@ -148,8 +164,8 @@ impl TaskChoice {
                 steps: 500,
                 batch_size: 128,
                 measured: 2000,
-                lr: [3e-3, 1e-3],
-                seeds: 5,
+                lr: rates(3e-3, 1e-3, 1e-3),
+                seeds: 6,
                 has_rest: false,
                 measures_inputs: true,
                 head: "layers.7",
@@ -158,6 +174,7 @@ impl TaskChoice {
                 head: "layers.2",
                 batch_size: 64,
                 measured: 5000,
+                lr: rates(0.1, 4e-3, 4e-3),
                 seeds: 10,
                 has_rest: false,
                 ..classes("MLP 784-256-128-10", |classes| {
@@ -174,20 +191,27 @@ impl TaskChoice {
             Self::Resnet => Rules {
                 steps: 300,
                 batch_size: 16,
+                lr: rates(0.1, 4e-3, 4e-3),
                 ..classes("ResNet-8 with half of the channels", |classes| {
                     let mut resnet = ResNetConfig::resnet20(classes);
                     resnet.blocks = vec![1, 1, 1];
                     resnet.with_channels(8).into()
                 })
             },
-            Self::Vit => classes(
-                "ViT of 4 blocks of dimension 48, patches of 7x7",
-                |classes| vision_transformer(7, classes),
-            ),
-            Self::VitDigits => classes(
-                "ViT of 4 blocks of dimension 48, patches of 2x2",
-                |classes| vision_transformer(2, classes),
-            ),
+            Self::Vit => Rules {
+                lr: rates(0.05, 2e-3, 1.2e-2),
+                ..classes(
+                    "ViT of 4 blocks of dimension 48, patches of 7x7",
+                    |classes| vision_transformer(7, classes),
+                )
+            },
+            Self::VitDigits => Rules {
+                lr: rates(0.1, 4e-3, 1.2e-2),
+                ..classes(
+                    "ViT of 4 blocks of dimension 48, patches of 2x2",
+                    |classes| vision_transformer(2, classes),
+                )
+            },
             Self::CharGpt => Rules {
                 subject: Subject::Text,
                 network: "GPT of 3 blocks of dimension 64, context of 64 characters",
@@ -195,8 +219,8 @@ impl TaskChoice {
                 batch_size: 16,
                 // All of the text that is not trained on.
                 measured: usize::MAX,
-                lr: [0.5, 8e-3],
-                seeds: 5,
+                lr: rates(0.5, 8e-3, 8e-3),
+                seeds: 6,
                 has_rest: true,
                 // The first layer is a table of embeddings.
                 measures_inputs: false,
@@ -226,13 +250,16 @@ impl TaskChoice {
                 Some(file) => (name_of(file), Some(fingerprint(read(file)?))),
             },
             Subject::Classes(_) | Subject::Images => {
-                let images = self.images(Part::Test, args)?;
+                let images = self.all_images(args)?;
                 match (self, &args.data_dir) {
                     (Self::VitDigits, _) => ("digits".to_string(), None),
                     (_, None) => ("MNIST".to_string(), None),
                     (_, Some(folder)) => {
-                        let all = images.train.iter().chain(&images.valid);
-                        let bytes: Vec<u8> = all.flat_map(|image| &image.pixels).copied().collect();
+                        let mut bytes = Vec::new();
+                        for image in images.train.iter().chain(&images.valid) {
+                            bytes.extend(&image.pixels);
+                            bytes.extend(image.label.to_le_bytes());
+                        }
                         (name_of(folder), Some(fingerprint(bytes)))
                     }
                 }
@@ -292,15 +319,7 @@ impl TaskChoice {
 
     /// The images, with a part of them to measure on in place of those to validate on.
     fn images(self, part: Part, args: &DataArgs) -> Result<Images, Box<dyn Error>> {
-        let mut images = match (&args.data_dir, self) {
-            (_, Self::VitDigits) => digits::load(),
-            (Some(folder), _) => idx::load(folder)?,
-            (None, Self::Autoencoder) => mnist()?,
-            (None, _) => {
-                let task = self.name();
-                return Err(format!("{task} needs a data set: --data-dir FOLDER").into());
-            }
-        };
+        let mut images = self.all_images(args)?;
         // Spread over the set, whose parts may be by other people.
         let mut place = 0;
         let (validation, train) = images.train.into_iter().partition(|_| {
@@ -311,15 +330,27 @@ impl TaskChoice {
         if part == Part::Validation {
             images.valid = validation;
         }
-        images.valid.truncate(if args.quick {
-            64
-        } else {
-            self.rules().measured
-        });
-        if args.quick {
-            images.train.truncate(256);
-        }
+        let (measured, trained) = match args.quick {
+            true => (64, 256),
+            false => (self.rules().measured, usize::MAX),
+        };
+        // A set may be sorted by its classes, or have the easy images first.
+        images.valid = spread(&images.valid, measured).cloned().collect();
+        images.train.truncate(trained);
         Ok(images)
+    }
+
+    /// The images of the data set, as it has them.
+    fn all_images(self, args: &DataArgs) -> Result<Images, Box<dyn Error>> {
+        match (&args.data_dir, self) {
+            (_, Self::VitDigits) => Ok(digits::load()),
+            (Some(folder), _) => Ok(idx::load(folder)?),
+            (None, Self::Autoencoder) => mnist(),
+            (None, _) => {
+                let task = self.name();
+                Err(format!("{task} needs a data set: --data-dir FOLDER").into())
+            }
+        }
     }
 }
 

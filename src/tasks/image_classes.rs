@@ -5,16 +5,13 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::InputCovariance;
 
-use super::Classified;
-use crate::images::Images;
+use super::{COVARIANCE_IMAGES, Classified};
+use crate::images::{Image, Images, spread};
 use crate::networks::Network;
 use crate::training::{Batches, Inner, Task, Validation};
 
 /// Images at a time, where nothing is trained.
 const BATCH: usize = 128;
-
-/// Images that the covariance of the first layer is measured over, at most.
-const MEASURED: usize = 8192;
 
 /// The task to classify images that are in memory.
 pub struct ImageClasses<'a, B: AutodiffBackend> {
@@ -59,14 +56,9 @@ impl<B: AutodiffBackend> Task<B> for ImageClasses<'_, B> {
         model: &Network<B>,
     ) -> Result<Option<InputCovariance<B>>, Box<dyn Error>> {
         let mut covariance = model.input_covariance();
-        // Folders list their images class by class: those that are measured are spread over all.
-        let train = &self.images.train;
-        let measured = train.len().min(MEASURED);
-        let spread: Vec<usize> = (0..measured)
-            .map(|place| place * train.len() / measured)
-            .collect();
-        for indices in spread.chunks(BATCH) {
-            let images = indices.iter().map(|index| &train[*index]);
+        let measured: Vec<&Image> = spread(&self.images.train, COVARIANCE_IMAGES).collect();
+        for images in measured.chunks(BATCH) {
+            let images = images.iter().copied();
             let batch = self.images.batch::<B>(images, &self.device);
             model.measure(batch.images, &mut covariance);
         }

@@ -6,14 +6,12 @@ use burn::tensor::{ElementConversion, Tensor};
 use mac_burn::InputCovariance;
 use mac_burn_models::Mlp;
 
-use crate::images::{Image, Images};
+use super::COVARIANCE_IMAGES;
+use crate::images::{Image, Images, spread};
 use crate::training::{Batches, Inner, Task, Validation};
 
 /// Images at a time, where nothing is trained.
 const BATCH: usize = 500;
-
-/// Images that the covariance of the first layer is measured over, at most.
-const MEASURED: usize = 8192;
 
 /// The task to reconstruct images by an autoencoder, whose outputs are the logits of pixels between 0 and 1.
 pub struct Reconstruction<'a, B: AutodiffBackend> {
@@ -76,9 +74,9 @@ impl<B: AutodiffBackend> Task<B> for Reconstruction<'_, B> {
         model: &Mlp<B>,
     ) -> Result<Option<InputCovariance<B>>, Box<dyn Error>> {
         let mut covariance = InputCovariance::of(model.first_layer());
-        let train = &self.images.train;
-        for images in train[..train.len().min(MEASURED)].chunks(BATCH) {
-            covariance.update(self.batch::<B>(images));
+        let measured: Vec<&Image> = spread(&self.images.train, COVARIANCE_IMAGES).collect();
+        for images in measured.chunks(BATCH) {
+            covariance.update(self.batch::<B>(images.iter().copied()));
         }
         Ok(Some(covariance))
     }

@@ -40,7 +40,7 @@ pub trait Task<B: AutodiffBackend> {
 /// The performance of a network on what is not trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Validation {
-    /// The mean loss, in nats.
+    /// The mean loss.
     pub loss: f64,
     /// The share that is classified correctly, in percent; none where there are no classes.
     pub accuracy: Option<f64>,

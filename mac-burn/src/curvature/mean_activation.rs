@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// finite numbers may be infinite.
 const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
 
+/// Below each `1 − βⁿ` but that of no update, which is 0.
+const SMALLEST_CORRECTION: f64 = 1e-30;
+
 /// MAC's curvature `A ≈ ā āᵀ`, with `ā = [x̄ ; 1]` the bias-corrected moving average of a layer's mean activation
 /// (ICDM 2025, section on the approximated curvature).
 ///
@@ -277,8 +280,13 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         self.correction = moved_to_one(self.correction.clone());
         self.square = Some(match self.square.take() {
             Some(before) => moved(before, square),
-            // The first, or the first after a record without: as if all before it had been like it.
-            None => unless_broken(square.zeros_like(), square * self.correction.clone()),
+            // The first, or the first after a record without: as if all before it had been like it, or like their mean if it is
+            // rejected.
+            None => {
+                let correction = self.correction.clone().clamp_min(SMALLEST_CORRECTION);
+                let of_mean = self.inputs.clone().square().sum_dim(1) / correction;
+                unless_broken(of_mean, square * self.correction.clone())
+            }
         });
         if !all_finite {
             // Of padding alone the count is 0, otherwise at least 1.

@@ -145,8 +145,8 @@ pub(crate) fn valid_token_sums<B: Backend>(
 /// `v̄ = Σ_n ᾱ_n X̄_n`, where `ᾱ` is the mean of the probabilities over batch, heads and queries, and
 /// `X̄_n` the mean of the values at position `n` over the batch.
 ///
-/// The sum of squares is that of the values in the same mean, `Σ_n ᾱ_n E[x_n²]`, which no attention is above: to square what each
-/// query sees would need it, `heads · queries` vectors of the input's size for each sample.
+/// The squares are averaged in the same way, `Σ_n ᾱ_n E[x_n²]`. Those of what each query sees would need `heads · queries` vectors of
+/// the input's size for each sample.
 ///
 /// A bias sees `Σ_n ᾱ_n`: 1, or less with a quiet softmax. A sample whose keys are all padded has no valid
 /// query. The sums of a batch without a valid query are 0.

@@ -1,4 +1,4 @@
-//! Second moments of what layers see, for whom wants to know more than a mean.
+//! Second moments of what layers see, for those who want to know more than a mean.
 
 use super::activation_sums::untracked;
 use super::attention_sums::AttendedValues;
@@ -23,7 +23,8 @@ pub(crate) struct Moment<B: Backend> {
     pub(crate) layer: Layer,
     /// Whether attention is between the layer's input and what is summed.
     pub(crate) attended: bool,
-    /// `Σ a aᵀ`, where `a = [x ; 1]`, `[groups, size + 1, size + 1]`.
+    /// `Σ a aᵀ`, where `a = [x ; 1]`, `[groups, size + 1, size + 1]`. Of attended inputs `a = [x ; w ; 1]`, with the sum `w` of the
+    /// probabilities, which a bias sees.
     pub(crate) sum: Tensor<B, 3>,
     /// The number of rows that were summed.
     pub(crate) rows: usize,
@@ -125,7 +126,7 @@ impl<B: Backend> Moment<B> {
         Self {
             layer,
             attended: true,
-            sum: second_moment(Tensor::cat(vec![inputs, weight], 2)),
+            sum: second_moment(with_ones(Tensor::cat(vec![inputs, weight], 2))),
             rows,
             attention: Some(attention),
         }

@@ -9,6 +9,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor, s};
+use mac_burn::spectrum::{InputPart, Spectrum};
 use mac_burn::{
     AttendedValues, AttentionInput, MacConfig, MacLinear, MacMultiHeadAttention, MacSelfAttention,
     Recorder,
@@ -69,6 +70,60 @@ fn cross_attention_records_the_definition() {
             check_multi_head(inputs(10 * seed as u64), masks, quiet);
         }
     }
+}
+
+/// With a quiet softmax probabilities add up to less than 1. Breaks when the mean of attended inputs is weighted by these sums, or a
+/// bias sees 1 in each row.
+#[test]
+fn the_spectrum_of_attended_inputs_has_their_mean() {
+    let layer = multi_head(true);
+    let [query, key, values] = inputs::<F64>(3);
+    let spectrum = Spectrum::of(&layer, |layer| {
+        let input = AttentionInput::new(query.clone(), key.clone(), values.clone());
+        layer.forward(input);
+    });
+    let found = spectrum.layers.iter();
+    let found = found.filter(|layer| layer.part == InputPart::Attended);
+    let [found] = &found.collect::<Vec<_>>()[..] else {
+        panic!("there is one: {spectrum}");
+    };
+
+    let [query, key, values] = [query, key, values].map(|tensor| Host::of(&tensor));
+    let oracle = Attention::of(&layer, [&query, &key, &values], Masks::default(), true);
+    let probabilities = oracle.probabilities().values;
+    let rows: Vec<Vec<f64>> = probabilities
+        .chunks(KEYS)
+        .enumerate()
+        .map(|(row, attended)| {
+            let sample = row / (HEADS * QUERIES);
+            let value =
+                |key: usize, column: usize| values.values[(sample * KEYS + key) * SIZE + column];
+            let of_column = |column| {
+                (0..KEYS)
+                    .map(|key| attended[key] * value(key, column))
+                    .sum()
+            };
+            let seen_by_bias = attended.iter().sum();
+            (0..SIZE).map(of_column).chain([seen_by_bias]).collect()
+        })
+        .collect();
+    let count = rows.len() as f64;
+    let mean = (0..=SIZE).map(|column| rows.iter().map(|row| row[column]).sum::<f64>() / count);
+    let norm: f64 = mean.map(|mean| mean * mean).sum();
+    let trace = rows
+        .iter()
+        .flatten()
+        .map(|value| value * value)
+        .sum::<f64>()
+        / count;
+    assert_eq!(found.size, SIZE + 1);
+    let sum: f64 = found.eigenvalues.iter().sum();
+    assert_close(
+        &[sum, found.mean_share],
+        &[trace, norm / trace],
+        1e-9,
+        "attended",
+    );
 }
 
 /// Breaks when self-attention does not take its padded keys for padded queries.

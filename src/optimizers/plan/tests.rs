@@ -238,8 +238,8 @@ fn first_steps(choice: &str) -> Vec<(String, f64)> {
 }
 
 /// Breaks when a parameter goes to another optimizer than the choice says. In the first step AdamW moves each element by its rate,
-/// which is 100 here where it is beside another, more than any gradient; Muon by a fifth on average, and by less where a gradient has few directions; momentum by
-/// the gradient.
+/// which is 100 here where it is beside another, more than any gradient; Muon by a fifth on average, and by less where a gradient has
+/// few directions; momentum by the gradient.
 #[test]
 fn each_parameter_is_stepped_by_its_optimizer() {
     let gradients = first_steps("sgd");
