@@ -259,8 +259,8 @@ impl Race {
 fn share_name(choice: OptimizerChoice) -> Option<String> {
     let without = choice.without_preconditioner()?;
     let covariance = match choice.input_covariance {
-        true => ", with the covariance of the first layer's inputs where it can be measured",
-        false => ", rank one alone",
+        true => " (the first layer by its covariance, where that can be measured)",
+        false => " (rank one alone)",
     };
     Some(format!("{choice} against {without}{covariance}"))
 }
@@ -541,7 +541,7 @@ mod tests {
         // Of no pair, and so in no mean.
         runs.push(test(&with, 4, 100.0));
         let text = summary(&runs);
-        let line = "- MAC + AdamW against SGD + AdamW, with the covariance of the first layer's inputs where it can be measured: -0.100 ± 0.000 \
+        let line = "- MAC + AdamW against SGD + AdamW (the first layer by its covariance, where that can be measured): -0.100 ± 0.000 \
                     (3 of 3, p 0.250)";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("| **0.600 ± 0.200** |"), "{text}");
@@ -579,7 +579,7 @@ mod tests {
         );
         let share = rows[8];
         assert!(
-            share.starts_with("| MAC + AdamW against SGD + AdamW, with"),
+            share.starts_with("| MAC + AdamW against SGD + AdamW (the first"),
             "{share}"
         );
         assert!(
