@@ -564,7 +564,7 @@ mod tests {
         let muon = tuning(TaskChoice::Vit, choice("muon"), [1.0; 2], 3.0);
         let mut diverged = test(&muon, 1, 0.0);
         diverged.outcome.loss = None;
-        runs.extend([muon.clone(), diverged, test(&muon, 2, 3.0)]);
+        runs.extend([muon, diverged]);
 
         let text = summary(&runs);
         let start = text.find("| test loss |").expect("there is an overview");
@@ -574,7 +574,7 @@ mod tests {
             [
                 "| MAC + AdamW | **0.500 ± 0.000** | 2.000 ± 0.000 |",
                 "| SGD + AdamW | 0.750 ± 0.000 | **1.000 ± 0.000** |",
-                "| Muon + AdamW | 1 of 2 runs diverged | – |",
+                "| Muon + AdamW | 1 of 1 runs diverged | – |",
             ]
         );
         let share = rows[8];
@@ -586,7 +586,7 @@ mod tests {
             share.contains("| -0.250 ± 0.000 (1 of 1, p 1.000) | +1.000"),
             "{share}"
         );
-        let diverged = "1 of 2 runs diverged | – | – | a run diverged | – | – | – |";
+        let diverged = "1 of 1 runs diverged | – | – | a run diverged | – | – | – |";
         assert!(text.contains(diverged), "{text}");
     }
 
