@@ -54,14 +54,14 @@ fn cost(forward: impl FnOnce() -> Tensor<B, 3>) -> Cost {
     }
 }
 
-/// Elements of the sums of a layer's inputs. The host knows the number of rows, unless a mask decides: then the device has
+/// Elements of the sums of a layer's inputs and of their squares. The host knows the number of rows, unless a mask decides: then the device has
 /// it, which also is what a bias saw.
 fn input_sums(padded: bool) -> usize {
-    SIZE + usize::from(padded)
+    2 * SIZE + usize::from(padded)
 }
 
-/// Elements of the sums of attended values: a vector, what a bias saw, and the number of rows.
-const ATTENDED_SUMS: usize = SIZE + 2;
+/// Elements of the sums of attended values: two vectors, what a bias saw, and the number of rows.
+const ATTENDED_SUMS: usize = 2 * SIZE + 2;
 
 /// Elements of the sums of a fused projection: those of its two means, both as attended values have them.
 const FUSED_SUMS: usize = 2 * ATTENDED_SUMS;
