@@ -15,6 +15,7 @@
 mod args;
 mod plot;
 mod runs;
+mod standings;
 mod statistics;
 mod summary;
 mod trial;
@@ -36,7 +37,8 @@ use mac_burn_examples::tasks::TaskChoice;
 
 use args::Args;
 use runs::{Run, Runs};
-use summary::{Race, summary};
+use standings::Race;
+use summary::summary;
 use trial::{Outcome, Trial};
 use tuning::search;
 

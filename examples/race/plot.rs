@@ -9,8 +9,8 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
+use crate::standings::{Race, Standing};
 use crate::statistics::median;
-use crate::summary::{Race, Standing};
 
 /// Width and height of a picture of two charts, in pixels.
 const SIZE: (u32, u32) = (1100, 440);
