@@ -10,6 +10,11 @@ use crate::no_device::{NoDevice, probe};
 use burn::tensor::backend::{Backend, BackendTypes};
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{WgpuDevice, graphics::AutoGraphicsApi, init_setup};
+#[cfg(feature = "cuda")]
+use cubecl::{
+    Runtime,
+    cuda::{CudaDevice, CudaRuntime},
+};
 use std::any::Any;
 #[cfg(feature = "wgpu")]
 use std::sync::OnceLock;
@@ -110,6 +115,21 @@ fn start_wgpu(device: &WgpuDevice) -> String {
     let setup = init_setup::<AutoGraphicsApi>(device, Default::default());
     let info = setup.adapter.get_info();
     format!("{}, {:?} ({:?})", info.name, info.backend, info.device_type)
+}
+
+/// The bytes of a GPU that the runtime holds, in use or kept for later; none where it is not known, as for backends other
+/// than CUDA.
+#[cfg(feature = "cuda")]
+pub fn held_bytes(device: &dyn Any) -> Option<usize> {
+    let device = device.downcast_ref::<CudaDevice>()?;
+    let usage = CudaRuntime::client(device).memory_usage().ok()?;
+    Some(usage.bytes_reserved as usize)
+}
+
+/// None: the backends that are compiled in do not tell.
+#[cfg(not(feature = "cuda"))]
+pub fn held_bytes(_device: &dyn Any) -> Option<usize> {
+    None
 }
 
 /// Only wgpu has adapters.

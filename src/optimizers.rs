@@ -9,7 +9,7 @@ mod grouped;
 mod plan;
 mod rule;
 
-pub use args::{LearningRates, OptimizerArgs, OptimizerDefaults};
+pub use args::{LearningRates, OptimizerArgs, OptimizerDefaults, mac_for_short_runs};
 pub use choice::{LayerStep, OptimizerChoice};
 pub use grouped::GroupedOptimizer;
 pub use plan::{OptimizerPlan, WithOptimizer};

@@ -1,4 +1,5 @@
 use clap::Parser;
+use mac_burn_examples::interval::at_least_one;
 
 /// Rounds if the command line gives none.
 const ROUNDS: usize = 20;
@@ -13,6 +14,12 @@ pub(crate) struct Options {
     /// Stop visiting a contender that has taken this long in a case
     #[arg(long, default_value_t = 20.0)]
     pub(crate) seconds: f64,
+    /// Steps between two synchronizations of a GPU; for benchmarks of steps
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
+    pub(crate) in_a_row: usize,
+    /// Images in a batch, for the training steps of networks [default: 2 to 32]
+    #[arg(long, value_parser = at_least_one())]
+    pub(crate) batch: Option<usize>,
     /// Only cases whose name contains this; may be repeated
     #[arg(long)]
     case: Vec<String>,

@@ -1,10 +1,11 @@
-//! How many kernels a step launches on wgpu, by the log of the runtime: a number, so software Vulkan counts as well as a
-//! GPU does. With `--times`, what each of them takes at a linear layer from 1024 to 4096.
+//! How many kernels a step launches on wgpu or CUDA, by the log of the runtime: a number, so software Vulkan counts as well as
+//! a GPU does. With `--times`, what each of them takes at a linear layer from 1024 to 4096.
 //!
 //! ```text
 //! cargo bench --bench kernels --features wgpu
 //! cargo bench --bench kernels --features wgpu -- --names
 //! cargo bench --bench kernels --features wgpu -- --times
+//! cargo bench --bench kernels --no-default-features --features wgpu -- --networks
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -27,9 +28,11 @@ use burn::tensor::{Distribution, Tensor};
 use clap::Parser;
 use kernel_log::{KernelLog, Launch};
 use mac_burn::{MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
-use mac_burn_examples::backend::Wgpu;
+use mac_burn_examples::backend::{self, Selected};
+use mac_burn_models::resnet::{ResNet, ResNetConfig};
+use mac_burn_models::{VisionTransformer, VisionTransformerConfig};
 
-type B = Autodiff<Wgpu>;
+type B = Autodiff<Selected>;
 
 /// Steps before one is counted: kernels are chosen and state is made.
 const WARM_UP: usize = 3;
@@ -42,7 +45,7 @@ const WEIGHT_DECAY: f64 = 5e-4;
 
 /// The selection of the command line.
 #[derive(Parser)]
-#[command(about = "Kernels launched in a step on wgpu")]
+#[command(about = "Kernels launched in a step on wgpu or CUDA")]
 struct Options {
     /// Print the name of each kernel
     #[arg(long)]
@@ -50,6 +53,9 @@ struct Options {
     /// Print the name of each kernel and the time that it takes, alone, at a large linear layer
     #[arg(long)]
     times: bool,
+    /// Count for ResNet-50 and DeiT-S in place of single layers
+    #[arg(long, conflicts_with = "times")]
+    networks: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -57,12 +63,20 @@ struct Options {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    if cfg!(not(any(feature = "wgpu", feature = "cuda"))) {
+        return Err(
+            "only wgpu and cuda log their kernels: --features wgpu or --features cuda".into(),
+        );
+    }
     let log = KernelLog::start(options.times)?;
-    let device = Default::default();
+    let device = backend::device()?;
 
     println!(
         "| layer | SGD | AdamW | MAC | MAC, refreshed | MAC, guarded |\n|---|---|---|---|---|---|"
     );
+    if options.networks {
+        return networks(&options, &log);
+    }
     let [size, size_output] = if options.times {
         [1024, 4096]
     } else {
@@ -93,6 +107,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         |layer| layer.forward(tokens.clone(), None).square().sum(),
     )?;
     Ok(())
+}
+
+/// Prints the rows of whole networks, whose optimizer steps do not depend on the batch.
+fn networks(options: &Options, log: &KernelLog) -> Result<(), Box<dyn Error>> {
+    let device = Default::default();
+    let images = |size| Tensor::<B, 4>::random([1, 3, size, size], Distribution::Default, &device);
+    let resnet: ResNet<B> = ResNetConfig::resnet50().init(&device);
+    let small = images(32);
+    case("ResNet-50", options, log, resnet, |resnet| {
+        resnet.forward(small.clone()).sum()
+    })?;
+    let deit: VisionTransformer<B> = VisionTransformerConfig::deit_small().init(&device);
+    let large = images(224);
+    case("DeiT-S", options, log, deit, |deit| {
+        deit.forward(large.clone()).sum()
+    })
 }
 
 /// Prints a row of the table.
@@ -159,10 +189,10 @@ fn step<M: AutodiffModule<B>, O: Optimizer<M, B>>(
     let mut kernels = Vec::new();
     for _ in 0..WARM_UP + steps {
         let grads = GradientsParams::from_grads(loss(&layer).backward(), &layer);
-        <Wgpu as Backend>::sync(&device)?;
+        <Selected as Backend>::sync(&device)?;
         log.drain()?;
         layer = optimizer.step(1e-3, layer, grads);
-        <Wgpu as Backend>::sync(&device)?;
+        <Selected as Backend>::sync(&device)?;
         kernels.push(log.drain()?);
     }
     Ok(medians(kernels.split_off(WARM_UP)))

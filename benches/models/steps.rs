@@ -7,7 +7,9 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use mac_burn::{MacConfig, unrecorded};
+use mac_burn_examples::backend;
 use mac_burn_models::{ResNet, ResNetConfig, VisionTransformer, VisionTransformerConfig};
+use std::time::Duration;
 
 const SGD: &str = "SGD";
 const ADAMW: &str = "AdamW";
@@ -16,6 +18,8 @@ const MAC: &str = "MAC";
 const BAR_TIME: f64 = 1.05;
 /// Of MAC's peak to SGD's.
 const BAR_MEMORY: f64 = 1.03;
+/// The part of a case's name that tells a table of the optimizer's part of a step.
+const ALONE: &str = "optimizer alone";
 const LEARNING_RATE: f64 = 1e-4;
 const MOMENTUM: f64 = 0.9;
 const WEIGHT_DECAY: f64 = 1e-4;
@@ -36,11 +40,21 @@ const RESNETS: Schedule = Schedule { tcov: 5, tinv: 50 };
 /// The authors' for transformers.
 const TRANSFORMERS: Schedule = Schedule { tcov: 5, tinv: 5 };
 
+/// The part of a training step that is timed.
+#[derive(Clone, Copy, PartialEq)]
+enum Clock {
+    WholeStep,
+    Optimizer,
+}
+
 /// Prints time and memory of whole training steps, two tables for each network: with MAC's work in each step, and by the
 /// schedule of the authors.
 pub(crate) fn tables<B: AutodiffBackend>(options: &Options, has_bars: bool) {
     let device = B::Device::default();
-    let few = |count| if options.quick() { 1 } else { count };
+    let few = |count| match options.quick() {
+        true => 1,
+        false => options.batch.unwrap_or(count),
+    };
     let tables = Tables { options, has_bars };
     tables.print("ResNet-20", RESNETS, || {
         let model = ResNetConfig::resnet20(10).init(&device);
@@ -74,8 +88,14 @@ impl Tables<'_> {
         for schedule in [EACH_STEP, authors] {
             let Schedule { tcov, tinv } = schedule;
             let case = format!("steps {name} {tcov}/{tinv}");
-            if self.options.wants_case(&case) {
-                self.print_case(&case, schedule, &network);
+            for clock in [Clock::WholeStep, Clock::Optimizer] {
+                let case = match clock {
+                    Clock::WholeStep => case.clone(),
+                    Clock::Optimizer => format!("{case}, {ALONE}"),
+                };
+                if self.options.wants_case(&case) {
+                    self.print_case(&case, clock, schedule, &network);
+                }
             }
         }
     }
@@ -83,20 +103,25 @@ impl Tables<'_> {
     fn print_case<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
         &self,
         case: &str,
+        clock: Clock,
         schedule: Schedule,
         network: &impl Fn() -> Network<B, M>,
     ) {
         let quick = self.options.quick();
         let batch = network().batch.shape();
         let steps = if quick { 1 } else { schedule.tcov };
-        let contenders = contenders(network, schedule, steps);
+        let contenders = contenders(network, clock, schedule, steps);
         let [sgd, mac] = [0, 2].map(|index| contenders[index].peak as f64);
         let contenders = contenders.into_iter().map(|measured| measured.contender);
         let headers = ["optimizer", "peak MiB"];
         let comparison = Comparison::new(&headers, contenders.collect(), &[SGD, ADAMW]);
         let comparison = comparison.run(self.options);
-        println!("{case}: forward, backward and optimizer, batch of {batch}\n\n{comparison}\n");
-        if self.has_bars && !quick {
+        let timed = match clock {
+            Clock::WholeStep => ": forward, backward and optimizer",
+            Clock::Optimizer => "",
+        };
+        println!("{case}{timed}, batch of {batch}\n\n{comparison}\n");
+        if self.has_bars && !quick && clock == Clock::WholeStep {
             let (time, memory) = (comparison.ratio(MAC, SGD), mac / sgd);
             println!(
                 "MAC / SGD: time {}; peak memory {memory:.4}, {}\n",
@@ -117,6 +142,7 @@ struct Measured {
 /// records in one if they are `tcov`.
 fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     network: &impl Fn() -> Network<B, M>,
+    clock: Clock,
     schedule: Schedule,
     steps: usize,
 ) -> Vec<Measured> {
@@ -138,16 +164,17 @@ fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     };
     let plain = || network().map(unrecorded);
     vec![
-        measured(SGD, steps, plain, [sgd.init(), sgd.init()]),
-        measured(ADAMW, steps, plain, [adamw.init(), adamw.init()]),
+        measured(SGD, clock, steps, plain, [sgd.init(), sgd.init()]),
+        measured(ADAMW, clock, steps, plain, [adamw.init(), adamw.init()]),
         // Memory is that of a step which records, whatever the schedule.
-        measured(MAC, steps, network, [EACH_STEP, schedule].map(mac)),
+        measured(MAC, clock, steps, network, [EACH_STEP, schedule].map(mac)),
     ]
 }
 
 /// The first optimizer's memory, and the second's time.
 fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     name: &str,
+    clock: Clock,
     steps: usize,
     network: impl Fn() -> Network<B, M>,
     [for_memory, for_time]: [impl Optimizer<M, B> + 'static; 2],
@@ -156,8 +183,14 @@ fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     let mut training = Training::new(network(), for_time);
     let device = training.batch.device.clone();
     let mut train = move || {
-        let work = || (0..steps).for_each(|_| training.step());
-        timed::<B, _>(&device, work).0 / steps as u32
+        let time = match clock {
+            Clock::WholeStep => {
+                let work = || (0..steps).for_each(|_| training.step());
+                timed::<B, _>(&device, work).0
+            }
+            Clock::Optimizer => (0..steps).map(|_| training.step_optimizer()).sum(),
+        };
+        time / steps as u32
     };
     // The first step makes the state of an optimizer; a period of the schedule begins with it.
     train();
@@ -170,15 +203,23 @@ fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     }
 }
 
-/// The bytes that a step takes at most, with those of the network and of the optimizer's state.
+/// The bytes that a step takes at most, with those of the network and of the optimizer's state: of the host's memory, or what
+/// CUDA holds of the device's after it.
 fn peak<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     network: &impl Fn() -> Network<B, M>,
     optimizer: impl Optimizer<M, B>,
 ) -> usize {
-    let before = memory::allocated();
+    let device = B::Device::default();
+    // Without what is kept for later, as from kernels that were tried out.
+    B::memory_cleanup(&device);
+    let before = [Some(memory::allocated()), backend::held_bytes(&device)];
     let mut training = Training::new(network(), optimizer);
     (0..WARM_UP).for_each(|_| training.step());
-    memory::peak(|| training.step()) - before
+    B::memory_cleanup(&device);
+    let peak = memory::peak(|| training.step());
+    let peaks = [Some(peak), backend::held_bytes(&device)];
+    let [on_host, on_device] = [0, 1].map(|place| Some(peaks[place]? - before[place]?));
+    on_device.or(on_host).unwrap_or_default()
 }
 
 /// A network in training.
@@ -202,5 +243,15 @@ impl<B: AutodiffBackend, M: AutodiffModule<B> + 'static, O: Optimizer<M, B>> Tra
         let model = self.model.take().expect("a step gives the model back");
         let gradients = self.batch.gradients(&model);
         self.model = Some(self.optimizer.step(LEARNING_RATE, model, gradients));
+    }
+
+    /// A step, and the time of the optimizer's part of it.
+    fn step_optimizer(&mut self) -> Duration {
+        let model = self.model.take().expect("a step gives the model back");
+        let gradients = self.batch.gradients(&model);
+        let step = || self.optimizer.step(LEARNING_RATE, model, gradients);
+        let (time, model) = timed::<B, _>(&self.batch.device, step);
+        self.model = Some(model);
+        time
     }
 }

@@ -1,5 +1,5 @@
 use crate::gradients::Gradients;
-use crate::harness::{Contender, timed};
+use crate::harness::{Contender, Options, timed};
 use crate::network::Network;
 use burn::module::ParamId;
 use burn::optim::decay::WeightDecayConfig;
@@ -28,12 +28,16 @@ const BATCH: usize = 128;
 /// Enough to see that everything runs.
 const QUICK_BATCH: usize = 2;
 
-/// All contenders, each with a network of its own.
+/// All contenders, each with a network of its own; of several steps in a row, those that record before each step are left out.
 ///
 /// MAC comes four times: with the mean activations it has; with new ones recorded before each step
 /// and taken into use in it; with these and AdamW for the parameters that it does not cover; and with the guard against
 /// gradients that are not finite.
-pub(crate) fn contenders<'a, B, N>(quick: bool, device: &B::Device) -> Vec<Contender<'a>>
+pub(crate) fn contenders<'a, B, N>(
+    options: &Options,
+    make: &dyn Fn() -> N,
+    device: &B::Device,
+) -> Vec<Contender<'a>>
 where
     B: AutodiffBackend,
     N: Network<B> + 'a,
@@ -59,38 +63,37 @@ where
         .with_auxiliary_optimizer(adamw.init(), 1.0)
         .expect("the factor is allowed");
 
-    let setup = Setup::<B> {
-        quick,
-        batch: if quick { QUICK_BATCH } else { BATCH },
+    let setup = Setup {
+        in_a_row: options.in_a_row,
+        batch: if options.quick() { QUICK_BATCH } else { BATCH },
+        make,
         device,
     };
-    vec![
-        setup.train::<N, _>(SGD, sgd.init()).contender(record_bytes),
+    let mut contenders = vec![
+        setup.train(SGD, sgd.init()).contender(record_bytes),
+        setup.train(ADAMW, adamw.init()).contender(record_bytes),
         setup
-            .train::<N, _>(ADAMW, adamw.init())
+            .train_hidden("Muon, hidden matrices only", muon.init())
             .contender(record_bytes),
+        setup.train(MAC, plain.init()).contender(report_bytes),
         setup
-            .train_hidden::<N, _>("Muon, hidden matrices only", muon.init())
-            .contender(record_bytes),
-        setup
-            .train::<N, _>(MAC, plain.init())
+            .train("MAC, plain step, guarded", guarded.init())
             .contender(report_bytes),
-        setup
-            .train::<N, _>("MAC, tcov = tinv = 1", every.init())
-            .contender(report_bytes),
-        setup
-            .train::<N, _>(MAC_WITH_ADAMW, second)
-            .contender(record_bytes),
-        setup
-            .train::<N, _>("MAC, plain step, guarded", guarded.init())
-            .contender(report_bytes),
-    ]
+    ];
+    if options.in_a_row == 1 {
+        let every = setup.train("MAC, tcov = tinv = 1", every.init());
+        contenders.push(every.contender(report_bytes));
+        let second = setup.train(MAC_WITH_ADAMW, second);
+        contenders.push(second.contender(record_bytes));
+    }
+    contenders
 }
 
 /// The settings that all trainings have in common.
-struct Setup<'d, B: AutodiffBackend> {
-    quick: bool,
+struct Setup<'d, B: AutodiffBackend, N> {
+    in_a_row: usize,
     batch: usize,
+    make: &'d dyn Fn() -> N,
     device: &'d B::Device,
 }
 
@@ -100,20 +103,17 @@ struct Training<B: AutodiffBackend, N, O> {
     network: N,
     optimizer: O,
     gradients: Gradients,
+    in_a_row: usize,
     batch: usize,
     device: B::Device,
 }
 
-impl<B: AutodiffBackend> Setup<'_, B> {
-    fn train<N: Network<B>, O: Optimizer<N, B>>(
-        &self,
-        name: &'static str,
-        optimizer: O,
-    ) -> Training<B, N, O> {
+impl<B: AutodiffBackend, N: Network<B>> Setup<'_, B, N> {
+    fn train<O: Optimizer<N, B>>(&self, name: &'static str, optimizer: O) -> Training<B, N, O> {
         self.start(name, optimizer, |_| None)
     }
 
-    fn train_hidden<N: Network<B>, O: Optimizer<N, B>>(
+    fn train_hidden<O: Optimizer<N, B>>(
         &self,
         name: &'static str,
         optimizer: O,
@@ -122,13 +122,13 @@ impl<B: AutodiffBackend> Setup<'_, B> {
     }
 
     /// Takes the first step, which makes the optimizer's state.
-    fn start<N: Network<B>, O: Optimizer<N, B>>(
+    fn start<O: Optimizer<N, B>>(
         &self,
         name: &'static str,
         mut optimizer: O,
         selected: impl FnOnce(&N) -> Option<Vec<ParamId>>,
     ) -> Training<B, N, O> {
-        let network = N::make(self.quick, self.device);
+        let network = (self.make)();
         let output = network.forward_random(self.batch, self.device);
         let gradients = Gradients::of(&network, output, selected(&network));
         let first = gradients.copy(&network);
@@ -137,6 +137,7 @@ impl<B: AutodiffBackend> Setup<'_, B> {
             network: optimizer.step(LEARNING_RATE, network, first),
             optimizer,
             gradients,
+            in_a_row: self.in_a_row,
             batch: self.batch,
             device: self.device.clone(),
         }
@@ -153,6 +154,7 @@ impl<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>> Training<B, N, O> {
             network,
             mut optimizer,
             gradients,
+            in_a_row,
             batch,
             device,
         } = self;
@@ -165,11 +167,15 @@ impl<B: AutodiffBackend, N: Network<B>, O: Optimizer<N, B>> Training<B, N, O> {
                 let network = slot.take().expect("a step gives the network back");
                 // The graph of a forward pass is kept until a backward pass takes it.
                 let _ = network.forward_random(batch, &device).sum().backward();
-                let gradients = gradients.copy(&network);
-                let step = || optimizer.step(LEARNING_RATE, network, gradients);
-                let (time, network) = timed::<B, _>(&device, step);
+                let copies: Vec<_> = (0..in_a_row).map(|_| gradients.copy(&network)).collect();
+                let steps = || {
+                    copies.into_iter().fold(network, |network, gradients| {
+                        optimizer.step(LEARNING_RATE, network, gradients)
+                    })
+                };
+                let (time, network) = timed::<B, _>(&device, steps);
                 slot = Some(network);
-                time
+                time / in_a_row as u32
             }),
         }
     }

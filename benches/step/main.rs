@@ -3,11 +3,13 @@
 //! ```text
 //! cargo bench --bench step -- --case linear --rounds 30
 //! cargo bench --bench step --features wgpu -- --backend wgpu
+//! cargo bench --bench step --features cuda -- --backend cuda --case linear --in-a-row 20
 //! ```
 //!
 //! As in training, a forward pass goes before each step, and each step gets gradients that nobody
 //! else holds, so that all contenders may work in place; both are made outside the clock. Muon
-//! orthogonalizes matrices and is made for those of hidden layers: it is given these alone. The bars
+//! orthogonalizes matrices and is made for those of hidden layers: it is given these alone. A single step on a GPU is mostly the
+//! time until the device is told of it; in training the device is busy meanwhile, and steps in a row show what they cost it. The bars
 //! for MAC at the linear layer from 1024 to 4096: on flex and wgpu at most 1.5 times SGD, and on flex at
 //! most 0.8 times AdamW.
 #![allow(
@@ -22,11 +24,14 @@ mod harness;
 mod network;
 
 use burn::backend::Autodiff;
+use burn::nn::LinearConfig;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use contenders::{ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, SGD, contenders};
 use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
-use mac_burn_models::{LeNet, Mlp, VisionTransformer};
+use mac_burn_models::{
+    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
+};
 use network::Network;
 
 /// Of MAC's plain step to SGD's, on flex and on wgpu.
@@ -49,12 +54,37 @@ impl OnBackend for Step {
 
     fn run<B: Backend>(backend: &str, options: &Options) {
         let device = Default::default();
-        let linear = case::<Autodiff<B>, MacLinear<_>>("linear", options, &device);
-        case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device);
-        case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device);
-        let vit = case::<Autodiff<B>, VisionTransformer<_>>("vit 192, 12 blocks", options, &device);
+        let quick = options.quick();
+        let linear = |[size, columns]: [usize; 2], device: &B::Device| -> MacLinear<Autodiff<B>> {
+            let divisor = if quick { 16 } else { 1 };
+            LinearConfig::new(size / divisor, columns / divisor)
+                .init(device)
+                .into()
+        };
+        let square = [4096, 4096];
+        case("linear 4096x4096", options, &device, &|| {
+            linear(square, &device)
+        });
+        let linear = case("linear 1024x4096", options, &device, &|| {
+            linear([1024, 4096], &device)
+        });
+        case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device, &|| {
+            MlpConfig::new(vec![784, 512, 512, 10]).init(&device)
+        });
+        case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device, &|| {
+            LeNetConfig::new([28, 28]).init(&device)
+        });
+        // Of DeiT-Ti's width, for images of 32×32.
+        let vit = VisionTransformerConfig::deit_tiny_cifar(10);
+        let vit = vit.with_n_layers(if quick { 1 } else { 12 });
+        let vit = case::<Autodiff<B>, VisionTransformer<_>>(
+            "vit 192, 12 blocks",
+            options,
+            &device,
+            &|| vit.init(&device),
+        );
 
-        if !["flex", "wgpu"].contains(&backend) || options.quick() {
+        if !["flex", "wgpu"].contains(&backend) || options.quick() || options.in_a_row > 1 {
             return;
         }
         if let Some(linear) = linear {
@@ -80,12 +110,17 @@ fn case<'a, B: AutodiffBackend, N: Network<B> + 'a>(
     name: &str,
     options: &Options,
     device: &B::Device,
+    make: &dyn Fn() -> N,
 ) -> Option<Comparison<'a>> {
     if !options.wants_case(name) {
         return None;
     }
-    let contenders = contenders::<B, N>(options.quick(), device);
+    let contenders = contenders::<B, N>(options, make, device);
     let comparison = Comparison::new(&HEADERS, contenders, &[SGD, ADAMW]).run(options);
-    println!("{name}\n\n{comparison}\n");
+    let steps = match options.in_a_row {
+        1 => String::new(),
+        steps => format!(", {steps} steps in a row"),
+    };
+    println!("{name}{steps}\n\n{comparison}\n");
     Some(comparison)
 }

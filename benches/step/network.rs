@@ -1,17 +1,12 @@
 use burn::module::{AutodiffModule, ParamId};
-use burn::nn::LinearConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::MacLinear;
 use mac_burn_models::vision_transformer::VisionTransformerBlock;
-use mac_burn_models::{
-    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
-};
+use mac_burn_models::{LeNet, Mlp, VisionTransformer};
 
 /// A network whose step is measured.
 pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
-    fn make(quick: bool, device: &B::Device) -> Self;
-
     /// A forward pass of `batch` random inputs.
     fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2>;
 
@@ -19,13 +14,8 @@ pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
     fn hidden_matrices(&self) -> Vec<ParamId>;
 }
 
-/// One linear layer from 1024 to 4096.
+/// One linear layer.
 impl<B: AutodiffBackend> Network<B> for MacLinear<B> {
-    fn make(quick: bool, device: &B::Device) -> Self {
-        let [size, size_output] = if quick { [64, 256] } else { [1024, 4096] };
-        LinearConfig::new(size, size_output).init(device).into()
-    }
-
     fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
         let [size, _] = self.weight.dims();
         self.forward(random([batch, size], device))
@@ -36,12 +26,7 @@ impl<B: AutodiffBackend> Network<B> for MacLinear<B> {
     }
 }
 
-/// The perceptron 784-512-512-10.
 impl<B: AutodiffBackend> Network<B> for Mlp<B> {
-    fn make(_quick: bool, device: &B::Device) -> Self {
-        MlpConfig::new(vec![784, 512, 512, 10]).init(device)
-    }
-
     fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
         self.forward(random([batch, 784], device))
     }
@@ -55,12 +40,7 @@ impl<B: AutodiffBackend> Network<B> for Mlp<B> {
     }
 }
 
-/// The LeNet for images of 28×28.
 impl<B: AutodiffBackend> Network<B> for LeNet<B> {
-    fn make(_quick: bool, device: &B::Device) -> Self {
-        LeNetConfig::new([28, 28]).init(device)
-    }
-
     fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
         self.forward(random([batch, 1, 28, 28], device))
     }
@@ -78,15 +58,7 @@ fn random<B: AutodiffBackend, const D: usize>(
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
 }
 
-/// The vision transformer of DeiT-Ti's width for images of 32×32.
 impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
-    fn make(quick: bool, device: &B::Device) -> Self {
-        let blocks = if quick { 1 } else { 12 };
-        VisionTransformerConfig::deit_tiny_cifar(10)
-            .with_n_layers(blocks)
-            .init(device)
-    }
-
     fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
         // Each image has 65 tokens.
         self.forward(random([batch.div_ceil(64), 3, 32, 32], device))

@@ -12,8 +12,11 @@ use plotters::prelude::*;
 use crate::standings::{Race, Standing};
 use crate::statistics::median;
 
-/// Width and height of a picture of two charts, in pixels.
-const SIZE: (u32, u32) = (1100, 440);
+/// Width and height of a chart, in pixels.
+const SIZE: (u32, u32) = (540, 440);
+
+/// The width of the legend beside the charts, in pixels.
+const LEGEND: u32 = 190;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), and grey for more optimizers than these.
 const COLOURS: [RGBColor; 8] = [
@@ -43,9 +46,10 @@ struct Line {
 pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
     let name = race.file_name();
     let file = folder.join(format!("{name}-loss.svg"));
-    let area = SVGBackend::new(&file, SIZE).into_drawing_area();
+    let area = SVGBackend::new(&file, (2 * SIZE.0 + LEGEND, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
-    let (left, right) = area.split_horizontally(SIZE.0 / 2);
+    let (left, right) = area.split_horizontally(SIZE.0);
+    let (right, beside) = right.split_horizontally(SIZE.0);
     let lines = |x: fn(&(usize, f64, f64)) -> f64| -> Vec<Line> {
         let standings = race.standings.iter();
         standings.map(|standing| curve(standing, x)).collect()
@@ -75,11 +79,13 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
         top(&seconds),
         &seconds,
     )?;
+    legend(&beside, &seconds)?;
     area.present()?;
 
     let file = folder.join(format!("{name}-rates.svg"));
-    let area = SVGBackend::new(&file, (SIZE.0 / 2, SIZE.1)).into_drawing_area();
+    let area = SVGBackend::new(&file, (SIZE.0 + LEGEND, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
+    let (left, beside) = area.split_horizontally(SIZE.0);
     let lines: Vec<Line> = race.standings.iter().map(rates).collect();
     let [least, largest] = x_range(&lines);
     let range = (least / 1.5..largest * 1.5).log_scale();
@@ -90,7 +96,8 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
         losses.fold(f64::INFINITY, f64::min)
     });
     let top = 1.5 * best.filter(|best| best.is_finite()).fold(0.1, f64::max);
-    chart(&area, &title, "learning rate", &loss, range, top, &lines)?;
+    chart(&left, &title, "learning rate", &loss, range, top, &lines)?;
+    legend(&beside, &lines)?;
     area.present()?;
     Ok(())
 }
@@ -193,12 +200,7 @@ where
         .build_cartesian_2d(range, 0.9 * bottom..top)?;
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc(x).y_desc(y).draw()?;
-    for Line {
-        name,
-        colour,
-        points,
-    } in lines
-    {
+    for Line { colour, points, .. } in lines {
         let colour = *colour;
         let shown = |loss: f64| loss.min(top);
         let above = points
@@ -213,17 +215,26 @@ where
         let middles = points
             .iter()
             .map(|(x, [_, middle, _])| (*x, shown(*middle)));
-        chart
-            .draw_series(LineSeries::new(middles.clone(), colour.stroke_width(2)))?
-            .label(name.as_str())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+        chart.draw_series(LineSeries::new(middles.clone(), colour.stroke_width(2)))?;
         chart.draw_series(middles.map(|point| Circle::new(point, 2, colour.filled())))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
+    Ok(())
+}
+
+/// The names of the lines, beside the charts, since in them it would cover some.
+fn legend<D>(area: &DrawingArea<D, Shift>, lines: &[Line]) -> Result<(), Box<dyn Error>>
+where
+    D: DrawingBackend,
+    D::ErrorType: 'static,
+{
+    for (line, y) in lines.iter().zip((40..).step_by(20)) {
+        let stroke = line.colour.stroke_width(2);
+        area.draw(&PathElement::new([(5, y), (25, y)], stroke))?;
+        area.draw(&Text::new(
+            line.name.as_str(),
+            (32, y - 6),
+            ("sans-serif", 13),
+        ))?;
+    }
     Ok(())
 }

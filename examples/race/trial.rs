@@ -11,11 +11,12 @@ use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::backend::Backend;
 use indicatif::ProgressBar;
-use mac_burn::MacConfig;
 use mac_burn_examples::backend::{Selected, Training};
 use mac_burn_examples::fingerprint::fingerprint;
 use mac_burn_examples::machine::describe_machine;
-use mac_burn_examples::optimizers::{LayerStep, OptimizerChoice, OptimizerPlan, WithOptimizer};
+use mac_burn_examples::optimizers::{
+    LayerStep, OptimizerChoice, OptimizerPlan, WithOptimizer, mac_for_short_runs,
+};
 use mac_burn_examples::tasks::{DataArgs, Part, TaskChoice, WithTask};
 use mac_burn_examples::training::{Progress, Schedule, Session, Task};
 use peak_alloc::PeakAlloc;
@@ -31,9 +32,6 @@ const TUNING_SEED: u64 = 0;
 
 /// Of the steps, one in this many is of the warm-up.
 const WARMUP_SHARE: usize = 20;
-
-/// The decay of MAC's statistics, the steps between two recordings, and those between two refreshes.
-const MAC_SETTINGS: (f64, usize, usize) = (0.8, 5, 5);
 
 /// The environment variable by which the processors' backends are told their threads.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -85,8 +83,10 @@ pub(crate) struct Outcome {
 pub(crate) fn rules_number(task: TaskChoice) -> String {
     let rules = task.rules();
     let backend = Selected::name(&Default::default());
+    let mac = mac_for_short_runs();
+    let mac = (mac.stat_decay, mac.tcov, mac.tinv);
     let text = format!(
-        "{} {} {} {:?} {WARMUP_SHARE} {MAC_SETTINGS:?} {backend}",
+        "{} {} {} {:?} {WARMUP_SHARE} {mac:?} {backend}",
         rules.network, rules.batch_size, rules.measured, rules.lr
     );
     format!("{:08x}", fingerprint(text) as u32)
@@ -152,17 +152,9 @@ impl Trial {
 
     /// The optimizer with all its settings.
     fn plan(&self) -> OptimizerPlan {
-        let mut no_decay = MacConfig::vit_imagenet().no_decay;
-        no_decay.push("**.token_embedding".into());
-        let (stat_decay, tcov, tinv) = MAC_SETTINGS;
-        let mac = MacConfig::new()
+        let mac = mac_for_short_runs()
             .with_weight_decay(self.weight_decay)
-            .with_no_decay_norms_and_biases(true)
-            .with_no_decay(no_decay)
-            .with_damping(self.damping.unwrap_or(1.0))
-            .with_stat_decay(stat_decay)
-            .with_tcov(tcov)
-            .with_tinv(tinv);
+            .with_damping(self.damping.unwrap_or(1.0));
         let plan = OptimizerPlan::new(self.optimizer, self.lr, mac)
             .with_weight_decay(self.weight_decay)
             .with_head(self.task.rules().head.to_string());

@@ -2,13 +2,19 @@
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::LinearConfig;
+use burn::nn::{Initializer, LinearConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mac_burn::MacLinear;
 
 use crate::Activation;
 use crate::limits::assert_at_least_one;
+
+/// Of [`LinearConfig`].
+const KAIMING: Initializer = Initializer::KaimingUniform {
+    gain: 0.577_350_269_189_625_8,
+    fan_out_only: false,
+};
 
 /// Configuration of an [`Mlp`].
 #[derive(Config, Debug)]
@@ -21,6 +27,10 @@ pub struct MlpConfig {
     /// The function after each layer but the last.
     #[config(default = "Activation::Relu")]
     pub activation: Activation,
+    /// The initializer of weights and biases; Burn's own for linear layers, if it is not set. Deep networks with tanh or a
+    /// sigmoid want [`Initializer::XavierNormal`]: with Burn's own, signals get smaller from layer to layer.
+    #[config(default = "KAIMING")]
+    pub initializer: Initializer,
 }
 
 /// Linear layers with a function between each two of them.
@@ -56,6 +66,7 @@ impl MlpConfig {
                 .sizes
                 .windows(2)
                 .map(|size| LinearConfig::new(size[0], size[1]).with_bias(self.bias))
+                .map(|config| config.with_initializer(self.initializer.clone()))
                 .map(|config| config.init(device).into())
                 .collect(),
             activation: self.activation,

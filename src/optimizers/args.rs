@@ -62,6 +62,20 @@ pub struct OptimizerArgs {
     pub skip_layers: Vec<String>,
 }
 
+/// MAC for runs of some hundred steps: statistics change faster than in the authors' long ones. Parameters that it does not cover
+/// have no weight decay with any optimizer, since the AdamW beside it has none.
+pub fn mac_for_short_runs() -> MacConfig {
+    let mut no_decay = MacConfig::vit_imagenet().no_decay;
+    no_decay.push("**.token_embedding".into());
+    MacConfig::new()
+        .with_weight_decay(1e-4)
+        .with_no_decay_norms_and_biases(true)
+        .with_no_decay(no_decay)
+        .with_stat_decay(0.8)
+        .with_tcov(5)
+        .with_tinv(5)
+}
+
 /// The options of the optimizer that a command line does not give.
 #[derive(Clone, Debug)]
 pub struct OptimizerDefaults {
@@ -105,21 +119,11 @@ impl LearningRates {
 impl OptimizerDefaults {
     /// Of a transformer: norms, biases, embeddings and positions have no weight decay, and AdamW takes them.
     pub fn transformer(lr: LearningRates) -> Self {
-        let mut no_decay = MacConfig::vit_imagenet().no_decay;
-        no_decay.push("**.token_embedding".into());
         Self {
             optimizer: OptimizerChoice::MAC_ADAMW,
             lr,
             warmup: 200,
-            // Parameters that MAC does not cover have no weight decay with any optimizer, since the AdamW beside MAC has none.
-            mac: MacConfig::new()
-                .with_weight_decay(1e-4)
-                .with_no_decay_norms_and_biases(true)
-                .with_no_decay(no_decay)
-                .with_damping(0.1)
-                .with_stat_decay(0.8)
-                .with_tcov(5)
-                .with_tinv(5),
+            mac: mac_for_short_runs().with_damping(0.1),
             adamw_weight_decay: 0.05,
             sgd_nesterov: false,
             auxiliary_lr: 3e-2,

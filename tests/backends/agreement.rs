@@ -10,6 +10,10 @@ use std::fmt;
 /// element: it is rounded once. With statistics in half precision 1.7 (attention's keys) to 35 (its output) are measured.
 const HALF_ROUNDINGS: f64 = 1.1;
 
+/// The same in single precision, in which all sums are taken: 2 to 65 are measured (attention's output). With products in
+/// TF32, which has 13 bits less, it would be thousands.
+const SINGLE_ROUNDINGS: f64 = 200.0;
+
 /// The backends that compute in both types of half precision on any device. wgpu's device decides, and ndarray has none.
 const HALF: [&str; 2] = ["flex", "cuda"];
 
@@ -50,6 +54,15 @@ impl Agreement {
                 self.compare_mistakes(name, &answer);
                 for (dtype, half) in &answer.half {
                     self.check_half(name, dtype, half.as_ref());
+                }
+                for (layer, off) in &answer.single {
+                    let off = off.0;
+                    self.check(
+                        off <= SINGLE_ROUNDINGS,
+                        format!(
+                            "{name}: the gradient of {layer} is off by {off:.0} roundings of f32"
+                        ),
+                    );
                 }
                 if let Some(selected) = &answer.selected {
                     self.check(
@@ -166,6 +179,13 @@ impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", differences_table(&self.oracle, &self.answers))?;
         for (name, answer) in &self.answers {
+            let layers = answer.single.iter();
+            let layers = layers.map(|(layer, off)| format!(" {layer} {:.1}", off.0));
+            let layers: String = layers.collect();
+            writeln!(
+                f,
+                "{name} in F32: preconditioned gradients off by, in roundings:{layers}"
+            )?;
             for (dtype, half) in &answer.half {
                 if let Some(half) = half {
                     writeln!(f, "{name} in {dtype}: {half}")?;

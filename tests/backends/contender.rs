@@ -5,8 +5,8 @@
 
 use crate::attention_run::{AttentionMistake, attention_run};
 use crate::digits_run::{Mistake, digits_run, mistaken_run};
-use crate::half::{HalfRun, half_runs};
-use crate::run::{Kind, MistakenRun, Run};
+use crate::half::{HalfRun, half_runs, single_roundings};
+use crate::run::{Bits, Kind, MistakenRun, Run};
 use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -34,6 +34,9 @@ pub(crate) struct Answer {
     pub(crate) mistakes: Vec<MistakenRun>,
     /// Training in half precision by its type; none where the backend or its device does not compute in it.
     pub(crate) half: Vec<(String, Option<HalfRun>)>,
+    /// The errors of gradients that were preconditioned in `f32`, in units of half an epsilon of the largest element, by
+    /// layer; none of the oracle.
+    pub(crate) single: BTreeMap<String, Bits>,
     /// Traces that are not run, and why.
     pub(crate) not_run: Vec<(String, String)>,
     /// The description of [`Selected`](mac_burn_examples::backend::Selected), where it should be this backend.
@@ -116,6 +119,7 @@ fn answer<B: AutodiffBackend>() -> Answer {
     Answer {
         mistakes: mistakes.into_iter().chain(of_attention).collect(),
         half: half_runs::<B>(),
+        single: single_roundings::<B>(),
         ..right_answer::<B>()
     }
 }

@@ -33,6 +33,14 @@ pub(crate) struct HalfRun {
 /// Half-precision types, and the distance of 1 to the next larger number of each.
 const TYPES: [(DType, f64); 2] = [(DType::F16, 1.0 / 1024.0), (DType::BF16, 1.0 / 128.0)];
 
+/// The distance of 1 to the next larger number of `f32`.
+const EPSILON_SINGLE: f64 = f32::EPSILON as f64;
+
+/// The errors of gradients that were preconditioned in `f32`, in units of half an epsilon, by layer.
+pub(crate) fn single_roundings<B: AutodiffBackend>() -> BTreeMap<String, Bits> {
+    roundings::<B>(DType::F32, EPSILON_SINGLE)
+}
+
 /// Trains in each type that the backend and its device compute in.
 pub(crate) fn half_runs<B: AutodiffBackend>() -> Vec<(String, Option<HalfRun>)> {
     let runs = TYPES.map(|(dtype, epsilon)| {

@@ -21,7 +21,7 @@ mod vision_transformer;
 use std::{
     env,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use burn::backend::Autodiff;
@@ -39,10 +39,8 @@ use crate::{
     suite::{Backend, DOUBLE, SINGLE, Suite},
 };
 
-/// The cases of the repository.
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/traces")
-}
+/// The cases of the repository; Cargo runs a test in the folder of its package.
+const FIXTURES: &str = "fixtures/traces";
 
 /// Writes past the test harness, which keeps what a passing test prints to itself.
 fn show(suite: &Suite) {
@@ -51,7 +49,7 @@ fn show(suite: &Suite) {
 
 /// Every case of the repository, to be replayed with other settings than its own.
 fn cases() -> impl Iterator<Item = (Case, Trace)> {
-    let folders = case_folders(&fixtures()).expect("the repository has cases");
+    let folders = case_folders(Path::new(FIXTURES)).expect("the repository has cases");
 
     folders.into_iter().map(|folder| {
         let case = Case::read(&folder).expect("a case of the repository can be read");
@@ -73,7 +71,7 @@ fn parameter_difference(case: &Case, trace: &Trace, route: Route) -> Option<Wors
 
 /// The cases of the repository and of `MAC_TRACES`.
 fn replay_all(backends: &[Backend]) -> Suite {
-    let mut suite = Suite::run(&fixtures(), backends).expect("the repository has cases");
+    let mut suite = Suite::run(Path::new(FIXTURES), backends).expect("the repository has cases");
     assert!(suite.not_covered.is_empty(), "{suite}");
     if let Some(folder) = env::var_os("MAC_TRACES") {
         let more = Suite::run(&found(Path::new(&folder)), backends);
