@@ -23,7 +23,7 @@ def linear(inputs, outputs):
 
 
 def resnet50():
-    """Rows and columns of the kernels as matrices; the classifier has a bias and is the last."""
+    """Rows and columns of the kernels as matrices. Each has a bias here, in place of the weights of its norm."""
     layers = [(64, 3 * 49)]
     inputs = 64
     for blocks, width in [(3, 64), (4, 128), (6, 256), (3, 512)]:
