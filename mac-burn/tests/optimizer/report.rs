@@ -133,6 +133,26 @@ fn state_that_is_not_needed_is_not_counted() {
     assert_eq!(bytes, averages_of(1, 6));
 }
 
+/// Breaks when means and squares are averaged differently, or when the 1 that a bias sees is left out.
+///
+/// The batches have the means [2, 0] and [0, 2] and the mean squares 5 and 8. Averaged with 3/4 and divided by 1 - (3/4)^2, that is
+/// the mean [6, 8] / 7 and the mean square 47 / 7: with the 1 of the bias, 149 / 49 of 54 / 7.
+#[test]
+fn the_share_of_two_batches_is_that_by_hand() {
+    let config = MacConfig::new().with_stat_decay(0.75).with_tcov(1);
+    let mut layer: MacLinear<B> = LinearConfig::new(2, 3).init(&Default::default()).into();
+    let mut optim = config.init();
+    for rows in [[[1.0, 0.0], [3.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]] {
+        let rows = Tensor::<B, 2>::from_floats(rows, &Default::default());
+        let grads = layer.forward(rows).sum().backward();
+        let grads = GradientsParams::from_grads(grads, &layer);
+        layer = optim.step(0.0, layer, grads);
+    }
+    let share = optim.report(&layer).layers[0].mean_share;
+    let share = share.expect("two batches were seen");
+    assert!((share - 149.0 / 378.0).abs() < 1e-6, "{share}");
+}
+
 /// Breaks when the square of a number beyond the square root of the largest stays in the average, or what is not finite comes into
 /// it.
 #[test]
