@@ -1,5 +1,5 @@
 use crate::patterns::PathPatterns;
-use crate::{Mac, MacError, MacOptimizer, MacPreconditioner};
+use crate::{Mac, MacError, MacOptimizer, MacPreconditioner, StepForm};
 use burn::config::{Config, config_to_json};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::AutodiffModule;
@@ -10,13 +10,30 @@ use std::fmt;
 /// Well within the range of `f32`, in which a preconditioner is made.
 const SMALLEST_DAMPING: f64 = 1e-30;
 
+/// The curvature of a layer on its input side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum InputCurvature {
+    /// The paper's, `ā āᵀ + ρ I` with `ā = [x̄ ; 1]` and damping `ρ`. Where the [step](MacConfig::step) is not `Momentum` it is
+    /// `x̄ x̄ᵀ + ρ I`, and biases are not preconditioned.
+    #[default]
+    Mean,
+    /// `diag(d) + x̄ x̄ᵀ` with `d = Var x + δ v`: the variance of each input in place of one damping for all. The
+    /// [damping](MacConfig::damping) `δ` is relative to the mean variance `v` of the inputs that vary. Gradients keep their scale: the
+    /// curvature is divided by the mean of `d`. An input is taken for constant if its variance is below `1e-3` of its mean square, where
+    /// that may be rounding; it has the mean of `d` then. Where all inputs of a layer are constant, its gradient stays as it is.
+    ///
+    /// Biases are not preconditioned. For the values of attention, `Var x` is that of single tokens, weighted by the attention
+    /// probabilities. It is larger than the variance of the weighted sums that a query sees.
+    MeanVariance,
+}
+
 /// The form in which weight decay `λ` enters the update of a parameter.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum WeightDecayForm {
     /// `θ ← (1 − η λ) θ − η v`, as AdamW does and the authors' ImageNet code.
     Decoupled,
     /// `λ θ` is added to the preconditioned gradient, as Burn's SGD does and the authors' CIFAR
-    /// code.
+    /// code. Only with the step `Momentum`.
     Coupled,
 }
 
@@ -25,11 +42,13 @@ pub enum WeightDecayForm {
 ///
 /// The [guide](crate::guide) says how to choose them. The defaults are those of the authors' code for ResNets. Their three settings are
 /// [`resnet_cifar`](Self::resnet_cifar), [`resnet_imagenet`](Self::resnet_imagenet) and
-/// [`vit_imagenet`](Self::vit_imagenet).
+/// [`vit_imagenet`](Self::vit_imagenet). Three settings go beyond the paper: [`convolutional`](Self::convolutional),
+/// [`transformer`](Self::transformer) and [`mlp`](Self::mlp).
 ///
 /// # Damping
 ///
-/// A gradient's component along a layer's mean input `ā` is multiplied by the gain
+/// With [`InputCurvature::MeanVariance`] the damping is a multiple of the mean variance of the inputs: leave it at 1. By the default
+/// curvature, a gradient's component along a layer's mean input `ā` is multiplied by the gain
 /// `ρ / (ρ + ‖ā‖²)`, all others by 1. So compare damping `ρ` with `‖ā‖²`: the `‖x̄‖²` that
 /// [`report`](Mac::report) prints, and 1 more with a bias: well below it, the direction that all inputs share is all but
 /// removed from the gradient; well above it, MAC is momentum SGD. The length of
@@ -38,7 +57,8 @@ pub enum WeightDecayForm {
 ///
 /// # Learning rate
 ///
-/// Gradients keep their scale, as with SGD and unlike with Adam. So start at SGD's learning rate, with its warm-up and decay,
+/// With another [`StepForm`] than `Momentum`, and so with the three settings beyond the paper, start at AdamW's learning rate. With
+/// `Momentum` gradients keep their scale, as with SGD and unlike with Adam. So start at SGD's learning rate, with its warm-up and decay,
 /// and search a factor of ten both ways. A rate that was tuned for Adam is usually ten to a hundred times too small.
 ///
 /// # What is not covered
@@ -49,9 +69,19 @@ pub enum WeightDecayForm {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MacConfig {
-    /// `ρ`, in [1e-30, ∞]. At infinity MAC is momentum SGD. Default: 1.0
+    /// `ρ`, in [1e-30, ∞]. At infinity nothing is preconditioned: by default MAC is momentum SGD then. With
+    /// [`InputCurvature::MeanVariance`] it is `δ`, relative to the mean variance. Default: 1.0
     #[serde(with = "crate::number")]
     pub damping: f64,
+    /// What stands for a layer's curvature. Default: the mean of its inputs
+    pub curvature: InputCurvature,
+    /// The step that is made of the momentum. A record that was written with `Momentum` is not loaded with another step, nor the reverse:
+    /// its momentum is of preconditioned gradients with `Momentum` and of raw ones otherwise. Default: the momentum itself
+    pub step: StepForm,
+    /// Whether the [auxiliary optimizer](Mac::with_auxiliary_optimizer) steps the biases of recorded layers. Their weights are then
+    /// preconditioned without the 1 that a bias adds to the inputs. If there is no auxiliary optimizer, biases take MAC's step without
+    /// preconditioning. Default: false
+    pub auxiliary_biases: bool,
     /// `β`, the decay of the moving averages of the mean activations, in [0, 1). Default: 0.95
     pub stat_decay: f64,
     /// `μ`, in [0, 1). Default: 0.9
@@ -76,7 +106,8 @@ pub struct MacConfig {
     /// preconditioned, all are multiplied by `min(1, max_grad_norm / (‖g‖ + 1e-6))`, as PyTorch's `clip_grad_norm_` does.
     /// Not beside `gradient_clipping`. Default: none
     pub max_grad_norm: Option<f64>,
-    /// The same for the norm of all gradients after those of recorded layers were preconditioned. Default: none
+    /// The same for the norm of all gradients after those of recorded layers were preconditioned. Only with the step `Momentum`.
+    /// Default: none
     pub max_preconditioned_norm: Option<f64>,
     /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
     /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
@@ -103,6 +134,9 @@ impl Default for MacConfig {
     fn default() -> Self {
         Self {
             damping: 1.0,
+            curvature: InputCurvature::Mean,
+            step: StepForm::Momentum,
+            auxiliary_biases: false,
             stat_decay: 0.95,
             momentum: 0.9,
             nesterov: false,
@@ -136,6 +170,24 @@ impl MacConfig {
     /// Sets [`damping`](Self::damping).
     pub fn with_damping(mut self, damping: f64) -> Self {
         self.damping = damping;
+        self
+    }
+
+    /// Sets [`curvature`](Self::curvature).
+    pub fn with_curvature(mut self, curvature: InputCurvature) -> Self {
+        self.curvature = curvature;
+        self
+    }
+
+    /// Sets [`step`](Self::step).
+    pub fn with_step(mut self, step: StepForm) -> Self {
+        self.step = step;
+        self
+    }
+
+    /// Sets [`auxiliary_biases`](Self::auxiliary_biases).
+    pub fn with_auxiliary_biases(mut self, auxiliary_biases: bool) -> Self {
+        self.auxiliary_biases = auxiliary_biases;
         self
     }
 
@@ -263,6 +315,42 @@ impl MacConfig {
             .with_no_decay_norms_and_biases(true)
     }
 
+    /// The setting to try first for a convolutional network: [`InputCurvature::MeanVariance`], [`StepForm::Orthogonal`] with 5 iterations,
+    /// momentum 0.95 with Nesterov, decoupled weight decay 0.05, none for norms and biases, `tinv` 5 and `auxiliary_biases`; the rest as by
+    /// default.
+    ///
+    /// It needs an [auxiliary optimizer](Mac::with_auxiliary_optimizer): without one, norms, embeddings and biases take normalized steps
+    /// too. Start at AdamW's learning rate, with a decay to 0, and see the [guide](crate::guide#what-to-try-first).
+    pub fn convolutional() -> Self {
+        Self::of_known_length(StepForm::Orthogonal { iterations: 5 })
+    }
+
+    /// The setting to try first for a transformer: that of [`convolutional`](Self::convolutional), and class tokens and positions have no
+    /// weight decay, by the names of [`vit_imagenet`](Self::vit_imagenet). The auxiliary optimizer's learning rate matters more here.
+    pub fn transformer() -> Self {
+        Self::of_known_length(StepForm::Orthogonal { iterations: 5 })
+            .with_no_decay(Self::vit_imagenet().no_decay)
+    }
+
+    /// The setting to try first for a network of linear layers alone: that of [`convolutional`](Self::convolutional) with
+    /// [`StepForm::RowsAndColumns`]. The products of an orthogonal step may take longer there than those of the network.
+    pub fn mlp() -> Self {
+        Self::of_known_length(StepForm::RowsAndColumns)
+    }
+
+    /// The settings that the three have in common.
+    fn of_known_length(step: StepForm) -> Self {
+        Self::new()
+            .with_curvature(InputCurvature::MeanVariance)
+            .with_step(step)
+            .with_auxiliary_biases(true)
+            .with_momentum(0.95)
+            .with_nesterov(true)
+            .with_weight_decay(0.05)
+            .with_no_decay_norms_and_biases(true)
+            .with_tinv(5)
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -280,6 +368,23 @@ impl MacConfig {
             "finite and at least 0",
             |value| value >= 0.0 && value.is_finite(),
         )?;
+        if matches!(self.step, StepForm::Orthogonal { iterations: 0 }) {
+            return Err(MacError::InvalidConfig {
+                field: "step",
+                value: format!("{:?}", self.step),
+                allowed: "of at least 1 iteration",
+            });
+        }
+        if self.weight_decay > 0.0
+            && self.weight_decay_form == WeightDecayForm::Coupled
+            && self.step != StepForm::Momentum
+        {
+            return Err(MacError::InvalidConfig {
+                field: "weight_decay_form",
+                value: format!("{:?}", self.weight_decay_form),
+                allowed: "`Decoupled` where `step` is not `Momentum`, since decay would be normalized with the gradient",
+            });
+        }
         check("tcov", self.tcov, "at least 1", |value| value >= 1)?;
         check("tinv", self.tinv, "at least 1", |value| value >= 1)?;
         for (field, limit) in [
@@ -293,6 +398,13 @@ impl MacConfig {
                 field: "gradient_clipping",
                 value: format!("{:?}", self.gradient_clipping),
                 allowed: "none beside `max_grad_norm`, since one would undo the other",
+            });
+        }
+        if self.max_preconditioned_norm.is_some() && self.step != StepForm::Momentum {
+            return Err(MacError::InvalidConfig {
+                field: "max_preconditioned_norm",
+                value: format!("{:?}", self.max_preconditioned_norm),
+                allowed: "none where `step` is not `Momentum`, since its length is known",
             });
         }
         if let Some(GradientClippingConfig::Norm(limit) | GradientClippingConfig::Value(limit)) =
@@ -325,7 +437,8 @@ impl MacConfig {
         Mac::new(self)
     }
 
-    /// The preconditioner alone, to stand in front of any [`Optimizer`](burn::optim::Optimizer).
+    /// The preconditioner alone, to stand in front of any [`Optimizer`](burn::optim::Optimizer). Of the settings of a step it has
+    /// none, so [`step`](Self::step) changes nothing.
     ///
     /// # Panics
     ///
@@ -347,7 +460,8 @@ impl MacConfig {
     }
 
     /// The step after preconditioning, for gradients that are preconditioned elsewhere: momentum,
-    /// Nesterov and weight decay of one tensor.
+    /// Nesterov and weight decay of one tensor. It knows no curvature and no layers, so every [`step`](Self::step) but `Momentum` is
+    /// `Normalized` there.
     ///
     /// # Panics
     ///

@@ -46,6 +46,18 @@ pub enum MacError {
         /// The first difference found.
         problem: String,
     },
+    /// A record whose momentum is not what the configured [`step`](crate::MacConfig::step) is made of.
+    #[error(
+        "the optimizer record has momentum of {found} gradients, but the configured `step` is made of that of {expected} ones \
+         (with `Momentum`, gradients are preconditioned before they are averaged). To go on with another step, start with a new \
+         optimizer and load only the model's record"
+    )]
+    RecordOfAnotherStep {
+        /// `raw` or `preconditioned`.
+        found: &'static str,
+        /// `raw` or `preconditioned`.
+        expected: &'static str,
+    },
     /// A record written with an auxiliary optimizer, for an optimizer without one.
     #[error(
         "the optimizer record has the state of an auxiliary optimizer, but the optimizer that it is \

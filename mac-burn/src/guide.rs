@@ -1,17 +1,56 @@
 //! A guide to training with MAC: the settings and what they do, the programs that need a second look, and what to do about what
 //! a report shows.
 //!
+//! - [What to try first](#what-to-try-first)
 //! - [Damping](#damping)
 //! - [Statistics and schedules](#statistics-and-schedules)
 //! - [Learning rate](#learning-rate)
 //! - [The first layer](#the-first-layer)
 //! - [An auxiliary optimizer](#an-auxiliary-optimizer)
+//! - [Mean and variance, and steps of known length](#mean-and-variance-and-steps-of-known-length)
 //! - [Accumulation, devices and threads](#accumulation-devices-and-threads)
 //! - [Target networks, acting policies, GANs](#target-networks-acting-policies-gans)
 //! - [Saving and resuming](#saving-and-resuming)
 //! - [Converting a model](#converting-a-model)
 //! - [Layers of your own](#layers-of-your-own)
 //! - [Troubleshooting](#troubleshooting)
+//!
+//! # What to try first
+//!
+//! | network | setting | `lr` given to `step` | `lr_factor` of the auxiliary AdamW |
+//! |---|---|---|---|
+//! | convolutional | [`MacConfig::convolutional()`](crate::MacConfig::convolutional) | AdamW's | 1 to 3 |
+//! | transformer | [`MacConfig::transformer()`](crate::MacConfig::transformer) | AdamW's | 3 to 6 |
+//! | MLP | [`MacConfig::mlp()`](crate::MacConfig::mlp) | AdamW's | 1 to 3 |
+//! | any, by the paper's method | [`MacConfig::new()`](crate::MacConfig::new) or one of the authors' settings | SGD's | AdamW's rate / SGD's rate, such as 0.01 |
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn::optim::AdamWConfig;
+//! use mac_burn::{MacConfig, MacError, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//!
+//! # fn main() -> Result<(), MacError> {
+//! let adamw = AdamWConfig::new().with_epsilon(1e-8).init();
+//! let optim = MacConfig::transformer()
+//!     .init::<B, MacLinear<B>>()
+//!     // With three times the learning rate that is given to `step`.
+//!     .with_auxiliary_optimizer(adamw, 3.0)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The first three go beyond the paper, see [mean and variance](#mean-and-variance-and-steps-of-known-length). Where an orthogonal step takes too much of the time,
+//! [`RowsAndColumns`](crate::StepForm::RowsAndColumns) is the next to try.
+//!
+//! Use `MacConfig::new()` and the step `Momentum`, the paper's method, when
+//! - a learning rate, schedule and weight decay were tuned for SGD: they stay valid;
+//! - the learning rate does not decay to 0, as in online learning, so that steps have to shrink with the gradient;
+//! - you need an [input covariance](#the-first-layer) ([`InputCovariance`](crate::InputCovariance)), coupled weight decay or
+//!   [`max_preconditioned_norm`](crate::MacConfig::max_preconditioned_norm).
+//!
+//! To put MAC in front of another optimizer use [`init_preconditioner`](crate::MacConfig::init_preconditioner), for which `step` has no
+//! meaning.
 //!
 //! # Damping
 //!
@@ -78,6 +117,10 @@
 //!
 //! # Learning rate
 //!
+//! This holds for the step `Momentum`, the default. With the presets [`convolutional`](crate::MacConfig::convolutional),
+//! [`transformer`](crate::MacConfig::transformer) and [`mlp`](crate::MacConfig::mlp), and with every other
+//! [`StepForm`](crate::StepForm), start at **AdamW's** learning rate: SGD's makes them diverge.
+//!
 //! Gradients keep their scale, so begin with **the learning rate that SGD with momentum has** on the network, with its warm-up
 //! and decay, and search a factor of ten both ways. Adam divides each gradient by its size, and so its rates are usually ten to
 //! a hundred times smaller: a transformer that is trained by MAC with the schedule of Adam hardly leaves the loss of guessing.
@@ -91,16 +134,63 @@
 //! But they do not change during training. An [`InputCovariance`](crate::InputCovariance) measures their second moment once,
 //! over some or all training batches, and the layer takes the dense `(C + ρ I)⁻¹` for the whole run. It carries the factor
 //! `1/ρ`, so with a damping far from 1 this layer moves on another scale than the others: leave it out there, or compare runs
-//! with and without. The inverse is made on the host at `O(size³)`: of use for small patches and tables, not for inputs of many
+//! with and without. It needs the step `Momentum`, the curvature `Mean` and no `auxiliary_biases`. The inverse is made on the host at `O(size³)`: of use for small patches and tables, not for inputs of many
 //! thousand numbers. Measure it after the model's record has been loaded, which changes parameter ids.
 //!
 //! # An auxiliary optimizer
 //!
-//! Embeddings, norms, class tokens and position embeddings have no input with a mean, and take the step of momentum SGD unless
+//! Embeddings, norms, class tokens and position embeddings have no input with a mean, and take the step without preconditioning (with `Momentum` that of SGD) unless
 //! [`with_auxiliary_optimizer`](crate::Mac::with_auxiliary_optimizer) hands them to another optimizer. **Transformers need
-//! it**: with SGD their norms and embeddings lag far behind. Its rate is a multiple of MAC's, so a schedule moves both; choose
-//! the factor so that the product is the rate that AdamW has alone, and search it before anything else. Layers that MAC should
+//! it**: with SGD their norms and embeddings lag far behind. Its rate is `lr_factor` times the `lr` given to `step`, so a schedule moves both.
+//! With the step `Momentum` choose the factor so that the product is AdamW's usual rate, and search it before anything else; with the
+//! presets for steps of known length [start at 1 to 6](#what-to-try-first). Layers that MAC should
 //! leave to it, such as a head, are named by [`skip_layers`](crate::MacConfig::skip_layers).
+//!
+//! # Mean and variance, and steps of known length
+//!
+//! Two settings go beyond the paper; by default both are the paper's. [`curvature`](crate::MacConfig::curvature) may have the variance
+//! of each input beside the mean, and [`step`](crate::MacConfig::step) may make a step whose length does not depend on the
+//! gradient's. They are derived in ten lines. A layer is `y = Wᵀ x` with a weight `[inputs, outputs]` and a gradient `G`; `q = E[x²]`:
+//!
+//! ```text
+//! E[x xᵀ] = Cov(x) + x̄ x̄ᵀ                                   what K-FAC has on the input side
+//!         ≈ diag(d) + x̄ x̄ᵀ = A,   d = q − x̄² + δ v          v: the mean of q − x̄² where it is not 0, δ: the damping
+//! x̃ = d^-½ x̄,   n = ‖x̃‖²
+//! S = (I − x̃ x̃ᵀ / (√(1 + n) (√(1 + n) + 1))) d^-½           then SᵀS = A⁻¹ (Sherman–Morrison), so
+//! z = S x   has   E[z zᵀ] ≈ S A Sᵀ = I                       inputs that are white
+//! y = Wᵀ x = Vᵀ z   with   W = Sᵀ V                          the same layer, of white inputs
+//! ∂L/∂V = S G                                                its gradient
+//! V ← V − η F(S M)                                           a rule F of a momentum M, for the layer of white inputs
+//! W ← W − η Sᵀ F(S M)                                        is this one for the layer itself
+//! R = Sᵀ F(S M),   W ← (1 − η λ) W − 0.2 η R / rms(R)        with the length of AdamW's steps
+//! ```
+//!
+//! The `≈` leaves out the covariances between inputs and adds the damping, so `z` is only roughly white; and `S` is taken for constant
+//! over the memory of the momentum. `rms(R)` is over a whole matrix, and 0.2 is the root mean square of AdamW's steps in practice, in
+//! learning rates (Liu et al. 2025, arXiv:2502.16982).
+//!
+//! `A` is divided by the mean of `d` in the program, so that gradients keep their scale where no step is normalized. With `F` the identity this
+//! is `A⁻¹ M`, [`Normalized`](crate::StepForm::Normalized). With `F` the nearest orthogonal matrix, and each of its neurons divided by
+//! its root mean square, it is [`Orthogonal`](crate::StepForm::Orthogonal). `S` costs a product with a vector and an update of
+//! rank one, and so does `Sᵀ`. What is kept is the momentum, and of each layer eight vectors of the input's size: averages of `x` and `x²`,
+//! the two in use, and four that steps are made with. AdamW keeps a second buffer of the weight's size.
+//!
+//! Start at AdamW's learning rate, with a decay to 0: a step does not get shorter by itself. Use AdamW's weight decay for
+//! [`weight_decay`](crate::MacConfig::weight_decay) too, where the presets have 0.05; the auxiliary optimizer has its own. The damping `δ`
+//! is relative to the mean variance, and can be left at 1. All recorded layers are stepped so, the last among them, which Muon would leave to
+//! AdamW; [`skip_layers`](crate::MacConfig::skip_layers) does that here.
+//!
+//! An input without variance would get the largest factor of all, `√((1 + δ) / δ)`, though what there is to learn of a constant is a bias.
+//! It has the mean of `d` instead. Biases are left out of `A`, and best left to the auxiliary optimizer.
+//!
+//! **Relatives.** *Muon* (Jordan et al. 2024) is `Orthogonal` without `S` and without dividing neurons. Its learning rates carry over where it
+//! has AdamW's length of steps (`AdjustLrFn::MatchRmsAdamW` of Burn), and not from its original scale. *Newton-Muon* (arXiv:2604.01472)
+//! multiplies by the inverse of all of `E[x xᵀ]`, a matrix of the input's size, and its step is the orthogonal matrix made of that; here a root of the
+//! inverse is applied before, and its transpose after. *SOAP* (arXiv:2409.11321) is Adam in the eigenvectors of averages of `G Gᵀ` and `Gᵀ G`. *Eva*
+//! (arXiv:2308.02123) has a mean on either side, of inputs and of gradients at outputs, and no variances. *NorMuon* (arXiv:2510.05491) divides
+//! neurons after orthogonalization by a moving average of their length. *Adafactor* (arXiv:1804.04235) keeps averages of the gradient's squares for
+//! rows and columns; [`RowsAndColumns`](crate::StepForm::RowsAndColumns) divides the momentum by the lengths of its own. What is different here is
+//! that the second moment of the inputs is a diagonal and one vector: no matrix of the input's size is made, kept or inverted.
 //!
 //! # Accumulation, devices and threads
 //!
@@ -345,14 +435,15 @@
 //! | `rejected` above 0 | inputs of that layer were NaN or infinite | a single one is harmless; if most are (a warning too), lower the learning rate and look at the layer before for numbers beyond the range of half precision |
 //! | `gain` near 1 in all layers | damping is far above `‖ā‖²` | lower the damping; with inputs of mean 0, MAC has nothing to do here |
 //! | `mean's share` near 0 | the mean says little about the inputs of that layer, see [damping](#damping) | a damping above `‖ā‖²`, or biases will hardly move; compare the run with AdamW's |
-//! | `gain` near 0 and the loss stalls | the common direction is removed altogether | raise the damping to near `‖x̄‖²` |
+//! | `gain` near 0 and the loss stalls, by the mean alone | the common direction is removed altogether | raise the damping to near `‖x̄‖²` |
 //! | `‖x̄‖²` grows without end | activations grow | lower the learning rate, decay weights, add norms |
 //!
 //! And where the report is as it should be:
 //!
 //! | in the run | what to do |
 //! |---|---|
-//! | the loss hardly moves from the start | a learning rate of Adam's: ten to a hundred times as much |
+//! | the loss hardly moves from the start | with the step `Momentum`, the rate may be one for Adam: ten to a hundred times as much |
+//! | a step of known length diverges | the rate may be one for SGD: AdamW's is right |
 //! | the loss is NaN after some steps | a warm-up, a lower rate, or `max_grad_norm`; `guard_gradients` where single batches are at fault |
 //! | a transformer is far behind AdamW | an auxiliary optimizer, and its factor before all else |
 //! | the first layer diverges with an input covariance | damping near 1, or no covariance |

@@ -149,6 +149,14 @@ impl Layer {
         }
     }
 
+    /// The same with its bias, or without.
+    pub(crate) fn with_bias_if(self, keep: bool) -> Self {
+        Self {
+            bias: self.bias.filter(|_| keep),
+            ..self
+        }
+    }
+
     /// The ids of the parameters.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = ParamId> {
         [Some(self.weight), self.bias].into_iter().flatten()

@@ -55,7 +55,7 @@
 //! [`MacPreconditioner`] keeps each layer's curvature and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
 //! network's first layer may take an [`InputCovariance`]. What no recorder covers, such as norms and
-//! embeddings, takes the step of momentum SGD or [that of an auxiliary
+//! embeddings, takes the step without preconditioning or [that of an auxiliary
 //! optimizer](Mac::with_auxiliary_optimizer).
 //!
 //! The [`guide`] has settings and schedules, target networks and GANs, saving and resuming, the conversion of a model, and a
@@ -79,7 +79,7 @@ mod report;
 pub mod spectrum;
 mod statistics;
 
-pub use config::{MacConfig, WeightDecayForm};
+pub use config::{InputCurvature, MacConfig, WeightDecayForm};
 pub use curvature::{FirstLayer, InputCovariance};
 pub use error::MacError;
 pub use layers::{
@@ -90,7 +90,7 @@ pub use layers::{
 };
 pub use optimizer::{
     AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,
-    NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState, ParameterState,
+    NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState, ParameterState, StepForm,
 };
 pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
 pub use report::{Coverage, LayerReport, Report};

@@ -47,7 +47,7 @@ pub struct LayerReport {
     /// Output features or channels.
     pub size_output: Option<usize>,
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
-    /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation.
+    /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation, or mean and variance.
     pub updates: u64,
     /// Updates that held a NaN or infinity and were left out. A batch that was all padding is none of
     /// these.
@@ -59,7 +59,8 @@ pub struct LayerReport {
     /// attention.
     pub mean_norm_squared: Option<f64>,
     /// `ρ / (ρ + ‖x̄‖²)`, the share of a gradient along the mean input that is kept, without a bias. With one it is
-    /// `ρ / (ρ + ‖x̄‖² + 1)` along `[x̄ ; 1]`.
+    /// `ρ / (ρ + ‖x̄‖² + 1)` along `[x̄ ; 1]`. By mean and variance it is `1 / (1 + x̄ᵀ diag(d)⁻¹ x̄)`, see
+    /// [`InputCurvature`](crate::InputCurvature).
     pub gain: Option<f64>,
     /// `‖ā‖² / E‖a‖²` of the moving averages, in [0, 1]: the share of the inputs' second moment that their mean explains. Here `a` is
     /// `[x ; 1]` with a bias, and `x` without. It is that of all means of a layer together; for attended values an
@@ -73,6 +74,8 @@ pub struct LayerReport {
 pub enum Coverage {
     /// Preconditioned by its mean activation.
     MeanActivation,
+    /// Preconditioned by the mean and the variances of its inputs.
+    MeanAndVariance,
     /// Preconditioned by its measured input covariance.
     InputCovariance,
     /// Left alone, since no forward pass of it was recorded.
@@ -87,6 +90,7 @@ impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::MeanActivation => "mean activation",
+            Self::MeanAndVariance => "mean and variance",
             Self::InputCovariance => "input covariance",
             Self::NothingRecorded => "nothing recorded",
             Self::Skipped => "skipped",
@@ -160,11 +164,12 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
         let kind = self.layers.get(&weight.id).map(|layer| layer.kind);
         let curvature = self.curvatures.get(&weight.id);
         let coverage = self.coverage(weight);
-        let mean_norm_squared = match coverage {
-            Coverage::MeanActivation => curvature.and_then(|report| report.mean_norm_squared),
-            _ => None,
-        };
-        let damping = self.preconditioner.damping();
+        let by_mean = curvature.filter(|_| {
+            matches!(
+                coverage,
+                Coverage::MeanActivation | Coverage::MeanAndVariance
+            )
+        });
         LayerReport {
             path: weight.layer_path().to_string(),
             coverage,
@@ -176,16 +181,12 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             size_output: kind.map(|kind| kind.size_output(&weight.shape)),
             updates: curvature.map_or(0, |report| report.batches.offered),
             rejected: curvature.map_or(0, |report| report.batches.rejected),
-            last_refresh: match coverage {
-                Coverage::MeanActivation => curvature.and_then(|report| report.last_refresh),
-                _ => None,
-            },
-            mean_norm_squared,
-            gain: mean_norm_squared.map(|norm| match damping.is_infinite() {
-                true => 1.0,
-                false => damping / (damping + norm),
-            }),
-            mean_share: mean_norm_squared.and(curvature.and_then(|report| report.mean_share)),
+            last_refresh: by_mean.and_then(|report| report.last_refresh),
+            mean_norm_squared: by_mean.and_then(|report| report.mean_norm_squared),
+            gain: by_mean.and_then(|report| report.gain),
+            mean_share: by_mean
+                .filter(|report| report.mean_norm_squared.is_some())
+                .and_then(|report| report.mean_share),
         }
     }
 
@@ -206,12 +207,17 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             parameter.trained
                 && matches!(
                     self.coverage(parameter),
-                    Coverage::MeanActivation | Coverage::InputCovariance
+                    Coverage::MeanActivation
+                        | Coverage::MeanAndVariance
+                        | Coverage::InputCovariance
                 )
         });
         covered
             .map(|weight| {
-                let bias = self.layers.get(&weight.id).and_then(|layer| layer.bias);
+                let layer = self.layers.get(&weight.id);
+                let curvature = self.curvatures.get(&weight.id);
+                let covers_bias = curvature.is_some_and(|report| report.covers_bias);
+                let bias = layer.and_then(|layer| layer.bias.filter(|_| covers_bias));
                 let bias = bias.and_then(|bias| self.inventory.parameter(bias));
                 let bias = bias.filter(|bias| bias.trained);
                 weight.num_elements() + bias.map_or(0, Parameter::num_elements)

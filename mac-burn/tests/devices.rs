@@ -13,7 +13,10 @@ use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer}
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, DeviceOps};
 use counting::{Counting, CountingFusion, Numbered, alone, elements};
-use mac_burn::{Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
+use mac_burn::{
+    InputCurvature, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig,
+    StepForm,
+};
 use support::{Network, busy_optimizer, gradients, images, random, values};
 
 type B = Autodiff<Counting>;
@@ -78,11 +81,13 @@ fn a_step_and_a_multi_step_take_the_sums_of_all_devices() {
 }
 
 /// Breaks when statistics or the state of the auxiliary optimizer stay behind while a model moves.
-fn check_moves<B: AutodiffBackend<Device = Numbered>>() {
+fn check_moves<B: AutodiffBackend<Device = Numbered>>(
+    optimizer: impl Fn(&Network<B>) -> Mac<Network<B>, B>,
+) {
     let _alone = alone();
     let run = |moves: bool| {
         let mut network = Network::<B>::new(1);
-        let mut optim = optimizer(&network, true)
+        let mut optim = optimizer(&network)
             .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5)
             .expect("the factor is allowed");
         for index in 0..6 {
@@ -98,13 +103,31 @@ fn check_moves<B: AutodiffBackend<Device = Numbered>>() {
 
 #[test]
 fn a_model_that_moves_takes_its_optimizer_along() {
-    check_moves::<Autodiff<Counting>>();
+    check_moves::<Autodiff<Counting>>(|network| optimizer(network, true));
 }
 
 /// There the statistics in use are kept in other shapes.
 #[test]
 fn it_does_so_where_the_backend_fuses() {
-    check_moves::<Autodiff<CountingFusion>>();
+    check_moves::<Autodiff<CountingFusion>>(|network| optimizer(network, true));
+}
+
+/// Refreshed on the first device for all steps on the second.
+#[test]
+fn it_does_so_with_each_form_and_curvature() {
+    for form in [
+        StepForm::Momentum,
+        StepForm::Normalized,
+        StepForm::Orthogonal { iterations: 2 },
+    ] {
+        let config = MacConfig::new()
+            .with_curvature(InputCurvature::MeanVariance)
+            .with_step(form)
+            .with_tcov(2)
+            .with_guard_gradients(true);
+        check_moves::<Autodiff<Counting>>(|_| config.init());
+        check_moves::<Autodiff<CountingFusion>>(|_| config.init());
+    }
 }
 
 /// The network's gradients of two devices. That of the norm's gamma is broken on the first device, that of its

@@ -21,9 +21,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::{Counting, CountingFusion, Numbered, alone, operations, reads};
 use mac_burn::{
-    AttentionInput, DecoderInput, EncoderInput, Mac, MacConfig, MacConv2d, MacLinear,
-    MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
-    MacTransformerEncoder, SelfAttentionConfig,
+    AttentionInput, DecoderInput, EncoderInput, InputCurvature, Mac, MacConfig, MacConv2d,
+    MacLinear, MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
+    MacTransformerEncoder, SelfAttentionConfig, StepForm,
 };
 use support::{busy_optimizer, filled, random, values};
 
@@ -161,6 +161,36 @@ fn steps_with_limits_of_norms_read_nothing() {
             let both = both.expect("the factor is allowed");
             let (with_auxiliary, _) = counted(AllLayers::<B>::new(), both);
             assert_eq!((alone, with_auxiliary), (0, 0), "with guard {guard}");
+        }
+    }
+    let _alone = alone();
+    check::<Autodiff<Counting>>();
+    check::<Autodiff<CountingFusion>>();
+}
+
+/// Breaks when the host asks for the length of a step.
+#[test]
+fn steps_of_known_length_read_nothing() {
+    fn check<B: AutodiffBackend>() {
+        for form in [
+            StepForm::Normalized,
+            StepForm::RowsAndColumns,
+            StepForm::Orthogonal { iterations: 2 },
+        ] {
+            let config = MacConfig::new()
+                .with_step(form)
+                .with_curvature(InputCurvature::MeanVariance)
+                .with_tcov(2)
+                .with_tinv(3)
+                .with_auxiliary_biases(true)
+                .with_guard_gradients(true);
+            let optim = config
+                .init()
+                .with_auxiliary_optimizer(AdamWConfig::new().init(), 0.5);
+            let optim = optim.expect("the factor is allowed");
+            let (reads, operations) = counted(AllLayers::<B>::new(), optim);
+            assert!(operations > STEPS * 500, "{operations}");
+            assert_eq!(reads, 0, "{form:?}");
         }
     }
     let _alone = alone();

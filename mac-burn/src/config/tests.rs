@@ -32,6 +32,23 @@ fn every_bad_field_is_named_with_its_value() {
             "max_preconditioned_norm",
             "-2.5",
         ),
+        (
+            MacConfig::resnet_cifar().with_step(StepForm::Normalized),
+            "weight_decay_form",
+            "Coupled",
+        ),
+        (
+            new().with_step(StepForm::Orthogonal { iterations: 0 }),
+            "step",
+            "Orthogonal { iterations: 0 }",
+        ),
+        (
+            new()
+                .with_step(StepForm::Normalized)
+                .with_max_preconditioned_norm(Some(0.5)),
+            "max_preconditioned_norm",
+            "0.5",
+        ),
         // One would undo the other.
         (
             new()
@@ -90,7 +107,10 @@ fn a_configuration_survives_json() {
         .with_max_grad_norm(Some(1.5))
         .with_max_preconditioned_norm(Some(0.25))
         .with_skip_layers(vec!["head".into()])
-        .with_guard_gradients(true);
+        .with_guard_gradients(true)
+        .with_curvature(InputCurvature::MeanVariance)
+        .with_step(StepForm::Orthogonal { iterations: 3 })
+        .with_auxiliary_biases(true);
     let clipping = Some(GradientClippingConfig::Norm(2.0));
     for config in [
         MacConfig::vit_imagenet().with_gradient_clipping(clipping),
@@ -101,10 +121,11 @@ fn a_configuration_survives_json() {
         assert_eq!(read.to_string(), text);
         assert_eq!(read.damping, 3.0);
         assert_eq!(read.max_grad_norm, config.max_grad_norm);
+        assert_eq!((read.curvature, read.step), (config.curvature, config.step));
     }
     let written: serde_json::Value =
         serde_json::from_str(&all.to_string()).expect("it is written as JSON");
-    assert_eq!(written.as_object().expect("it has fields").len(), 15);
+    assert_eq!(written.as_object().expect("it has fields").len(), 18);
 }
 
 /// Breaks when a field must be there: configurations that were written before it was could no longer be read.
@@ -124,5 +145,26 @@ fn infinite_damping_survives_json_and_no_other_text_is_read_as_it() {
     for damping in [r#""infinite""#, "null", r#""1.0""#] {
         let text = format!(r#"{{ "damping": {damping} }}"#);
         assert!(read(&text).is_err(), "{text}");
+    }
+}
+
+/// Breaks when a preset has a value that is refused, or two are the same.
+#[test]
+fn the_presets_are_valid_and_differ() {
+    let presets = [
+        MacConfig::new(),
+        MacConfig::resnet_cifar(),
+        MacConfig::resnet_imagenet(),
+        MacConfig::vit_imagenet(),
+        MacConfig::convolutional(),
+        MacConfig::transformer(),
+        MacConfig::mlp(),
+    ];
+    let mut texts: Vec<String> = Vec::new();
+    for preset in presets {
+        preset.validate().expect("it is a preset");
+        let text = preset.to_string();
+        assert!(!texts.contains(&text), "{text}");
+        texts.push(text);
     }
 }

@@ -325,9 +325,11 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
     fn report(&self) -> CurvatureReport {
         CurvatureReport {
             coverage: Coverage::InputCovariance,
+            covers_bias: self.layer.bias.is_some(),
             batches: Batches::default(),
             last_refresh: None,
             mean_norm_squared: None,
+            gain: None,
             mean_share: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),
         }

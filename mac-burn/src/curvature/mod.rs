@@ -1,19 +1,22 @@
 //! Curvatures of single layers, and what they are applied to.
 
+mod averages;
 mod input_covariance;
+mod inverse_root;
 mod mean_activation;
 mod rank_one;
 
 pub use input_covariance::{FirstLayer, InputCovariance};
 pub(crate) use input_covariance::{InputCovarianceCurvature, InputCovarianceRecord};
+pub(crate) use inverse_root::{InverseRoot, Matrices};
 pub(crate) use mean_activation::{MeanActivation, MeanActivationRecord};
 
-use crate::MacError;
 use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::optimizer::gradients::Preparation;
 use crate::precision::{as_dtype, at_least_f32};
 use crate::report::Coverage;
 use crate::statistics::ActivationSums;
+use crate::{InputCurvature, MacError};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, DType, Tensor};
@@ -45,6 +48,11 @@ pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
     /// Preconditions the layer's gradient. With `guard`, fills in [`LayerGradient::broken`] if that costs nothing.
     fn precondition(&mut self, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B>;
 
+    /// The root `S` of its inverse on the input side of the weight, `SᵀS = A⁻¹`; none if it has none, as while nothing was seen.
+    fn inverse_root(&mut self) -> Option<InverseRoot<B>> {
+        None
+    }
+
     /// The part that the next step depends on.
     fn to_record(&self) -> CurvatureRecord;
 
@@ -62,6 +70,15 @@ impl<B: Backend> Clone for Box<dyn Curvature<B>> {
     fn clone(&self) -> Self {
         self.boxed_clone()
     }
+}
+
+/// What a layer's curvature is made of, and what it preconditions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CurvatureSettings {
+    pub(crate) inputs: InputCurvature,
+    pub(crate) damping: f64,
+    /// Whether a bias is preconditioned with its weight, to which it adds an input of 1.
+    pub(crate) biases: bool,
 }
 
 /// The recorded batches that were offered to a layer's moving average.
@@ -82,11 +99,15 @@ impl Batches {
 /// A curvature as [`Report`](crate::Report) tells of it.
 pub(crate) struct CurvatureReport {
     pub(crate) coverage: Coverage,
+    /// Whether it preconditions a bias with the weight.
+    pub(crate) covers_bias: bool,
     pub(crate) batches: Batches,
     /// The step of the last refresh in this process.
     pub(crate) last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, the mean over a layer's means.
     pub(crate) mean_norm_squared: Option<f64>,
+    /// The share that is kept of what acts on the mean input.
+    pub(crate) gain: Option<f64>,
     /// `‖ā‖² / E‖a‖²` of the moving averages.
     pub(crate) mean_share: Option<f64>,
     /// Bytes of the tensors held between steps.
@@ -125,20 +146,21 @@ impl CurvatureRecord {
         self,
         layer: Layer,
         weight: &[usize],
-        damping: f64,
+        settings: CurvatureSettings,
         device: &B::Device,
     ) -> Result<Option<Box<dyn Curvature<B>>>, MacError> {
         let (means, size) = layer.kind.means_and_size(weight);
         Ok(match self {
             Self::MeanActivation(record) => record.fits(means, size).then(|| {
-                let restored = MeanActivation::from_record(record, layer, damping, device);
+                let restored = MeanActivation::from_record(record, layer, settings, device);
                 Box::new(restored) as Box<dyn Curvature<B>>
             }),
             Self::InputCovariance(record) => {
                 if !record.fits(means, size + usize::from(layer.bias.is_some())) {
                     return Ok(None);
                 }
-                let restored = InputCovarianceCurvature::from_record(record, layer, damping)?;
+                let restored =
+                    InputCovarianceCurvature::from_record(record, layer, settings.damping)?;
                 Some(Box::new(restored))
             }
         })
@@ -214,6 +236,21 @@ impl<B: Backend> LayerGradient<B> {
         }
         if let Some(bias) = &mut self.bias {
             replace(bias, |bias| preparation.apply(bias));
+        }
+    }
+
+    /// The same with another gradient of the weight.
+    fn with_weight(
+        self,
+        matrix: impl FnOnce(Tensor<B, 2>) -> Tensor<B, 2>,
+        kernel: impl FnOnce(Tensor<B, 4>) -> Tensor<B, 4>,
+    ) -> Self {
+        Self {
+            weight: match self.weight {
+                WeightGradient::Matrix(weight) => WeightGradient::Matrix(matrix(weight)),
+                WeightGradient::Kernel(weight) => WeightGradient::Kernel(kernel(weight)),
+            },
+            ..self
         }
     }
 

@@ -1,6 +1,6 @@
 //! The rank-one preconditioner of a layer: tensor arithmetic only, in the forms that backends are fastest with.
 
-use super::mean_activation::Augmented;
+use super::averages::Augmented;
 use super::{LayerGradient, WeightGradient};
 use crate::layer::LayerKind;
 use crate::precision::bytes;

@@ -3,8 +3,8 @@ use crate::config::check;
 use crate::inventory::{Inventory, Parameter};
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ParamId};
-use burn::optim::SimpleOptimizer;
 use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{LearningRate, SimpleOptimizer};
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -19,8 +19,22 @@ pub(super) struct Auxiliary<O> {
     pub(super) optimizer: O,
     /// The clipping that it came with, after that of MAC.
     pub(super) clipping: Option<GradientClipping>,
-    /// The factor of the learning rate.
-    lr_factor: f64,
+    rate: AuxiliaryRate,
+}
+
+/// The learning rate of an auxiliary optimizer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AuxiliaryRate {
+    /// In learning rates of MAC.
+    pub(super) factor: f64,
+    /// In place of that.
+    own: Option<LearningRate>,
+}
+
+impl AuxiliaryRate {
+    pub(super) fn of_factor(factor: f64) -> Self {
+        Self { factor, own: None }
+    }
 }
 
 impl<O> Auxiliary<O> {
@@ -37,29 +51,42 @@ impl<O> Auxiliary<O> {
         Ok(Self {
             optimizer: adaptor.optim().clone(),
             clipping: adaptor.grad_clipping().cloned(),
-            lr_factor,
+            rate: AuxiliaryRate::of_factor(lr_factor),
         })
     }
 
     pub(super) fn set_lr_factor(&mut self, lr_factor: f64) -> Result<(), MacError> {
         check_lr_factor(lr_factor)?;
-        self.lr_factor = lr_factor;
+        self.rate = AuxiliaryRate::of_factor(lr_factor);
         Ok(())
     }
 
-    pub(super) fn lr_factor(&self) -> f64 {
-        self.lr_factor
+    pub(super) fn set_lr(&mut self, lr: LearningRate) -> Result<(), MacError> {
+        check("lr", lr, "finite and at least 0", |value| {
+            value >= 0.0 && value.is_finite()
+        })?;
+        self.rate.own = Some(lr);
+        Ok(())
+    }
+
+    pub(super) fn rate(&self) -> AuxiliaryRate {
+        self.rate
+    }
+
+    /// The learning rate of a step that MAC takes with `lr`.
+    pub(super) fn lr(&self, lr: LearningRate) -> LearningRate {
+        self.rate.own.unwrap_or(lr * self.rate.factor)
     }
 
     /// Takes over the factor of a record.
-    pub(super) fn resume_lr_factor(&mut self, recorded: f64) {
-        if recorded != self.lr_factor {
+    pub(super) fn resume(&mut self, recorded: f64) {
+        let factor = self.rate.factor;
+        if recorded != factor {
             log::info!(
-                "the record's learning-rate factor {recorded} of the auxiliary optimizer replaces {}",
-                self.lr_factor
+                "the record's learning-rate factor {recorded} of the auxiliary optimizer replaces {factor}"
             );
-            self.lr_factor = recorded;
         }
+        self.rate = AuxiliaryRate::of_factor(recorded);
     }
 }
 
@@ -131,30 +158,37 @@ pub struct AuxiliaryOptimizerReport {
     pub parameters: usize,
     /// The factor of the learning rate.
     pub lr_factor: f64,
+    /// Its [own learning rate](crate::Mac::set_auxiliary_lr), if it has one in place of that.
+    pub lr: Option<LearningRate>,
 }
 
 impl AuxiliaryOptimizerReport {
     pub(super) fn new<B: AutodiffBackend>(
         inventory: &Inventory<B>,
         uncovered: &HashSet<ParamId>,
-        lr_factor: f64,
+        rate: AuxiliaryRate,
     ) -> Self {
         let all = inventory.parameters.iter();
         let stepped = all.filter(|found| found.trained && uncovered.contains(&found.id));
         Self {
             paths: stepped.clone().map(|found| found.path.clone()).collect(),
             parameters: stepped.map(Parameter::num_elements).sum(),
-            lr_factor,
+            lr_factor: rate.factor,
+            lr: rate.own,
         }
     }
 }
 
 impl fmt::Display for AuxiliaryOptimizerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stepped = self.parameters;
         write!(
             f,
-            "{} parameters stepped by the auxiliary optimizer, learning rate times {}",
-            self.parameters, self.lr_factor
-        )
+            "{stepped} parameters stepped by the auxiliary optimizer, learning rate "
+        )?;
+        match self.lr {
+            Some(lr) => write!(f, "{lr}"),
+            None => write!(f, "times {}", self.lr_factor),
+        }
     }
 }

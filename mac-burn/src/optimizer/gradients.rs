@@ -1,6 +1,6 @@
 //! Gradients before they are preconditioned and stepped with: merged, clipped, and looked at.
 
-use crate::curvature::{LayerGradient, WeightGradient};
+use crate::curvature::{InverseRoot, LayerGradient, WeightGradient};
 use crate::precision::{as_dtype, at_least_f32};
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
@@ -17,6 +17,8 @@ pub(crate) struct Prepared<B: AutodiffBackend> {
     pub(crate) parameters: HashSet<ParamId>,
     /// Whether a gradient has a NaN or infinity, `[1]`, on the device; with the guard on only.
     pub(crate) broken: HashMap<ParamId, Tensor<B::InnerBackend, 1, Bool>>,
+    /// The inverse roots of the curvatures of weights whose momentum is to be preconditioned.
+    pub(crate) inverse_roots: HashMap<ParamId, InverseRoot<B::InnerBackend>>,
 }
 
 impl<B: AutodiffBackend> Prepared<B> {
@@ -24,6 +26,7 @@ impl<B: AutodiffBackend> Prepared<B> {
         Self {
             parameters: HashSet::new(),
             broken: HashMap::new(),
+            inverse_roots: HashMap::new(),
         }
     }
 

@@ -1,4 +1,6 @@
 use super::gradients::is_broken;
+use super::step_form::StepForm;
+use crate::curvature::InverseRoot;
 use crate::precision::{as_dtype, at_least_f32};
 use crate::{MacConfig, WeightDecayForm};
 use burn::optim::LearningRate;
@@ -19,8 +21,9 @@ use std::marker::PhantomData;
 /// θ ← (1 − η λ) θ − η v        θ ← θ − η v
 /// ```
 ///
-/// With Nesterov, `g + μ v` takes the place of `v` in the second line. The learning rate is not in
-/// the buffer, so a schedule acts at once. Burn's `Sgd` without dampening has the coupled form of it; this one is made
+/// With Nesterov, `g + μ v` takes the place of `v` in the second line. With another [`StepForm`] than `Momentum`, the direction that
+/// the form makes of it takes its place. The learning rate is not in
+/// the buffer, so a schedule acts at once. Burn's `Sgd` without dampening has the coupled form of it; with `Momentum` this one is made
 /// to allocate one temporary tensor a step (two with coupled decay) and to update the rest in place.
 ///
 /// Parameters and buffers of half precision are stepped in `f32` and rounded to their type once: in it, `1 − η λ` would
@@ -35,6 +38,7 @@ pub struct MacOptimizer<B: Backend> {
     nesterov: bool,
     weight_decay: f64,
     weight_decay_form: WeightDecayForm,
+    form: StepForm,
     guard: bool,
     backend: PhantomData<B>,
 }
@@ -46,6 +50,15 @@ pub struct MacOptimizerState<B: Backend, const D: usize> {
     pub velocity: Tensor<B, D>,
 }
 
+/// What a step depends on beside the parameter, its gradient and its state.
+pub(crate) struct StepContext<'a, B: Backend> {
+    pub(crate) lr: LearningRate,
+    /// Whether the parameter has weight decay.
+    pub(crate) decays: bool,
+    /// The inverse root of the curvature of a weight, for forms that act on its momentum.
+    pub(crate) inverse_root: Option<&'a InverseRoot<B>>,
+}
+
 impl<B: Backend> MacOptimizer<B> {
     pub(crate) fn new(config: &MacConfig) -> Self {
         Self {
@@ -53,19 +66,19 @@ impl<B: Backend> MacOptimizer<B> {
             nesterov: config.nesterov,
             weight_decay: config.weight_decay,
             weight_decay_form: config.weight_decay_form,
+            form: config.step,
             guard: config.guard_gradients,
             backend: PhantomData,
         }
     }
 
-    /// A step with or without weight decay, and without effect if `broken`.
+    /// A step, without effect if `broken`.
     pub(crate) fn step_guarded<const D: usize>(
         &self,
-        lr: LearningRate,
+        context: StepContext<'_, B>,
         tensor: Tensor<B, D>,
         grad: Tensor<B, D>,
         state: Option<MacOptimizerState<B, D>>,
-        decays: bool,
         broken: Option<Tensor<B, 1, Bool>>,
     ) -> (Tensor<B, D>, Option<MacOptimizerState<B, D>>) {
         let velocity = state.map(|state| state.velocity);
@@ -73,7 +86,7 @@ impl<B: Backend> MacOptimizer<B> {
             let broken = broken.reshape([1; D]).expand(grad.shape());
             (broken, tensor.clone(), velocity.clone())
         });
-        let (tensor, velocity) = self.update(lr, tensor, grad, velocity, decays);
+        let (tensor, velocity) = self.update(context, tensor, grad, velocity);
         let (tensor, velocity) = match kept {
             None => (tensor, velocity),
             Some((broken, before, velocity_before)) => {
@@ -93,19 +106,17 @@ impl<B: Backend> MacOptimizer<B> {
     /// The new parameter and, with momentum, the new buffer, in the parameter's type and rounded to it once.
     fn update<const D: usize>(
         &self,
-        lr: LearningRate,
+        context: StepContext<'_, B>,
         tensor: Tensor<B, D>,
         grad: Tensor<B, D>,
         velocity: Option<Tensor<B, D>>,
-        decays: bool,
     ) -> (Tensor<B, D>, Option<Tensor<B, D>>) {
         let dtype = tensor.dtype();
         let (tensor, velocity) = self.unrounded_update(
-            lr,
+            context,
             at_least_f32(tensor),
             at_least_f32(grad),
             velocity.map(at_least_f32),
-            decays,
         );
         let velocity = velocity.map(|velocity| as_dtype(velocity, dtype));
         (as_dtype(tensor, dtype), velocity)
@@ -113,17 +124,18 @@ impl<B: Backend> MacOptimizer<B> {
 
     fn unrounded_update<const D: usize>(
         &self,
-        lr: LearningRate,
+        context: StepContext<'_, B>,
         tensor: Tensor<B, D>,
         mut grad: Tensor<B, D>,
         velocity: Option<Tensor<B, D>>,
-        decays: bool,
     ) -> (Tensor<B, D>, Option<Tensor<B, D>>) {
-        let decays = decays && self.weight_decay > 0.0;
+        let lr = context.lr;
+        let decays = context.decays && self.weight_decay > 0.0;
         if decays && self.weight_decay_form == WeightDecayForm::Coupled {
             grad = tensor.clone().mul_scalar(self.weight_decay) + grad;
         }
-        let (step, velocity) = self.momentum_step(lr, grad, velocity);
+        let (momentum, velocity) = self.momentum_step(grad, velocity);
+        let step = self.form.step(lr, momentum, context.inverse_root);
         let tensor = if decays && self.weight_decay_form == WeightDecayForm::Decoupled {
             tensor.mul_scalar(1.0 - lr * self.weight_decay)
         } else {
@@ -132,15 +144,14 @@ impl<B: Backend> MacOptimizer<B> {
         (tensor - step, velocity)
     }
 
-    /// The step times the learning rate, and the new buffer.
+    /// The momentum that a step is made of, and the new buffer.
     fn momentum_step<const D: usize>(
         &self,
-        lr: LearningRate,
         grad: Tensor<B, D>,
         velocity: Option<Tensor<B, D>>,
     ) -> (Tensor<B, D>, Option<Tensor<B, D>>) {
         if self.momentum == 0.0 {
-            return (grad.mul_scalar(lr), None);
+            return (grad, None);
         }
         let ahead = self.nesterov.then(|| grad.clone());
         let velocity = match velocity {
@@ -148,12 +159,8 @@ impl<B: Backend> MacOptimizer<B> {
             None => grad,
         };
         let step = match ahead {
-            Some(grad) => velocity
-                .clone()
-                .mul_scalar(self.momentum)
-                .add(grad)
-                .mul_scalar(lr),
-            None => velocity.clone().mul_scalar(lr),
+            Some(grad) => velocity.clone().mul_scalar(self.momentum).add(grad),
+            None => velocity.clone(),
         };
         (step, Some(velocity))
     }
@@ -170,7 +177,12 @@ impl<B: Backend> SimpleOptimizer<B> for MacOptimizer<B> {
         state: Option<Self::State<D>>,
     ) -> (Tensor<B, D>, Option<Self::State<D>>) {
         let broken = self.guard.then(|| is_broken(&grad));
-        self.step_guarded(lr, tensor, grad, state, true, broken)
+        let context = StepContext {
+            lr,
+            decays: true,
+            inverse_root: None,
+        };
+        self.step_guarded(context, tensor, grad, state, broken)
     }
 
     fn to_device<const D: usize>(mut state: Self::State<D>, device: &B::Device) -> Self::State<D> {

@@ -3,13 +3,15 @@ pub(crate) mod gradients;
 mod mac_optimizer;
 mod parameter_steps;
 mod record;
+mod step_form;
 
 pub use auxiliary::{AuxiliaryOptimizerReport, NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState};
 pub use mac_optimizer::{MacOptimizer, MacOptimizerState};
 pub use parameter_steps::ParameterState;
 pub use record::{MacRecord, MacRecordItem};
+pub use step_form::StepForm;
 
-use self::auxiliary::Auxiliary;
+use self::auxiliary::{Auxiliary, AuxiliaryRate};
 use self::gradients::Preparation;
 use self::parameter_steps::{ParameterStates, ParameterSteps};
 use crate::inventory::Inventory;
@@ -32,7 +34,8 @@ use std::marker::PhantomData;
 ///
 /// It is one of Burn's optimizers: it goes into `Learner::new(model, optim, lr_scheduler)` and into
 /// a loop of your own alike. In a step, each gradient is clipped (if so configured), preconditioned
-/// and handed to momentum and weight decay. No step waits for an accelerator.
+/// and handed to momentum and weight decay. With a [step](crate::MacConfig::step) of known length it is the momentum that is
+/// preconditioned. No step waits for an accelerator.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -56,8 +59,8 @@ use std::marker::PhantomData;
 /// Burn's `MultiDeviceOptim`s have the whole batch's mean. With data-parallel workers that share no state (`DDP`) each
 /// worker has its own share's mean, so that their copies drift apart by what the shares differ.
 ///
-/// A recorded layer that has no statistic takes the step of momentum SGD. So does all of a module without
-/// a recorded layer, unless there is an auxiliary optimizer, whose step it takes then. Either is said once by
+/// A recorded layer that has no statistic takes the step without preconditioning, with `Momentum` that of SGD. So does all of a module
+/// without a recorded layer, unless there is an auxiliary optimizer, whose step it takes then. Either is said once by
 /// `log` and in [`report`](Self::report).
 ///
 /// Two more conditions are logged once as warnings: at the first step, that less than a fifth of the parameters with a
@@ -68,7 +71,7 @@ use std::marker::PhantomData;
 ///
 /// # An auxiliary optimizer
 ///
-/// Momentum SGD is also the step of what no recorder covers: embeddings, norms, position embeddings,
+/// The step without preconditioning is also that of what no recorder covers: embeddings, norms, position embeddings,
 /// class tokens. [`with_auxiliary_optimizer`](Self::with_auxiliary_optimizer) hands these to another
 /// optimizer, whose type is `O`: any [`SimpleOptimizer`] that takes parameters of every rank (`AdamW`,
 /// `Adam`, `Sgd`, …).
@@ -111,7 +114,7 @@ where
     pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
         let clipping = config.gradient_clipping.as_ref();
         Ok(Self {
-            preconditioner: MacPreconditioner::new(config)?,
+            preconditioner: MacPreconditioner::of_mac(config)?,
             optimizer: MacOptimizer::new(config),
             auxiliary: None,
             states: ParameterStates::<B, _>::new(),
@@ -207,7 +210,12 @@ fn uncovered<B: AutodiffBackend>(
             weight
                 .is_some_and(|weight| weight.trained && !preconditioner.skips(weight.layer_path()))
         })
-        .flat_map(|layer| layer.parameters().collect::<Vec<_>>())
+        .flat_map(|layer| {
+            preconditioner
+                .without_auxiliary_bias(layer)
+                .parameters()
+                .collect::<Vec<_>>()
+        })
         .collect();
     let all = inventory.parameters.iter().map(|parameter| parameter.id);
     all.filter(|id| !covered.contains(id)).collect()
@@ -235,7 +243,10 @@ where
         MacRecord {
             preconditioner: self.preconditioner.to_record(),
             states: self.states.clone(),
-            auxiliary_lr_factor: self.auxiliary.as_ref().map(Auxiliary::lr_factor),
+            auxiliary_lr_factor: self
+                .auxiliary
+                .as_ref()
+                .map(|auxiliary| auxiliary.rate().factor),
         }
     }
 
@@ -257,9 +268,9 @@ where
     ///
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
     /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
-    /// bias stays with its weight. MAC's momentum and weight decay do not act on them, only those of
-    /// the auxiliary optimizer do; clipping that MAC is configured with does, before the auxiliary
-    /// optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
+    /// bias stays with its weight, unless [`auxiliary_biases`](crate::MacConfig::auxiliary_biases) hands it over. MAC's momentum, weight
+    /// decay and `no_decay` do not apply to the parameters handed over, only the settings of the auxiliary optimizer do; clipping that MAC
+    /// is configured with does, before the auxiliary optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
     /// gradient is not finite keeps its value; to the averages of the auxiliary optimizer, which only it
     /// knows, the gradient is one of zeros.
     ///
@@ -357,6 +368,20 @@ where
         let auxiliary = auxiliary.ok_or(MacError::NoAuxiliaryOptimizer)?;
         auxiliary.set_lr_factor(lr_factor)
     }
+
+    /// Sets the learning rate of the auxiliary optimizer from the next step on, in place of `lr_factor` times the `lr` given to
+    /// [`step`](Optimizer::step). It stays until it is changed, so call this before each step for a schedule of its own. It is not part of
+    /// the record: after [`set_auxiliary_lr_factor`](Self::set_auxiliary_lr_factor), or when a record is loaded, the factor holds again.
+    ///
+    /// # Errors
+    ///
+    /// [`MacError::InvalidConfig`] if it is not finite or below 0, [`MacError::NoAuxiliaryOptimizer`] if there is none; nothing is changed
+    /// then.
+    pub fn set_auxiliary_lr(&mut self, lr: LearningRate) -> Result<(), MacError> {
+        let auxiliary = self.auxiliary.as_mut();
+        let auxiliary = auxiliary.ok_or(MacError::NoAuxiliaryOptimizer)?;
+        auxiliary.set_lr(lr)
+    }
 }
 
 /// Records.
@@ -382,7 +407,7 @@ where
     fn load(mut self, record: MacRecord<B, O>) -> Result<Self, MacError> {
         record.preconditioner.check()?;
         match (&mut self.auxiliary, record.auxiliary_lr_factor) {
-            (Some(auxiliary), Some(factor)) => auxiliary.resume_lr_factor(factor),
+            (Some(auxiliary), Some(factor)) => auxiliary.resume(factor),
             (None, None) => {}
             (None, Some(_)) => return Err(MacError::RecordWithAuxiliaryOptimizer),
             (Some(_), None) => return Err(MacError::RecordWithoutAuxiliaryOptimizer),
@@ -440,7 +465,9 @@ where
     ///
     /// # Errors
     ///
-    /// If the covariance has seen no batch, or cannot be inverted with the present damping.
+    /// [`MacError::InvalidConfig`] if the [step](crate::MacConfig::step) is not `Momentum`, the
+    /// [curvature](crate::MacConfig::curvature) not `Mean`, or [`auxiliary_biases`](crate::MacConfig::auxiliary_biases) set; or if the covariance has seen no batch, or cannot be inverted
+    /// with the present damping.
     pub fn with_input_covariance(
         mut self,
         covariance: &InputCovariance<B>,
@@ -499,8 +526,8 @@ where
         let inventory = Inventory::of(module);
         let resumed = self.preconditioner.with_record_in_use(&inventory);
         let preconditioner = resumed.as_ref().unwrap_or(&self.preconditioner);
-        let lr_factor = self.auxiliary.as_ref().map(Auxiliary::lr_factor);
-        report(module, &inventory, preconditioner, &self.states, lr_factor)
+        let rate = self.auxiliary.as_ref().map(Auxiliary::rate);
+        report(module, &inventory, preconditioner, &self.states, rate)
     }
 }
 
@@ -510,7 +537,7 @@ fn report<M, B, O>(
     inventory: &Inventory<B>,
     preconditioner: &MacPreconditioner<B>,
     states: &ParameterStates<B, O>,
-    auxiliary_lr_factor: Option<f64>,
+    auxiliary: Option<AuxiliaryRate>,
 ) -> Report
 where
     M: AutodiffModule<B>,
@@ -521,9 +548,9 @@ where
     module.visit(&mut momentum);
     let mut report = Report::new(inventory, preconditioner);
     report.momentum_bytes = momentum.bytes;
-    report.auxiliary_optimizer = auxiliary_lr_factor.map(|lr_factor| {
+    report.auxiliary_optimizer = auxiliary.map(|rate| {
         let uncovered = uncovered(inventory, preconditioner);
-        AuxiliaryOptimizerReport::new(inventory, &uncovered, lr_factor)
+        AuxiliaryOptimizerReport::new(inventory, &uncovered, rate)
     });
     report
 }

@@ -1,6 +1,6 @@
 use super::auxiliary::Auxiliary;
 use super::gradients::{Preparation, Prepared};
-use super::mac_optimizer::{MacOptimizer, MacOptimizerState};
+use super::mac_optimizer::{MacOptimizer, MacOptimizerState, StepContext};
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::record::AdaptorRecord;
 use burn::optim::{GradientsParams, LearningRate, SimpleOptimizer};
@@ -107,10 +107,15 @@ where
             }
             _ => None,
         };
-        let decays = !self.no_decay.contains(&id);
+        let root = self.prepared.inverse_roots.remove(&id);
+        let context = StepContext {
+            lr: self.lr,
+            decays: !self.no_decay.contains(&id),
+            inverse_root: root.as_ref(),
+        };
         let (tensor, state) = self
             .optimizer
-            .step_guarded(self.lr, tensor, grad, state, decays, broken);
+            .step_guarded(context, tensor, grad, state, broken);
         if let Some(state) = state {
             let state = ParameterState::Mac(AdaptorRecord::from_state(state));
             self.states.insert(id, state);
@@ -143,7 +148,7 @@ where
             }
             _ => None,
         };
-        let lr = self.lr * auxiliary.lr_factor();
+        let lr = auxiliary.lr(self.lr);
         let (mut tensor, state) = auxiliary.optimizer.step(lr, tensor, grad, state);
         if let Some(state) = state {
             let state = ParameterState::Auxiliary(AdaptorRecord::from_state(state));

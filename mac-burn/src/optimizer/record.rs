@@ -1,9 +1,9 @@
-use super::auxiliary::NoAuxiliaryOptimizer;
+use super::auxiliary::{AuxiliaryRate, NoAuxiliaryOptimizer};
 use super::mac_optimizer::MacOptimizer;
 use super::parameter_steps::{ParameterState, ParameterStates};
 use crate::inventory::Inventory;
 use crate::preconditioner::not_a_record;
-use crate::{MacConfig, MacError, MacPreconditionerRecord, Report};
+use crate::{MacConfig, MacError, MacPreconditioner, MacPreconditionerRecord, Report};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::SimpleOptimizer;
 use burn::optim::record::{AdaptorRecord, AdaptorRecordItem};
@@ -99,18 +99,17 @@ where
         config: &MacConfig,
         module: &M,
     ) -> Result<Report, MacError> {
-        let preconditioner = config
-            .try_init_preconditioner()?
-            .try_load_record(self.preconditioner, module)?;
+        let preconditioner = MacPreconditioner::of_mac(config)?;
+        let preconditioner = preconditioner.try_load_record(self.preconditioner, module)?;
         let inventory = Inventory::of(module);
         super::check_states(&self.states, &inventory)?;
-        let lr_factor = self.auxiliary_lr_factor;
+        let rate = self.auxiliary_lr_factor.map(AuxiliaryRate::of_factor);
         Ok(super::report(
             module,
             &inventory,
             &preconditioner,
             &self.states,
-            lr_factor,
+            rate,
         ))
     }
 }

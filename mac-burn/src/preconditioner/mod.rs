@@ -7,14 +7,14 @@ pub(crate) use record::not_a_record;
 use self::record::{Curvatures, Setting};
 use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
-use crate::curvature::{Curvature, LayerGradient, MeanActivation};
+use crate::curvature::{Curvature, CurvatureSettings, LayerGradient, MeanActivation};
 use crate::inventory::Inventory;
 use crate::layer::Layer;
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
 use crate::report::Report;
 use crate::statistics::{ActivationSums, Recorder, Schedule, Wants, enable_backward_hook};
-use crate::{InputCovariance, MacConfig, MacError};
+use crate::{InputCovariance, InputCurvature, MacConfig, MacError, StepForm};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -67,6 +67,11 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     tcov: u64,
     tinv: u64,
     skip_layers: PathPatterns,
+    curvature: InputCurvature,
+    /// Whether biases of recorded layers are the auxiliary optimizer's.
+    auxiliary_biases: bool,
+    /// Whether the momentum of weights is preconditioned, and not their gradients.
+    raw_momentum: bool,
     /// Calls so far.
     step: u64,
     schedule: Schedule,
@@ -95,6 +100,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             tcov: config.tcov as u64,
             tinv: config.tinv as u64,
             skip_layers: PathPatterns::new("skip_layers", &config.skip_layers)?,
+            curvature: config.curvature,
+            auxiliary_biases: config.auxiliary_biases,
+            raw_momentum: false,
             step: 0,
             schedule: Schedule::new(),
             curvatures: Curvatures::<B>::new(),
@@ -104,19 +112,66 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         })
     }
 
+    /// The preconditioner of [`Mac`](crate::Mac), which leaves the gradients of weights as they are if the step preconditions their momentum.
+    pub(crate) fn of_mac(config: &MacConfig) -> Result<Self, MacError> {
+        Ok(Self {
+            raw_momentum: config.step != StepForm::Momentum,
+            ..Self::new(config)?
+        })
+    }
+
+    /// A layer without the bias that is the auxiliary optimizer's.
+    pub(crate) fn without_auxiliary_bias(&self, layer: Layer) -> Layer {
+        layer.with_bias_if(!self.auxiliary_biases)
+    }
+
+    fn settings(&self) -> CurvatureSettings {
+        let is_paper = self.curvature == InputCurvature::Mean && !self.raw_momentum;
+        CurvatureSettings {
+            inputs: self.curvature,
+            damping: self.damping.current,
+            biases: is_paper && !self.auxiliary_biases,
+        }
+    }
+
     /// Preconditions a layer by its measured input covariance, in place of its mean activation.
     ///
     /// # Errors
     ///
-    /// If the covariance has seen no batch, or cannot be inverted with the present damping.
+    /// If the covariance has seen no batch, or cannot be inverted with the present damping; or if biases are left to the auxiliary
+    /// optimizer or the [step](crate::MacConfig::step) is not made of preconditioned gradients.
     pub fn with_input_covariance(
         mut self,
         covariance: &InputCovariance<B>,
     ) -> Result<Self, MacError> {
+        self.check_input_covariance()?;
         let curvature = covariance.curvature(self.damping.current)?;
         self.curvatures
             .insert(curvature.layer().weight, Box::new(curvature));
         Ok(self)
+    }
+
+    /// An input covariance preconditions gradients, and the bias with the weight, and its damping is not relative.
+    fn check_input_covariance(&self) -> Result<(), MacError> {
+        let (field, value, allowed) = if self.raw_momentum {
+            ("step", "another", "`Momentum` beside an input covariance")
+        } else if self.curvature != InputCurvature::Mean {
+            let value = "`MeanVariance`";
+            ("curvature", value, "`Mean` beside an input covariance")
+        } else if self.auxiliary_biases {
+            (
+                "auxiliary_biases",
+                "true",
+                "false beside an input covariance",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(MacError::InvalidConfig {
+            field,
+            value: value.into(),
+            allowed,
+        })
     }
 
     /// Preconditions the gradients of one step, and takes what the recorders of their layers saw since the last.
@@ -167,6 +222,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         self.unsubscribe_from_skipped_layers(inventory);
         let mut prepared = Prepared::none();
+        let biases = self.settings().biases;
         // In the order of the module: ids are random, and what a backend fuses depends on what follows what.
         for weight in &inventory.parameters {
             let Some(curvature) = self.curvatures.get_mut(&weight.id) else {
@@ -175,14 +231,23 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
-            let layer = curvature.layer();
+            let is_measured = !curvature.wants_activations();
+            let layer = curvature.layer().with_bias_if(biases || is_measured);
             let Some(mut gradient) = LayerGradient::take(layer, grads) else {
                 continue;
             };
             preparation.apply_to_layer(&mut gradient);
-            // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too.
-            if self.damping.current.is_finite() {
-                gradient = curvature.precondition(gradient, preparation.guard);
+            let root = match self.raw_momentum {
+                true => curvature.inverse_root(),
+                false => None,
+            };
+            match root {
+                Some(root) => {
+                    prepared.inverse_roots.insert(layer.weight, root);
+                }
+                // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too.
+                None if self.damping.current.is_infinite() => {}
+                None => gradient = curvature.precondition(gradient, preparation.guard),
             }
             preparation.look_for_broken(&mut gradient);
             for id in layer.parameters() {
@@ -248,7 +313,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     fn observe(&mut self, participant: &Participant<B>, inventory: &Inventory<B>) {
         let layer = participant.layer;
         let due = self.step.is_multiple_of(self.tcov);
-        let (damping, decay) = (self.damping.current, self.stat_decay.current);
+        let (settings, decay) = (self.settings(), self.stat_decay.current);
         // A layer that first takes part between two due steps waits for neither of them.
         let first = !self.curvatures.contains_key(&layer.weight);
         if let Some(sums) = &participant.sums
@@ -257,7 +322,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             let curvature = self
                 .curvatures
                 .entry(layer.weight)
-                .or_insert_with(|| Box::new(MeanActivation::new(layer, damping, sums)));
+                .or_insert_with(|| Box::new(MeanActivation::new(layer, settings, sums)));
             self.paths
                 .entry(layer.weight)
                 .or_insert_with(|| inventory.path_of(layer));
@@ -323,7 +388,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let settings = (self.damping, self.stat_decay);
         match &self.loaded {
             Some(waiting) => waiting.clone().updated(settings, own),
-            None => MacPreconditionerRecord::new(self.step, settings, own.collect()),
+            None => {
+                MacPreconditionerRecord::new(self.step, settings, own.collect(), self.raw_momentum)
+            }
         }
     }
 
@@ -363,6 +430,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     pub(crate) fn load(mut self, record: MacPreconditionerRecord) -> Result<Self, MacError> {
         record.check()?;
+        record.check_momentum(self.raw_momentum)?;
         let (damping, stat_decay) = record.settings();
         self.damping = self.damping.resumed(damping, "damping");
         self.stat_decay = self.stat_decay.resumed(stat_decay, "stat_decay");
@@ -379,7 +447,12 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let Some(record) = self.loaded.take() else {
             return Ok(());
         };
-        match record.clone().restore(inventory, self.damping.current) {
+        let restored = match record.has_input_covariance() {
+            true => self.check_input_covariance(),
+            false => Ok(()),
+        };
+        let settings = self.settings();
+        match restored.and_then(|()| record.clone().restore(inventory, settings)) {
             Ok(mut curvatures) => {
                 let weights = curvatures.iter();
                 self.paths = weights

@@ -1,6 +1,8 @@
 use crate::MacError;
 use crate::config::{check_damping, check_stat_decay};
-use crate::curvature::{Curvature, CurvatureRecord, InputCovarianceRecord, MeanActivationRecord};
+use crate::curvature::{
+    Curvature, CurvatureRecord, CurvatureSettings, InputCovarianceRecord, MeanActivationRecord,
+};
 use crate::inventory::Inventory;
 use crate::layer::Layer;
 use burn::module::ParamId;
@@ -29,6 +31,8 @@ pub struct MacPreconditionerRecord {
     damping: Setting,
     stat_decay: Setting,
     curvatures: Vec<CurvatureRecord>,
+    /// Whether the momentum beside it is of gradients that were not preconditioned.
+    of_raw_momentum: bool,
 }
 
 /// A setting that may be changed during training.
@@ -56,7 +60,8 @@ impl Setting {
         // JSON may round a number when it is read.
         let rounding = 2.0 * f64::EPSILON * self.configured.abs();
         let same = self.configured == record.configured
-            || (self.configured - record.configured).abs() <= rounding;
+            // Infinity is near no other number.
+            || rounding.is_finite() && (self.configured - record.configured).abs() <= rounding;
         if same {
             return Self {
                 current: record.current,
@@ -82,6 +87,7 @@ impl MacPreconditionerRecord {
         step: u64,
         (damping, stat_decay): (Setting, Setting),
         curvatures: Vec<CurvatureRecord>,
+        of_raw_momentum: bool,
     ) -> Self {
         Self {
             version: VERSION,
@@ -89,6 +95,7 @@ impl MacPreconditionerRecord {
             damping,
             stat_decay,
             curvatures,
+            of_raw_momentum,
         }
     }
 
@@ -122,8 +129,26 @@ impl MacPreconditionerRecord {
         check_stat_decay(self.stat_decay.current)
     }
 
+    /// Checks that its momentum is what a step expects.
+    pub(super) fn check_momentum(&self, raw: bool) -> Result<(), MacError> {
+        let name = |raw| if raw { "raw" } else { "preconditioned" };
+        match self.of_raw_momentum == raw {
+            true => Ok(()),
+            false => Err(MacError::RecordOfAnotherStep {
+                found: name(self.of_raw_momentum),
+                expected: name(raw),
+            }),
+        }
+    }
+
     pub(crate) fn is_of_version_1(&self) -> bool {
         self.version == 1
+    }
+
+    pub(super) fn has_input_covariance(&self) -> bool {
+        let is_measured =
+            |record: &CurvatureRecord| matches!(record, CurvatureRecord::InputCovariance(_));
+        self.curvatures.iter().any(is_measured)
     }
 
     pub(super) fn step(&self) -> u64 {
@@ -138,7 +163,7 @@ impl MacPreconditionerRecord {
     pub(super) fn restore<B: AutodiffBackend>(
         self,
         inventory: &Inventory<B>,
-        damping: f64,
+        settings: CurvatureSettings,
     ) -> Result<Curvatures<B>, MacError> {
         let mut curvatures = Curvatures::<B>::new();
         for record in self.curvatures {
@@ -148,7 +173,7 @@ impl MacPreconditionerRecord {
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
-            let restored = record.restore(layer, &weight.shape, damping, &weight.device)?;
+            let restored = record.restore(layer, &weight.shape, settings, &weight.device)?;
             let restored = restored.ok_or_else(|| MacError::RecordOfAnotherModel {
                 problem: format!(
                     "its statistics of `{}` do not fit the weight of shape {:?}",
@@ -198,6 +223,9 @@ struct NamedFields {
     stat_decay: Option<VersionedSetting>,
     #[serde(default)]
     curvatures: Vec<CurvatureRecord>,
+    /// Not before version 3.
+    #[serde(default)]
+    of_raw_momentum: bool,
     /// Mean activations in version 1.
     #[serde(default)]
     layers: Vec<MeanActivationRecord>,
@@ -230,11 +258,19 @@ struct FieldsInOrder {
     damping: Setting,
     stat_decay: Setting,
     curvatures: Vec<CurvatureRecord>,
+    of_raw_momentum: bool,
 }
 
 impl<'de> Deserialize<'de> for MacPreconditionerRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const FIELDS: &[&str] = &["version", "step", "damping", "stat_decay", "curvatures"];
+        const FIELDS: &[&str] = &[
+            "version",
+            "step",
+            "damping",
+            "stat_decay",
+            "curvatures",
+            "of_raw_momentum",
+        ];
         deserializer.deserialize_struct("MacPreconditionerRecord", FIELDS, RecordVisitor)
     }
 }
@@ -278,6 +314,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
             damping: setting(fields.damping),
             stat_decay: setting(fields.stat_decay),
             curvatures,
+            of_raw_momentum: fields.of_raw_momentum,
         })
     }
 
@@ -299,6 +336,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
             damping: fields.damping,
             stat_decay: fields.stat_decay,
             curvatures: fields.curvatures,
+            of_raw_momentum: fields.of_raw_momentum,
         })
     }
 }

@@ -113,7 +113,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             .collect();
         log::warn!(
             "only {:.1} % of the parameters that are trained ({covered} of {all}) are in recorded layers; the others take the \
-             step of momentum SGD, the largest of them {}: use MacLinear, MacConv2d or recorded attention in place of plain \
+             step without preconditioning, the largest of them {}: use MacLinear, MacConv2d or recorded attention in place of plain \
              layers, a Recorder in layers of your own, or hand them to `Mac::with_auxiliary_optimizer`",
             100.0 * covered as f64 / all as f64,
             largest.join(", ")

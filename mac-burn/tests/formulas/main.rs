@@ -10,3 +10,4 @@ mod covariance;
 mod recording;
 mod reduction;
 mod spectrum;
+mod step_forms;

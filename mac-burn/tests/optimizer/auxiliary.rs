@@ -150,6 +150,47 @@ fn the_factor_may_change_between_steps() {
     assert_eq!(same(&values(&network), &expected), NORM);
 }
 
+/// Breaks when the rate is a factor of MAC's, when MAC's own changes with it, or when it stays after a factor was set.
+#[test]
+fn the_auxiliary_optimizer_may_have_a_schedule_of_its_own() {
+    let own = |index| 0.01 / (1.0 + index as f64);
+    let expected = stepped(adamw().init(), |index| {
+        if index < 4 { own(index) } else { LR * 0.5 }
+    });
+    let by_mac = stepped(config().init(), |_| LR);
+    let mut optim = both(config(), 0.5);
+    let mut network = Network::<B>::new(3);
+    let still = network.clone();
+    for index in 0..STEPS {
+        match index {
+            0..4 => optim.set_auxiliary_lr(own(index)),
+            _ => optim.set_auxiliary_lr_factor(0.5),
+        }
+        .expect("it is allowed");
+        let grads = gradients(&still, images(index, 5));
+        network = optim.step(LR, network, grads);
+    }
+    assert_eq!(same(&values(&network), &expected), NORM);
+    assert_eq!(same(&values(&network), &by_mac), all_but(&NORM));
+    optim.set_auxiliary_lr(0.25).expect("it is allowed");
+    let report = optim.report(&network).to_string();
+    assert!(report.contains("learning rate 0.25"), "{report}");
+    let loaded = both(config(), 0.5).load_record(optim.to_record());
+    let report = loaded.report(&network).to_string();
+    assert!(report.contains("learning rate times 0.5"), "{report}");
+
+    for lr in [-1.0, f64::NAN, f64::INFINITY] {
+        let error = optim.set_auxiliary_lr(lr).expect_err("it is not allowed");
+        let named = matches!(&error, MacError::InvalidConfig { field: "lr", .. });
+        assert!(named, "{error}");
+    }
+    let mut mac = config().init::<B, Network<B>>();
+    assert_eq!(
+        mac.set_auxiliary_lr(0.1),
+        Err(MacError::NoAuxiliaryOptimizer)
+    );
+}
+
 #[test]
 fn a_factor_that_is_not_allowed_is_named_and_changes_nothing() {
     for (factor, text) in [

@@ -20,5 +20,6 @@ mod independence;
 mod records;
 mod report;
 mod resume;
+mod step_forms;
 mod transparency;
 mod unrecorded;
