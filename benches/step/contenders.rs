@@ -7,7 +7,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, MuonConfig, Optimizer, SgdConfig};
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn::{Mac, MacConfig};
+use mac_burn::{InputCurvature, Mac, MacConfig, StepForm};
 
 /// The headers of the cells that a contender comes with.
 pub(crate) const HEADERS: [&str; 3] = ["step", "parameters", "state bytes"];
@@ -15,6 +15,7 @@ pub(crate) const HEADERS: [&str; 3] = ["step", "parameters", "state bytes"];
 /// The names of the contenders that bars are set for.
 pub(crate) const MAC: &str = "MAC, plain step";
 pub(crate) const MAC_WITH_ADAMW: &str = "MAC with AdamW, tcov = tinv = 1";
+pub(crate) const NORMALIZED: &str = "MAC, normalized step";
 pub(crate) const SGD: &str = "SGD";
 pub(crate) const ADAMW: &str = "AdamW";
 
@@ -30,9 +31,9 @@ const QUICK_BATCH: usize = 2;
 
 /// All contenders, each with a network of its own; of several steps in a row, those that record before each step are left out.
 ///
-/// MAC comes four times: with the mean activations it has; with new ones recorded before each step
-/// and taken into use in it; with these and AdamW for the parameters that it does not cover; and with the guard against
-/// gradients that are not finite.
+/// MAC comes six times: with the mean activations it has; with the guard against gradients that are not finite; with mean and variance
+/// and a normalized or an orthogonal step; with new mean activations recorded before each step and taken into use in it; and with
+/// these and AdamW for the parameters that it does not cover.
 pub(crate) fn contenders<'a, B, N>(
     options: &Options,
     make: &dyn Fn() -> N,
@@ -58,6 +59,14 @@ where
     let plain = mac.clone().with_tcov(NEVER).with_tinv(NEVER);
     let every = mac.with_tcov(1).with_tinv(1);
     let guarded = plain.clone().with_guard_gradients(true);
+    let of_form = |form| {
+        let config = plain.clone().with_nesterov(true).with_step(form);
+        config.with_curvature(InputCurvature::MeanVariance).init()
+    };
+    let (normalized, orthogonal) = (
+        of_form(StepForm::Normalized),
+        of_form(StepForm::Orthogonal { iterations: 5 }),
+    );
     let second = every
         .init()
         .with_auxiliary_optimizer(adamw.init(), 1.0)
@@ -78,6 +87,10 @@ where
         setup.train(MAC, plain.init()).contender(report_bytes),
         setup
             .train("MAC, plain step, guarded", guarded.init())
+            .contender(report_bytes),
+        setup.train(NORMALIZED, normalized).contender(report_bytes),
+        setup
+            .train("MAC, orthogonal step", orthogonal)
             .contender(report_bytes),
     ];
     if options.in_a_row == 1 {

@@ -11,7 +11,7 @@
 //! orthogonalizes matrices and is made for those of hidden layers: it is given these alone. A single step on a GPU is mostly the
 //! time until the device is told of it; in training the device is busy meanwhile, and steps in a row show what they cost it. The bars
 //! for MAC at the linear layer from 1024 to 4096: on flex and wgpu at most 1.5 times SGD, and on flex at
-//! most 0.8 times AdamW.
+//! most 0.8 times AdamW; for its normalized step at most AdamW's time.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -26,7 +26,7 @@ mod network;
 use burn::backend::Autodiff;
 use burn::nn::LinearConfig;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use contenders::{ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, SGD, contenders};
+use contenders::{ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, NORMALIZED, SGD, contenders};
 use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
 use mac_burn_models::{
@@ -38,8 +38,8 @@ use network::Network;
 const BAR_SGD: f64 = 1.5;
 /// Of MAC's plain step to AdamW's.
 const BAR_ADAMW: f64 = 0.8;
-/// The same for the vision transformer.
-const BAR_ADAMW_VIT: f64 = 1.0;
+/// The same for the vision transformer, and for the normalized step everywhere.
+const BAR_ADAMW_FORMS: f64 = 1.0;
 
 fn main() {
     on_backends::<Step>();
@@ -71,7 +71,7 @@ impl OnBackend for Step {
         case::<Autodiff<B>, Mlp<_>>("mlp 784-512-512-10", options, &device, &|| {
             MlpConfig::new(vec![784, 512, 512, 10]).init(&device)
         });
-        case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device, &|| {
+        let lenet = case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device, &|| {
             LeNetConfig::new([28, 28]).init(&device)
         });
         // Of DeiT-Ti's width, for images of 32×32.
@@ -87,7 +87,7 @@ impl OnBackend for Step {
         if !["flex", "wgpu"].contains(&backend) || options.quick() || options.in_a_row > 1 {
             return;
         }
-        if let Some(linear) = linear {
+        if let Some(linear) = &linear {
             let sgd = linear.ratio(MAC, SGD);
             println!("MAC at the linear layer: {sgd} x SGD, bar {BAR_SGD}");
             if backend == "flex" {
@@ -95,12 +95,23 @@ impl OnBackend for Step {
                 println!("and {adamw} x AdamW, bar {BAR_ADAMW}");
             }
         }
-        if let Some(vit) = vit.filter(|_| backend == "flex") {
-            for contender in [MAC, MAC_WITH_ADAMW] {
-                let adamw = vit.ratio(contender, ADAMW);
-                println!(
-                    "{contender} at the vision transformer: {adamw} x AdamW, bar {BAR_ADAMW_VIT}"
-                );
+        if backend == "flex" {
+            for (case, comparison, contenders) in [
+                ("linear layer", linear, &[NORMALIZED][..]),
+                ("LeNet", lenet, &[NORMALIZED]),
+                (
+                    "vision transformer",
+                    vit,
+                    &[MAC, MAC_WITH_ADAMW, NORMALIZED],
+                ),
+            ] {
+                let Some(comparison) = comparison else {
+                    continue;
+                };
+                for contender in contenders {
+                    let adamw = comparison.ratio(contender, ADAMW);
+                    println!("{contender} at the {case}: {adamw} x AdamW, bar {BAR_ADAMW_FORMS}");
+                }
             }
         }
     }

@@ -33,9 +33,17 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 7, value_parser = at_least_one())]
     pub(crate) trials: usize,
 
-    /// Seeds that the table is of, at most 16 [default: the task's, 5 or 10; with --quick, 2]
+    /// Skip tuning, and use the best settings found in this folder of another race (for a wide task, those of the narrow one)
+    #[arg(long, value_name = "FOLDER", conflicts_with = "trials")]
+    pub(crate) settings: Option<PathBuf>,
+
+    /// Seeds of the final runs, at most 16 [default: the task's, 5 or 10; with --quick, 2]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     seeds: Option<u8>,
+
+    /// Also run the best settings at 1/4, 1/2, 1, 2 and 4 times their learning rate, on the validation part, with this many seeds
+    #[arg(long, value_name = "SEEDS", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) sensitivity: Option<u8>,
 
     /// Steps of a run [default: the task's]
     #[arg(long, value_parser = at_least_one())]

@@ -4,6 +4,7 @@
 //! cargo run --release --example race -- --task vit-digits --task char-gpt
 //! cargo run --release --example race -- --task lenet --data-dir fashion-mnist --optimizer mac-adamw --optimizer sgd-adamw
 //! cargo run --release --example race -- --task char-gpt --text FILE --out target/other-text
+//! cargo run --release --example race -- --task char-gpt --text FILE --settings docs/race --out target/carried-over
 //! cargo run --release --example race -- --help
 //! ```
 //!
@@ -23,6 +24,7 @@ mod tuning;
 
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +41,7 @@ use args::Args;
 use runs::{Run, Runs};
 use standings::Race;
 use summary::summary;
-use trial::{Outcome, Trial};
+use trial::{Outcome, Trial, rules_number};
 use tuning::search;
 
 const PROGRESS: &str = "{bar:40} {pos}/{len} runs, {elapsed}, {eta} left {wide_msg}";
@@ -72,9 +74,20 @@ fn race(args: &Args) -> Result<(), Box<dyn Error>> {
             runs: &runs,
             task: *task,
             data: task.data(&args.data)?,
-            bar: progress_bar(optimizers.len() * args.trials())?,
+            bar: progress_bar(match args.settings {
+                Some(_) => 0,
+                None => optimizers.len() * args.trials(),
+            })?,
         };
-        let result = field.race(&optimizers);
+        let result = match &args.settings {
+            Some(folder) => {
+                let others = Runs::of_other(folder)?;
+                let tuned = optimizers.iter();
+                let tuned = tuned.map(|choice| field.carried_over(*choice, &others, folder));
+                field.run_all(&tuned.collect::<Result<Vec<_>, _>>()?)
+            }
+            None => field.race(&optimizers),
+        };
         field.bar.finish_and_clear();
         result.map_err(|error| error.to_string())?;
         // After each task, since the next may take hours.
@@ -107,21 +120,64 @@ impl Field<'_> {
     fn race(&self, optimizers: &[OptimizerChoice]) -> Result<(), Failure> {
         let (jobs, threads) = self.args.jobs_and_threads();
         let tuned = in_parallel(jobs, optimizers, |choice| self.tune(*choice, threads))?;
+        self.run_all(&tuned)
+    }
+
+    /// Runs settings with all seeds on the test part; and, if asked for, other learning rates on the validation part.
+    fn run_all(&self, tuned: &[Trial]) -> Result<(), Failure> {
+        let (jobs, threads) = self.args.jobs_and_threads();
         let seeds = 1..=self.args.seeds(self.task.rules().seeds);
-        let tests: Vec<Trial> = seeds
-            .flat_map(|seed| tuned.iter().map(move |best| best.for_test(seed)))
-            .collect();
-        self.bar.inc_length(tests.len() as u64);
-        in_parallel(jobs, &tests, |trial| self.outcome(trial, threads))?;
+        let tests = seeds.flat_map(|seed| tuned.iter().map(move |best| best.for_test(seed)));
+        let seeds = 0..u64::from(self.args.sensitivity.unwrap_or(0));
+        let others = seeds.flat_map(|seed| tuned.iter().flat_map(move |best| best.at_rates(seed)));
+        let trials: Vec<Trial> = tests.chain(others).collect();
+        self.bar.inc_length(trials.len() as u64);
+        in_parallel(jobs, &trials, |trial| self.outcome(trial, threads))?;
         Ok(())
+    }
+
+    fn steps(&self) -> usize {
+        let quick = self.args.data.quick;
+        let steps = if quick { 2 } else { self.task.rules().steps };
+        self.args.steps.unwrap_or(steps)
+    }
+
+    /// The best settings of an optimizer that other runs of the task, or of the narrow one, have found.
+    ///
+    /// # Errors
+    /// If there are none.
+    fn carried_over(
+        &self,
+        choice: OptimizerChoice,
+        others: &[Run],
+        folder: &Path,
+    ) -> Result<Trial, String> {
+        let races = Race::all(others);
+        let tasks = [Some(self.task), self.task.narrow()].into_iter().flatten();
+        let mut races: Vec<&Race> = tasks
+            .flat_map(|task| races.iter().filter(move |race| race.task == task))
+            .filter(|race| race.trials > 0)
+            .collect();
+        // Those of as many steps first.
+        races.sort_by_key(|race| race.steps != self.steps());
+        let mut races = races.into_iter();
+        let found = races.find_map(|race| race.standing(choice.name()));
+        let best = found.map(|standing| Trial {
+            task: self.task,
+            data: self.data.clone(),
+            rules: rules_number(self.task),
+            steps: self.steps(),
+            ..standing.best.clone()
+        });
+        best.ok_or_else(|| {
+            let (task, folder) = (self.task.name(), folder.display());
+            format!("{folder} has no trials of {} on {task}", choice.name())
+        })
     }
 
     /// The best settings of an optimizer on the validation part.
     fn tune(&self, choice: OptimizerChoice, threads: usize) -> Result<Trial, Failure> {
-        let rules = self.task.rules();
-        let steps = if self.args.data.quick { 2 } else { rules.steps };
-        let steps = self.args.steps.unwrap_or(steps);
-        let trial = Trial::to_tune(self.task, &self.data, steps, choice);
+        let trial = Trial::to_tune(self.task, &self.data, self.steps(), choice);
         let searched = trial.searched();
         let best = search(&searched, self.args.trials(), |values| {
             let outcome = self.outcome(&trial.with(&searched, values), threads)?;

@@ -11,6 +11,7 @@ use plotters::prelude::*;
 
 use crate::standings::{Race, Standing};
 use crate::statistics::median;
+use crate::trial::RATE_FACTORS;
 
 /// Width and height of a chart, in pixels.
 const SIZE: (u32, u32) = (540, 440);
@@ -18,8 +19,9 @@ const SIZE: (u32, u32) = (540, 440);
 /// The width of the legend beside the charts, in pixels.
 const LEGEND: u32 = 190;
 
-/// Colours that people with any colour vision tell apart (Okabe and Ito), and grey for more optimizers than these.
-const COLOURS: [RGBColor; 8] = [
+/// Colours that people with any colour vision tell apart (Okabe and Ito), and grey, brown, purple and yellow for more optimizers than
+/// these.
+const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 114, 178),
     RGBColor(86, 180, 233),
     RGBColor(0, 158, 115),
@@ -28,6 +30,9 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(204, 121, 167),
     RGBColor(0, 0, 0),
     RGBColor(130, 130, 130),
+    RGBColor(120, 70, 20),
+    RGBColor(120, 60, 180),
+    RGBColor(220, 200, 40),
 ];
 
 /// A line, with the range of what it is the middle of.
@@ -39,7 +44,8 @@ struct Line {
 }
 
 /// Draws the test loss of each optimizer against steps and against seconds, the median and the range of all seeds, and the
-/// validation loss of its trials against the learning rate, into files of a folder.
+/// validation loss of its trials, if there are any, against the learning rate, into files of a folder; and what other learning rates
+/// do to the best settings, if that was run.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -82,14 +88,28 @@ pub(crate) fn draw(race: &Race, folder: &Path) -> Result<(), Box<dyn Error>> {
     legend(&beside, &seconds)?;
     area.present()?;
 
-    let file = folder.join(format!("{name}-rates.svg"));
-    let area = SVGBackend::new(&file, (SIZE.0 + LEGEND, SIZE.1)).into_drawing_area();
+    let trials = race.standings.iter().map(trials_at_rates);
+    draw_rates(race, &folder.join(format!("{name}-rates.svg")), trials)?;
+    let best = race.standings.iter().map(best_at_rates);
+    draw_rates(race, &folder.join(format!("{name}-sensitivity.svg")), best)
+}
+
+/// Draws the validation loss against the learning rate into a file, if there are any.
+fn draw_rates(
+    race: &Race,
+    file: &Path,
+    lines: impl Iterator<Item = Line>,
+) -> Result<(), Box<dyn Error>> {
+    let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let area = SVGBackend::new(file, (SIZE.0 + LEGEND, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
     let (left, beside) = area.split_horizontally(SIZE.0);
-    let lines: Vec<Line> = race.standings.iter().map(rates).collect();
     let [least, largest] = x_range(&lines);
     let range = (least / 1.5..largest * 1.5).log_scale();
-    let loss = format!("validation {}", race.task.loss());
+    let (title, loss) = (race.title(), format!("validation {}", race.task.loss()));
     // What is far above the best of each says no more than that the rate is too large.
     let best = lines.iter().map(|line| {
         let losses = line.points.iter().map(|(_, [loss, ..])| *loss);
@@ -123,7 +143,7 @@ fn curve(standing: &Standing, x: fn(&(usize, f64, f64)) -> f64) -> Line {
 }
 
 /// The smallest loss of an optimizer's trials at each learning rate, whatever its other settings.
-fn rates(standing: &Standing) -> Line {
+fn trials_at_rates(standing: &Standing) -> Line {
     let mut points: Vec<(f64, [f64; 3])> = Vec::new();
     for run in &standing.tuning {
         let Some(loss) = run.outcome.loss else {
@@ -139,6 +159,20 @@ fn rates(standing: &Standing) -> Line {
         name: standing.optimizer.to_string(),
         colour: colour_of(standing.optimizer),
         points,
+    }
+}
+
+/// The losses of an optimizer's best settings with other learning rates.
+fn best_at_rates(standing: &Standing) -> Line {
+    let points = standing.at_rates.iter().zip(RATE_FACTORS);
+    let points = points.map(|(losses, factor)| {
+        let [least, largest] = ends(losses);
+        (factor * standing.best.lr, [least, median(losses), largest])
+    });
+    Line {
+        name: standing.optimizer.to_string(),
+        colour: colour_of(standing.optimizer),
+        points: points.collect(),
     }
 }
 

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::trial::{Outcome, Trial};
 
+/// The name of the file in its folder.
+const FILE: &str = "runs.csv";
+
 /// A run that is done.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Run {
@@ -25,6 +28,15 @@ pub(crate) struct Runs {
     runs: Mutex<Vec<Run>>,
 }
 
+/// The runs of a file.
+fn read(file: &Path) -> Result<Vec<Run>, Box<dyn Error>> {
+    let read = || -> Result<Vec<Run>, Box<dyn Error>> {
+        let rows = csv::Reader::from_path(file)?.into_deserialize::<Row>();
+        rows.map(|row| Run::try_from(row?)).collect()
+    };
+    read().map_err(|error| format!("{}: {error}", file.display()).into())
+}
+
 impl Runs {
     /// Reads the runs of a folder, which is made if it is not there.
     ///
@@ -32,20 +44,23 @@ impl Runs {
     /// If the folder cannot be made, or the file has other columns.
     pub(crate) fn open(folder: &Path) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let file = folder.join("runs.csv");
+        let file = folder.join(FILE);
         let runs = match file.exists() {
             false => Vec::new(),
-            true => {
-                let rows = csv::Reader::from_path(&file)?.into_deserialize::<Row>();
-                let runs: Result<Vec<Run>, Box<dyn Error>> =
-                    rows.map(|row| Run::try_from(row?)).collect();
-                runs.map_err(|error| format!("{}: {error}", file.display()))?
-            }
+            true => read(&file)?,
         };
         Ok(Self {
             file,
             runs: Mutex::new(runs),
         })
+    }
+
+    /// The runs of another race.
+    ///
+    /// # Errors
+    /// If there are none, or the file has other columns.
+    pub(crate) fn of_other(folder: &Path) -> Result<Vec<Run>, Box<dyn Error>> {
+        read(&folder.join(FILE))
     }
 
     /// The outcome of a run, if it is done.

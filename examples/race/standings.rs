@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 use mac_burn_examples::optimizers::OptimizerChoice;
-use mac_burn_examples::tasks::TaskChoice;
+use mac_burn_examples::tasks::{Part, TaskChoice};
 
 use crate::runs::Run;
 use crate::statistics::{mean_and_deviation, paired_test};
-use crate::trial::{Trial, rules_number};
+use crate::trial::{RATE_FACTORS, Trial, rules_number};
 use crate::tuning::search;
 
 /// The runs of all optimizers on a task, on the same data and with as many steps.
@@ -16,13 +16,13 @@ pub(crate) struct Race {
     pub(crate) task: TaskChoice,
     data: String,
     pub(crate) steps: usize,
-    /// The trials of each optimizer.
+    /// The trials of each optimizer; 0 if their settings are from another race.
     pub(crate) trials: usize,
     /// The seeds of the tests.
     pub(crate) seeds: usize,
     /// In the order of the optimizers' names on the command line.
     pub(crate) standings: Vec<Standing>,
-    /// The optimizers with fewer trials, which are not in the tables.
+    /// The optimizers with fewer trials or none, which are not in the tables.
     pub(crate) behind: Vec<OptimizerChoice>,
 }
 
@@ -32,12 +32,15 @@ struct Missing;
 /// The runs of an optimizer.
 pub(crate) struct Standing {
     pub(crate) optimizer: OptimizerChoice,
-    /// The trials, by which its settings were chosen.
+    /// The trials, by which its settings were chosen; none if they are from another race.
     pub(crate) tuning: Vec<Run>,
     /// The best of these.
     pub(crate) best: Trial,
     /// The runs with its settings on the test part, by seed.
     pub(crate) tests: Vec<Run>,
+    /// The losses at each of [`RATE_FACTORS`], by seed, on the validation part; infinite where a run diverged. Empty if that was not
+    /// asked for.
+    pub(crate) at_rates: Vec<Vec<f64>>,
 }
 
 impl Race {
@@ -65,6 +68,15 @@ impl Race {
             let trials: Vec<_> = trials.filter(|(_, trials)| *trials > 0).collect();
             // As many trials of each.
             race.trials = trials.iter().map(|(_, trials)| *trials).max().unwrap_or(0);
+            let all = OptimizerChoice::value_variants().iter();
+            let carried: Vec<Standing> = all
+                .filter(|choice| trials.iter().all(|(tuned, _)| *tuned != **choice))
+                .filter_map(|choice| carried_over(*choice, &own))
+                .collect();
+            match trials.is_empty() {
+                true => race.standings = carried,
+                false => race.behind = carried.iter().map(|other| other.optimizer).collect(),
+            }
             for (choice, trials) in trials {
                 match trials == race.trials {
                     true => race.standings.extend(race.standing_of(choice, &own)),
@@ -134,17 +146,12 @@ impl Race {
         let mut tuning = Vec::new();
         let best = self.replay(choice, self.trials, runs, |run| tuning.push(run.clone()));
         let best = best.ok()?;
-        let tests = runs.iter().copied();
-        let mut tests: Vec<Run> = tests
-            .filter(|run| run.trial == best.for_test(run.trial.seed))
-            .cloned()
-            .collect();
-        tests.sort_by_key(|run| run.trial.seed);
         Some(Standing {
             optimizer: choice,
             tuning,
+            tests: tests_of(&best, runs),
+            at_rates: losses_at_rates(&best, runs),
             best,
-            tests,
         })
     }
 
@@ -211,6 +218,48 @@ impl Race {
             "{mean:+.3} ± {deviation:.3} ({agree} of {count}, p {p:.3})"
         ))
     }
+}
+
+/// The runs of an optimizer with settings from another race: those that were run last.
+fn carried_over(choice: OptimizerChoice, runs: &[&Run]) -> Option<Standing> {
+    let of_test = |run: &&&Run| run.trial.optimizer == choice && run.trial.part == Part::Test;
+    let last = runs.iter().rfind(of_test)?;
+    let best = last.trial.clone();
+    Some(Standing {
+        optimizer: choice,
+        tuning: Vec::new(),
+        tests: tests_of(&best, runs),
+        at_rates: losses_at_rates(&best, runs),
+        best,
+    })
+}
+
+/// The runs with some settings on the test part, by seed.
+fn tests_of(settings: &Trial, runs: &[&Run]) -> Vec<Run> {
+    let tests = runs.iter().copied();
+    let tests = tests.filter(|run| run.trial == settings.for_test(run.trial.seed));
+    let mut tests: Vec<Run> = tests.cloned().collect();
+    tests.sort_by_key(|run| run.trial.seed);
+    tests
+}
+
+/// The losses of the seeds with which all learning rates were run, at each of them.
+fn losses_at_rates(settings: &Trial, runs: &[&Run]) -> Vec<Vec<f64>> {
+    let mut losses = vec![Vec::new(); RATE_FACTORS.len()];
+    for seed in 0..=u64::from(u8::MAX) {
+        let of_seed = settings.at_rates(seed).map(|trial| {
+            let run = runs.iter().find(|run| run.trial == trial);
+            run.map(|run| run.outcome.loss.unwrap_or(f64::INFINITY))
+        });
+        let Some(of_seed) = of_seed.collect::<Option<Vec<f64>>>() else {
+            break;
+        };
+        for (losses, loss) in losses.iter_mut().zip(of_seed) {
+            losses.push(loss);
+        }
+    }
+    losses.retain(|losses| !losses.is_empty());
+    losses
 }
 
 impl Standing {

@@ -9,7 +9,7 @@ use mac_burn_examples::optimizers::OptimizerChoice;
 use crate::runs::Run;
 use crate::standings::{Race, Standing};
 use crate::statistics::{mean_and_deviation, median};
-use crate::trial::Trial;
+use crate::trial::{RATE_FACTORS, Trial};
 use crate::tuning::Searched;
 
 const MEBIBYTE: f64 = 1048576.0;
@@ -20,21 +20,54 @@ const NONE: &str = "–";
 impl Race {
     fn table(&self) -> String {
         let mut text = String::from(
-            "| optimizer | learning rate | AdamW's beside it | decay or damping | test loss | accuracy | to AdamW | to SGD + AdamW | seconds | state, MiB | peak, MiB |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            "| optimizer | learning rate | AdamW's beside it | decay or damping | test loss | accuracy | to AdamW | to SGD + AdamW | to Muon + AdamW | seconds | state, MiB | peak, MiB |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for standing in &self.standings {
             let cells = standing.cells();
             let to = |other| self.difference(standing, other).unwrap_or(NONE.into());
-            let [adamw, sgd] = ["adamw", "sgd-adamw"].map(to);
+            let [adamw, sgd, muon] = ["adamw", "sgd-adamw", "muon"].map(to);
             let [rate, auxiliary, last, loss, accuracy, seconds, state, peak] = cells;
             let optimizer = standing.optimizer;
             writeln!(
                 text,
-                "| {optimizer} | {rate} | {auxiliary} | {last} | {loss} | {accuracy} | {adamw} | {sgd} | {seconds} | {state} | {peak} |"
+                "| {optimizer} | {rate} | {auxiliary} | {last} | {loss} | {accuracy} | {adamw} | {sgd} | {muon} | {seconds} | {state} | {peak} |"
             )
             .ok();
         }
+        text
+    }
+
+    /// The losses with other learning rates; nothing if they were not run.
+    fn sensitivity(&self) -> String {
+        let standings = self.standings.iter();
+        let mut standings = standings
+            .filter(|standing| !standing.at_rates.is_empty())
+            .peekable();
+        if standings.peek().is_none() {
+            return String::new();
+        }
+        let mut text = String::from(
+            "\nValidation loss of the best settings with another learning rate:\n\n| optimizer | seeds |",
+        );
+        for factor in RATE_FACTORS {
+            write!(text, " {factor} x |").ok();
+        }
+        write!(text, "\n|---|---|{}", "---|".repeat(RATE_FACTORS.len())).ok();
+        for standing in standings {
+            let cells = standing.at_rates.iter().map(|losses| {
+                match losses.iter().all(|loss| loss.is_finite()) {
+                    true => spread(losses, 3),
+                    false => "diverged".to_string(),
+                }
+            });
+            let cells: Vec<String> = cells.collect();
+            let seeds = standing.at_rates[0].len();
+            let optimizer = standing.optimizer;
+            write!(text, "\n| {optimizer} | {seeds} | {} |", cells.join(" | ")).ok();
+        }
+        let name = self.file_name();
+        write!(text, "\n\n![sensitivity]({name}-sensitivity.svg)\n").ok();
         text
     }
 
@@ -195,23 +228,31 @@ pub(crate) fn summary(runs: &[Run]) -> String {
             ),
         };
         let name = race.file_name();
+        let rates = match race.trials {
+            0 => String::new(),
+            _ => format!("\n![learning rates]({name}-rates.svg)\n"),
+        };
         write!(
             text,
-            "\n## {}\n\n{}, {} steps of {}; {}. {} trials an optimizer, {} seeds; {} runs of {:.0} s together.{behind}\n\n{}\n\
+            "\n## {}\n\n{}, {} steps of {}; {}. {}, {} seeds; {} runs of {:.0} s together.{behind}\n\n{}\n\
              \\* the smallest, the largest or the only value that was tried. Differences: mean ± deviation over pairs of the same seed (how many have \
              the sign of the mean, probability by chance in a paired randomization test).\n\n\
-             What MAC's preconditioner alone brings:\n\n{}\n![loss]({name}-loss.svg)\n\n![learning rates]({name}-rates.svg)\n",
+             What MAC's preconditioner alone brings:\n\n{}\n![loss]({name}-loss.svg)\n{rates}{}",
             race.title(),
             rules.network,
             race.steps,
             rules.batch_size,
             race.task.loss(),
-            race.trials,
+            match race.trials {
+                0 => "Settings of another race".to_string(),
+                trials => format!("{trials} trials an optimizer"),
+            },
             race.seeds,
             own().count(),
             seconds,
             race.table(),
             race.shares_of_mac(),
+            race.sensitivity(),
         )
         .ok();
     }
@@ -318,6 +359,43 @@ mod tests {
         );
     }
 
+    /// Breaks when runs without a search are left out, or get the settings that a search would begin with.
+    #[test]
+    fn settings_of_another_race_have_a_table() {
+        let sgd = tuning(TaskChoice::Mlp, choice("sgd"), [3.0, 10.0], 0.5);
+        let text = summary(&[test(&sgd, 1, 0.5), test(&sgd, 2, 0.7)]);
+        assert!(text.contains("Settings of another race, 2 seeds"), "{text}");
+        let row = "| SGD | 0.3 | – | 0.001 | 0.600 ± 0.141 |";
+        assert!(text.contains(row), "{text}");
+    }
+
+    /// Breaks when a learning rate gets the losses of another, a seed is counted with which not all were run, or one of these runs is taken
+    /// for a trial.
+    #[test]
+    fn other_learning_rates_have_a_table() {
+        let sgd = tuning(TaskChoice::Mlp, choice("sgd"), [1.0; 2], 0.5);
+        let mut runs = vec![sgd.clone(), test(&sgd, 1, 0.5)];
+        for (seed, more) in [(0, 0.0), (1, 0.2)] {
+            let losses = [0.4, 0.3, 0.2, 0.3, 0.7];
+            for (trial, loss) in sgd.trial.at_rates(seed).zip(losses) {
+                let loss = loss + more;
+                runs.push(Run {
+                    trial,
+                    ..run(sgd.trial.optimizer, 0.1, 1, loss)
+                });
+            }
+        }
+        let unfinished = sgd.trial.at_rates(2).next().expect("there are five");
+        runs.push(Run {
+            trial: unfinished,
+            ..run(sgd.trial.optimizer, 0.1, 1, 9.0)
+        });
+        let text = summary(&runs);
+        let row = "| SGD | 2 | 0.500 ± 0.141 | 0.400 ± 0.141 | 0.300 ± 0.141 | 0.400 ± 0.141 | 0.800 ± 0.141 |";
+        assert!(text.contains(row), "{text}");
+        assert!(text.contains("1 trials an optimizer, 1 seeds"), "{text}");
+    }
+
     /// Breaks when differences are of the means of other seeds, have the other sign, or the sign of what MAC brings depends on the order.
     #[test]
     fn differences_are_paired_by_seed() {
@@ -376,7 +454,7 @@ mod tests {
             share.contains("| -0.250 ± 0.000 (1 of 1, p 1.000) | +1.000"),
             "{share}"
         );
-        let diverged = "1 of 1 runs diverged | – | – | a run diverged | – | – | – |";
+        let diverged = "1 of 1 runs diverged | – | – | a run diverged | – | – | – | – |";
         assert!(text.contains(diverged), "{text}");
     }
 

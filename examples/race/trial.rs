@@ -22,13 +22,19 @@ use mac_burn_examples::training::{Progress, Schedule, Session, Task};
 use peak_alloc::PeakAlloc;
 use serde::{Deserialize, Serialize};
 
-use crate::tuning::{Searched, Setting, searched};
+use crate::tuning::{Searched, Setting, rounded, searched};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// The seed of all trials.
 const TUNING_SEED: u64 = 0;
+
+/// The factors of a learning rate by which its sensitivity is shown.
+pub(crate) const RATE_FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+
+/// The seed of the first run at other learning rates. Tests have smaller ones.
+const FIRST_SEED_OF_RATES: u64 = 17;
 
 /// Of the steps, one in this many is of the warm-up.
 const WARMUP_SHARE: usize = 20;
@@ -115,7 +121,7 @@ impl Trial {
             // Kept, where damping is searched for in its place.
             weight_decay: match optimizer.step {
                 LayerStep::Momentum => 1e-4,
-                LayerStep::AdamW | LayerStep::Muon => 0.05,
+                LayerStep::AdamW | LayerStep::Form(_) | LayerStep::Muon => 0.05,
             },
             damping: None,
         }
@@ -148,6 +154,18 @@ impl Trial {
             seed,
             ..self.clone()
         }
+    }
+
+    /// The runs with a quarter, a half, all, twice and four times the learning rate, on the validation part, with a seed that neither
+    /// trials nor tests have.
+    pub(crate) fn at_rates(&self, seed: u64) -> impl Iterator<Item = Self> {
+        let rates = RATE_FACTORS.map(|factor| rounded(factor * self.lr));
+        rates.into_iter().map(move |lr| Self {
+            part: Part::Validation,
+            seed: FIRST_SEED_OF_RATES + seed,
+            lr,
+            ..self.clone()
+        })
     }
 
     /// The optimizer with all its settings.

@@ -53,14 +53,16 @@ pub(crate) fn searched(
             [1e-5, 1.0]
         },
     };
-    let steps_some = choice.auxiliary && (has_rest || choice.step == LayerStep::Muon);
+    let steps_some = choice.auxiliary && (has_rest || choice.step != LayerStep::Momentum);
     let auxiliary = steps_some.then_some(Searched {
         setting: Setting::AuxiliaryLearningRate,
         start: rates.auxiliary,
         factor: 3.0,
         range: [1e-5, 1.0],
     });
-    let last = match (choice.preconditioned, with_momentum) {
+    // The forms' damping is relative, and hardly matters.
+    let with_damping = choice.preconditioned && !matches!(choice.step, LayerStep::Form(_));
+    let last = match (with_damping, with_momentum) {
         (true, _) => Searched {
             setting: Setting::Damping,
             start: 1.0,

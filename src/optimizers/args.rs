@@ -111,7 +111,7 @@ impl LearningRates {
         match (choice.step, choice.preconditioned) {
             (LayerStep::Momentum, true) => self.mac,
             (LayerStep::Momentum, false) => self.sgd,
-            (LayerStep::AdamW | LayerStep::Muon, _) => self.adamw,
+            (LayerStep::AdamW | LayerStep::Form(_) | LayerStep::Muon, _) => self.adamw,
         }
     }
 }
@@ -183,7 +183,7 @@ impl OptimizerArgs {
         let (mac, choice) = (&defaults.mac, self.choice(defaults));
         let weight_decay = self.weight_decay.unwrap_or(match choice.step {
             LayerStep::Momentum => mac.weight_decay,
-            LayerStep::AdamW | LayerStep::Muon => defaults.adamw_weight_decay,
+            LayerStep::AdamW | LayerStep::Form(_) | LayerStep::Muon => defaults.adamw_weight_decay,
         });
         let mac = mac
             .clone()

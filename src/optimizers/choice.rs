@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use mac_burn::unrecorded;
+use mac_burn::{StepForm, unrecorded};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum LayerStep {
     /// By momentum.
     Momentum,
+    /// By a form of MAC's step that has the length of AdamW's, with mean and variance of the inputs; biases by AdamW.
+    Form(StepForm),
     /// By AdamW.
     AdamW,
     /// Weights by Muon, but those of the last layer; these, and biases, by AdamW.
@@ -37,13 +39,13 @@ pub struct OptimizerChoice {
 }
 
 /// All optimizers. A further one is a further line.
-static OPTIMIZERS: [OptimizerChoice; 8] = [
+static OPTIMIZERS: [OptimizerChoice; 11] = [
     OptimizerChoice::MAC,
     OptimizerChoice::MAC_ADAMW,
     OptimizerChoice {
         name: "mac-mean-adamw",
         label: "MAC by means + AdamW",
-        help: "The same, without the covariance of the first layer's inputs",
+        help: "MAC with all layers by their means, the first too; AdamW for the parameters that MAC does not cover",
         input_covariance: false,
         ..OptimizerChoice::MAC_ADAMW
     },
@@ -55,6 +57,30 @@ static OPTIMIZERS: [OptimizerChoice; 8] = [
         input_covariance: true,
         step: LayerStep::AdamW,
         auxiliary: false,
+    },
+    OptimizerChoice {
+        name: "mac-variance",
+        label: "MAC by mean and variance + AdamW",
+        help: "MAC by mean and variance, with steps of AdamW's length; AdamW for biases and the parameters that MAC does not cover",
+        input_covariance: false,
+        step: LayerStep::Form(StepForm::Normalized),
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "mac-rows",
+        label: "MAC, rows and columns + AdamW",
+        help: "The same with rows and columns of the step normalized; AdamW for biases and the parameters that MAC does not cover",
+        input_covariance: false,
+        step: LayerStep::Form(StepForm::RowsAndColumns),
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "mac-orthogonal",
+        label: "MAC, orthogonal + AdamW",
+        help: "The same with orthogonal steps; AdamW for biases and the parameters that MAC does not cover",
+        input_covariance: false,
+        step: LayerStep::Form(StepForm::Orthogonal { iterations: 5 }),
+        ..OptimizerChoice::MAC_ADAMW
     },
     OptimizerChoice::SGD,
     OptimizerChoice {
@@ -138,7 +164,7 @@ impl OptimizerChoice {
     pub fn distinct(list: &[Self], has_rest: bool, measures_inputs: bool) -> Vec<Self> {
         let training = |choice: &Self| {
             let covariance = choice.input_covariance && measures_inputs;
-            let auxiliary = choice.auxiliary && (has_rest || choice.step == LayerStep::Muon);
+            let auxiliary = choice.auxiliary && (has_rest || choice.step != LayerStep::Momentum);
             (choice.preconditioned, covariance, choice.step, auxiliary)
         };
         let is_first = |choice: &&Self| {

@@ -7,7 +7,7 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, MuonConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mac_burn::{Coverage, InputCovariance, MacConfig, Report, WeightDecayForm};
+use mac_burn::{Coverage, InputCovariance, MacConfig, Report, StepForm, WeightDecayForm};
 
 use super::rule::Rule;
 use super::{GroupedOptimizer, LayerStep, OptimizerChoice};
@@ -88,13 +88,17 @@ impl OptimizerPlan {
         M: AutodiffModule<B> + 'static,
     {
         let covariance = covariance.filter(|_| self.needs_input_covariance());
-        if !(self.choice.preconditioned && self.choice.step == LayerStep::Momentum) {
-            let optimizer = self.grouped(&model, covariance)?;
-            let (model, optimizer) = run.run(self.choice.prepare(model), optimizer)?;
-            let report = optimizer.preconditioner().map(|mac| mac.report(&model));
-            return Ok((model, report));
-        }
-        let mut mac = self.mac.try_init::<B, M>()?;
+        let config = match self.choice.step {
+            LayerStep::Momentum if self.choice.preconditioned => self.mac.clone(),
+            LayerStep::Form(form) => self.with_form(form),
+            LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => {
+                let optimizer = self.grouped(&model, covariance)?;
+                let (model, optimizer) = run.run(self.choice.prepare(model), optimizer)?;
+                let report = optimizer.preconditioner().map(|mac| mac.report(&model));
+                return Ok((model, report));
+            }
+        };
+        let mut mac = config.try_init::<B, M>()?;
         if let Some(covariance) = covariance {
             mac = mac.with_input_covariance(&covariance)?;
         }
@@ -110,7 +114,20 @@ impl OptimizerPlan {
         Ok((model, Some(report)))
     }
 
-    /// The optimizer where it is not [`Mac`](mac_burn::Mac).
+    /// MAC's settings with a form of the step, and with what the presets of such forms have in common.
+    fn with_form(&self, step: StepForm) -> MacConfig {
+        let preset = MacConfig::transformer();
+        MacConfig {
+            step,
+            curvature: preset.curvature,
+            auxiliary_biases: preset.auxiliary_biases,
+            momentum: preset.momentum,
+            nesterov: preset.nesterov,
+            ..self.mac.clone()
+        }
+    }
+
+    /// The optimizer where it is not [`Mac`](mac_burn::Mac); a form of the step is always that's.
     fn grouped<B, M>(
         &self,
         model: &M,
@@ -157,7 +174,7 @@ impl OptimizerPlan {
         let is_head = layer == self.head || layer.ends_with(&format!(".{}", self.head));
         let leaves = match step {
             LayerStep::Muon => !covered || axes < 2 || is_head,
-            LayerStep::Momentum | LayerStep::AdamW => !covered && auxiliary,
+            LayerStep::Momentum | LayerStep::Form(_) | LayerStep::AdamW => !covered && auxiliary,
         };
         Membership {
             step: if leaves { LayerStep::AdamW } else { step },
@@ -178,7 +195,7 @@ impl OptimizerPlan {
         };
         let rule = match membership.step {
             LayerStep::Momentum => self.sgd(weight_decay),
-            LayerStep::AdamW => Rule::AdamW(self.adamw(weight_decay).build()),
+            LayerStep::AdamW | LayerStep::Form(_) => Rule::AdamW(self.adamw(weight_decay).build()),
             LayerStep::Muon => Rule::Muon {
                 muon: muon(weight_decay).build(),
                 projections: membership.projections,

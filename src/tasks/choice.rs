@@ -38,12 +38,16 @@ pub enum TaskChoice {
     Autoencoder,
     /// 784-256-128-10, with rectifiers
     Mlp,
+    /// The same with twice the width: 784-512-256-10
+    MlpWide,
     /// LeNet-5 with rectifiers and max pooling
     Lenet,
     /// ResNet-8 with half of the channels: one block in each stage of the ResNets for CIFAR
     Resnet,
     /// A vision transformer of 4 blocks of dimension 48, on patches of 7x7
     Vit,
+    /// The same with twice the width: of dimension 96
+    VitWide,
     /// The same on the compiled-in digits of 8x8, on patches of 2x2
     VitDigits,
     /// A GPT of 3 blocks of dimension 64 on the characters of a text
@@ -182,10 +186,12 @@ impl TaskChoice {
                 lr: rates(0.1, 4e-3, 4e-3),
                 seeds: 10,
                 has_rest: false,
-                ..classes("MLP 784-256-128-10", |classes| {
-                    // The size of the input is that of the images.
-                    MlpConfig::new(vec![1, 256, 128, classes]).into()
-                })
+                ..classes("MLP 784-256-128-10", |classes| mlp(1, classes))
+            },
+            Self::MlpWide => Rules {
+                network: "MLP 784-512-256-10",
+                subject: Subject::Classes(|classes| mlp(2, classes)),
+                ..Self::Mlp.rules()
             },
             Self::Lenet => Rules {
                 has_rest: false,
@@ -209,14 +215,19 @@ impl TaskChoice {
                 lr: rates(0.05, 2e-3, 1.2e-2),
                 ..classes(
                     "ViT of 4 blocks of dimension 48, patches of 7x7",
-                    |classes| vision_transformer(7, classes),
+                    |classes| vision_transformer(48, 7, classes),
                 )
+            },
+            Self::VitWide => Rules {
+                network: "ViT of 4 blocks of dimension 96, patches of 7x7",
+                subject: Subject::Classes(|classes| vision_transformer(96, 7, classes)),
+                ..Self::Vit.rules()
             },
             Self::VitDigits => Rules {
                 lr: rates(0.1, 4e-3, 1.2e-2),
                 ..classes(
                     "ViT of 4 blocks of dimension 48, patches of 2x2",
-                    |classes| vision_transformer(2, classes),
+                    |classes| vision_transformer(48, 2, classes),
                 )
             },
             Self::CharGpt => Rules {
@@ -234,6 +245,15 @@ impl TaskChoice {
                 // Its head is the table of embeddings, which is no layer.
                 head: "",
             },
+        }
+    }
+
+    /// The same task with a network of half the width; none where that is not the point of the task.
+    pub fn narrow(self) -> Option<Self> {
+        match self {
+            Self::MlpWide => Some(Self::Mlp),
+            Self::VitWide => Some(Self::Vit),
+            _ => None,
         }
     }
 
@@ -386,8 +406,15 @@ fn initialized<M: Module<Training>>(network: M) -> M {
     network
 }
 
-fn vision_transformer(patch: usize, classes: usize) -> NetworkConfig {
-    VisionTransformerConfig::new(48, 4)
+/// An MLP of three layers, so many times as wide as the narrow one.
+fn mlp(width: usize, classes: usize) -> NetworkConfig {
+    // The size of the input is that of the images.
+    MlpConfig::new(vec![1, 256 * width, 128 * width, classes]).into()
+}
+
+/// A vision transformer of 4 blocks with heads of dimension 12.
+fn vision_transformer(d_model: usize, patch: usize, classes: usize) -> NetworkConfig {
+    VisionTransformerConfig::new(d_model, d_model / 12)
         .with_n_layers(4)
         .with_patch_size(patch)
         .with_num_classes(classes)

@@ -211,8 +211,8 @@ fn deit() -> VisionTransformer<B> {
     VisionTransformer::map(deit, &mut Filler(0.0))
 }
 
-/// The root mean square of the first step of each parameter, in multiples of the learning rate.
-fn first_steps(choice: &str) -> Vec<(String, f64)> {
+/// The values of each parameter before and after a first step.
+fn around_first_step(choice: &str) -> Vec<(String, [Vec<f64>; 2])> {
     let choice = OptimizerChoice::from_str(choice, false).expect("it is one");
     let plan = OptimizerPlan::new(choice, LR, MacConfig::new()).with_auxiliary_lr(100.0 * LR);
     let deit = deit();
@@ -228,18 +228,43 @@ fn first_steps(choice: &str) -> Vec<(String, f64)> {
         .train(deit, None, Step(loss))
         .expect("the plan is right");
     let pairs = before.into_iter().zip(Values::of(&deit));
-    let steps = pairs.map(|((path, before), (_, after))| {
-        let moved = before.iter::<f64>().zip(after.iter::<f64>());
+    let pairs = pairs.map(|((path, before), (_, after))| {
+        let values = [before, after].map(|values| values.iter::<f64>().collect());
+        (path, values)
+    });
+    pairs.collect()
+}
+
+/// The root mean square of the first step of each parameter, in multiples of the learning rate.
+fn first_steps(choice: &str) -> Vec<(String, f64)> {
+    let parameters = around_first_step(choice).into_iter();
+    let steps = parameters.map(|(path, [before, after])| {
+        let moved = before.iter().zip(&after);
         let square = moved.map(|(before, after)| (before - after).powi(2));
-        let mean = square.sum::<f64>() / before.num_elements() as f64;
+        let mean = square.sum::<f64>() / before.len() as f64;
         (path, mean.sqrt() / LR)
     });
     steps.collect()
 }
 
+/// Breaks when one form of MAC's step is taken for another: all have the same length.
+#[test]
+fn each_form_steps_in_a_direction_of_its_own() {
+    let [variance, rows, orthogonal] =
+        ["mac-variance", "mac-rows", "mac-orthogonal"].map(around_first_step);
+    let weights = |path: &str| path.ends_with("qkv.weight") || path.ends_with("fc1.weight");
+    for ((variance, rows), orthogonal) in variance.iter().zip(&rows).zip(&orthogonal) {
+        if weights(&variance.0) {
+            assert_ne!(variance, rows);
+            assert_ne!(rows, orthogonal);
+            assert_ne!(orthogonal, variance);
+        }
+    }
+}
+
 /// Breaks when a parameter goes to another optimizer than the choice says. In the first step AdamW moves each element by its rate,
 /// which is 100 here where it is beside another, more than any gradient; Muon by a fifth on average, and by less where a gradient has
-/// few directions; momentum by the gradient.
+/// few directions; a form of MAC's step by a fifth; momentum by the gradient.
 #[test]
 fn each_parameter_is_stepped_by_its_optimizer() {
     let gradients = first_steps("sgd");
@@ -264,6 +289,11 @@ fn each_parameter_is_stepped_by_its_optimizer() {
                 ("adamw" | "mac-in-adamw", _) => by_adamw(step) || unclear(path),
                 ("muon", true) if hidden => by_muon(step),
                 ("muon", true) => beside(step) || unclear(path),
+                ("mac-variance" | "mac-rows" | "mac-orthogonal", true) => {
+                    let is_weight = path.ends_with("weight");
+                    let by_form = is_weight && (0.19..0.21).contains(&step);
+                    by_form || (!is_weight && (beside(step) || unclear(path)))
+                }
                 ("mac" | "mac-adamw" | "mac-mean-adamw", true) => {
                     step != *gradient && !beside(step)
                 }
