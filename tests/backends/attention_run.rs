@@ -9,8 +9,8 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Tensor, TensorData};
 use mac_burn::{
-    AttentionInput, MacConfig, MacConv2d, MacLinear, MacMultiHeadAttention, MacSelfAttention,
-    SelfAttentionConfig,
+    AttentionInput, InputCurvature, MacConfig, MacConv2d, MacLinear, MacMultiHeadAttention,
+    MacSelfAttention, SelfAttentionConfig, StepForm,
 };
 
 pub(crate) const STEPS: usize = 10;
@@ -23,6 +23,20 @@ const KEYS: usize = 7;
 /// Tokens that attend to those.
 const QUERIES: usize = 5;
 
+/// The paper's step, and the others with mean and variance of the inputs.
+pub(crate) const FORMS: [(StepForm, &str); 4] = [
+    (StepForm::Momentum, "attention under masks, 10 steps"),
+    (StepForm::Normalized, "attention, normalized steps"),
+    (
+        StepForm::RowsAndColumns,
+        "attention, steps of rows and columns",
+    ),
+    (
+        StepForm::Orthogonal { iterations: 5 },
+        "attention, orthogonal steps",
+    ),
+];
+
 /// Something wrong with attention's statistics that the comparison must notice.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttentionMistake {
@@ -30,22 +44,36 @@ pub(crate) enum AttentionMistake {
     PaddingCounts,
     /// The value projection of the attention across sequences is not preconditioned.
     NoMeanOfValues,
+    /// Damping has the place of variances, or they that of damping.
+    OtherCurvature,
+    /// The step is of another form, or has one iteration less.
+    OtherStep,
 }
 
 impl AttentionMistake {
-    pub(crate) const ALL: [Self; 2] = [Self::PaddingCounts, Self::NoMeanOfValues];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::PaddingCounts,
+        Self::NoMeanOfValues,
+        Self::OtherCurvature,
+        Self::OtherStep,
+    ];
 
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::PaddingCounts => "with padded queries counted",
             Self::NoMeanOfValues => "without the mean of values",
+            Self::OtherCurvature => "with another curvature",
+            Self::OtherStep => "with another step",
         }
     }
 }
 
 /// The parameters after each step of a network of both kinds of attention, one causal, both padded, and of a convolution
 /// with groups.
-pub(crate) fn attention_run<B: AutodiffBackend>(mistake: Option<AttentionMistake>) -> Parameters {
+pub(crate) fn attention_run<B: AutodiffBackend>(
+    form: StepForm,
+    mistake: Option<AttentionMistake>,
+) -> Parameters {
     let dtype = element_dtype::<B>();
     let mut network = Network::<B>::new().map(&mut Filler::new(21, dtype));
     let mut batches = RandomBatches::new(22, dtype);
@@ -53,18 +81,37 @@ pub(crate) fn attention_run<B: AutodiffBackend>(mistake: Option<AttentionMistake
         Some(AttentionMistake::NoMeanOfValues) => vec!["across.value".to_string()],
         _ => Vec::new(),
     };
+    let with_variance = form != StepForm::Momentum;
+    let curvature = match with_variance != (mistake == Some(AttentionMistake::OtherCurvature)) {
+        true => InputCurvature::MeanVariance,
+        false => InputCurvature::Mean,
+    };
+    let step = match (mistake, form) {
+        (Some(AttentionMistake::OtherStep), StepForm::Orthogonal { iterations }) => {
+            StepForm::Orthogonal {
+                iterations: iterations - 1,
+            }
+        }
+        (Some(AttentionMistake::OtherStep), StepForm::Normalized) => StepForm::RowsAndColumns,
+        (Some(AttentionMistake::OtherStep), _) => StepForm::Normalized,
+        _ => form,
+    };
     let config = MacConfig::new()
+        .with_step(step)
+        .with_curvature(curvature)
         .with_tcov(2)
         .with_tinv(3)
         .with_weight_decay(1e-2);
     let mut optim = config.with_skip_layers(skipped).init();
+    // Steps of known length are a fifth of the rate.
+    let lr = if with_variance { 0.05 } else { 0.01 };
     let mut parameters = Parameters::new();
     for step in 0..STEPS {
         let images = batches.inputs([BATCH, 2, KEYS, 3]);
         let output = network.forward(images, mistake);
         let loss = batches.loss(output);
         let grads = GradientsParams::from_grads(loss.backward(), &network);
-        network = optim.step(0.01, network, grads);
+        network = optim.step(lr, network, grads);
         read_parameters(step, &network, &mut parameters);
     }
     parameters

@@ -3,7 +3,7 @@
 //! Burn has one default float type for a device and a process, which `NdArray<f32>` and
 //! `NdArray<f64>` would share; and a driver that ends a process must not end the test.
 
-use crate::attention_run::{AttentionMistake, attention_run};
+use crate::attention_run::{AttentionMistake, FORMS, attention_run};
 use crate::digits_run::{Mistake, digits_run, mistaken_run};
 use crate::half::{HalfRun, half_runs, single_roundings};
 use crate::run::{Bits, Kind, MistakenRun, Run};
@@ -11,6 +11,7 @@ use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_ndarray::NdArray;
+use mac_burn::StepForm;
 use mac_burn_examples::backend::{Selected, describe};
 use mac_burn_examples::no_device::{NoDevice, probe};
 use mac_burn_tests::{Answered, Asked, Process, this_executable};
@@ -22,13 +23,10 @@ use std::process::ExitCode;
 /// The run of the digits network, by name.
 const DIGITS: &str = "digits network, 30 steps";
 
-/// The run of attention, by name.
-const ATTENTION: &str = "attention under masks, 10 steps";
-
 /// The results of a backend.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// By case: [`DIGITS`], [`ATTENTION`], `trace mlp`, ….
+    /// By case: [`DIGITS`], those of [`FORMS`], `trace mlp`, ….
     pub(crate) runs: BTreeMap<String, Run>,
     /// Runs with mistakes; none of the oracle.
     pub(crate) mistakes: Vec<MistakenRun>,
@@ -111,10 +109,12 @@ fn answer<B: AutodiffBackend>() -> Answer {
         what: mistake.what().into(),
         parameters: mistaken_run::<B>(mistake),
     });
-    let of_attention = AttentionMistake::ALL.map(|mistake| MistakenRun {
-        case: ATTENTION.into(),
-        what: mistake.what().into(),
-        parameters: attention_run::<B>(Some(mistake)),
+    let of_attention = FORMS.into_iter().flat_map(|(form, case)| {
+        AttentionMistake::ALL.map(|mistake| MistakenRun {
+            case: case.into(),
+            what: mistake.what().into(),
+            parameters: attention_run::<B>(form, Some(mistake)),
+        })
     });
     Answer {
         mistakes: mistakes.into_iter().chain(of_attention).collect(),
@@ -132,11 +132,17 @@ fn right_answer<B: AutodiffBackend>() -> Answer {
         parameters: digits_run::<B>(),
     };
     runs.insert(DIGITS.into(), digits);
-    let attention = Run {
-        kind: Kind::Attention,
-        parameters: attention_run::<B>(None),
-    };
-    runs.insert(ATTENTION.into(), attention);
+    for (form, case) in FORMS {
+        let attention = Run {
+            kind: match form {
+                StepForm::Momentum => Kind::Attention,
+                StepForm::Normalized | StepForm::RowsAndColumns => Kind::KnownLength,
+                StepForm::Orthogonal { .. } => Kind::Orthogonal,
+            },
+            parameters: attention_run::<B>(form, None),
+        };
+        runs.insert(case.into(), attention);
+    }
     Answer {
         runs,
         not_run,
