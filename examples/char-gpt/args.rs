@@ -77,7 +77,7 @@ fn course() -> Course {
     }
 }
 
-/// What a run that continues must have in common with this one, besides the optimizer.
+/// The settings that a run that continues must have in common with this one, besides the optimizer.
 #[derive(Serialize)]
 pub(crate) struct RunConfig {
     /// The fingerprint of the text.

@@ -217,7 +217,7 @@ impl<E, F: FnMut(&[f64]) -> Result<f64, E>> Search<'_, F> {
     }
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 enum Attempt {
     /// It was not made: outside the range, tried before, or no trial was left.
     None,

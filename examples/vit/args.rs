@@ -80,7 +80,7 @@ pub(crate) enum DataChoice {
     Mnist,
 }
 
-/// What a run that continues must have in common with this one, besides the optimizer: the numbers of images are those on both sides
+/// The settings that a run that continues must have in common with this one, besides the optimizer: the numbers of images are those on both sides
 /// of the split, which the order of the images depends on.
 #[derive(Serialize)]
 pub(crate) struct RunConfig {

@@ -73,7 +73,7 @@ pub struct MacConfig {
     /// [`InputCurvature::MeanVariance`] it is `δ`, relative to the mean variance. Default: 1.0
     #[serde(with = "crate::number")]
     pub damping: f64,
-    /// What stands for a layer's curvature. Default: the mean of its inputs
+    /// The kind of a layer's curvature. Default: the mean of its inputs
     pub curvature: InputCurvature,
     /// The step that is made of the momentum. A record that was written with `Momentum` is not loaded with another step, nor the reverse:
     /// its momentum is of preconditioned gradients with `Momentum` and of raw ones otherwise. Default: the momentum itself

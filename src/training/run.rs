@@ -152,7 +152,7 @@ pub struct Trained<M, V> {
 /// The end of a run on a task.
 pub type Outcome<T, B> = Trained<<T as Task<B>>::Model, Inner<T, B>>;
 
-/// What decides the parameters at the end of a run.
+/// The choices that decide the parameters at the end of a run.
 #[derive(Serialize)]
 struct Options<'a, C> {
     config: &'a C,
@@ -164,7 +164,7 @@ struct Options<'a, C> {
 }
 
 impl<T, C: Serialize, F: FnMut(Progress)> Run<'_, T, C, F> {
-    /// What is trained, how, and where the checkpoints are: two lines for the beginning of a program's output.
+    /// The task, the optimizer and the place of the checkpoints: two lines for the beginning of a program's output.
     pub fn describe(&self, network: &str, parameters: usize) -> String {
         let OptimizerPlan { choice, lr, .. } = self.plan;
         let (seed, folder) = (self.args.seed, self.course.artifacts.display());

@@ -64,7 +64,7 @@ pub enum SessionError {
     Options {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong with them.
+        /// The fault that was found.
         source: serde_json::Error,
     },
     /// The checkpoint is of a run with other options.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Worst {
     /// The difference.
     pub difference: f64,
-    /// What rounding explains.
+    /// The difference that rounding explains.
     pub allowed: f64,
     at: String,
 }

@@ -32,7 +32,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     serde_json::from_slice(&text).map_err(|error| at(path)(error.into()))
 }
 
-/// Those of a folder's files and folders that are wanted, sorted.
+/// The wanted files and folders of a folder, sorted.
 ///
 /// # Errors
 /// If the folder cannot be read.

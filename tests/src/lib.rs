@@ -1,4 +1,4 @@
-//! What the tests that compare have in common.
+//! The tools that the comparing tests have in common.
 
 mod differences;
 pub mod files;

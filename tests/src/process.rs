@@ -89,7 +89,7 @@ impl Process {
     }
 }
 
-/// What a process was started for.
+/// The purpose of a started process.
 pub struct Asked(PathBuf);
 
 impl Asked {

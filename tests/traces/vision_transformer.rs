@@ -229,7 +229,7 @@ impl Default for Arguments {
 }
 
 impl Arguments {
-    /// Those of a case. What decides over the form of the network, and not over a layer or a shape, must have the
+    /// The settings of a case. What decides over the form of the network, and not over a layer or a shape, must have the
     /// value that is replayed.
     fn of(case: &Case) -> Result<Self, TraceError> {
         let (arguments, neutral) = (&case.architecture.timm_args, neutral_arguments());

@@ -266,7 +266,7 @@ impl<B: Backend> ActivationAverages<B> {
 }
 
 impl Squares {
-    /// What is averaged of the sums of squares of each input, `[means, size]`.
+    /// The sums that are averaged, of the sums of squares of each input, `[means, size]`.
     fn of<B: Backend>(self, squares: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Self::OfNorms => squares.sum_dim(1),

@@ -36,7 +36,7 @@ pub(crate) struct InverseRoot<B: Backend> {
     in_square: Tensor<B, 3>,
 }
 
-/// What a step needs of `d`.
+/// The vectors that a step makes of `d`.
 #[derive(Debug, Clone)]
 struct Diagonal<B: Backend> {
     /// `d^-½`.

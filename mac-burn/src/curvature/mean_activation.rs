@@ -24,7 +24,7 @@ pub(crate) struct MeanActivation<B: Backend> {
     layer: Layer,
     settings: CurvatureSettings,
     averages: ActivationAverages<B>,
-    /// What gradients are preconditioned with; none before the first refresh.
+    /// The averages that gradients are preconditioned with; none before the first refresh.
     in_use: Option<InUse<B>>,
     /// The preconditioner made of the mean, with or without a bias.
     rank_one: Option<(bool, RankOne<B>)>,

@@ -72,7 +72,7 @@ impl<B: Backend> Clone for Box<dyn Curvature<B>> {
     }
 }
 
-/// What a layer's curvature is made of, and what it preconditions.
+/// The settings of a layer's curvature: what it is made of, and what it preconditions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CurvatureSettings {
     pub(crate) inputs: InputCurvature,

@@ -50,7 +50,7 @@ pub struct MacOptimizerState<B: Backend, const D: usize> {
     pub velocity: Tensor<B, D>,
 }
 
-/// What a step depends on beside the parameter, its gradient and its state.
+/// The circumstances of a step beside the parameter, its gradient and its state.
 pub(crate) struct StepContext<'a, B: Backend> {
     pub(crate) lr: LearningRate,
     /// Whether the parameter has weight decay.

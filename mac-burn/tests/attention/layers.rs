@@ -1,4 +1,4 @@
-//! To everybody but the optimizer, recorded attention is Burn's attention.
+//! Recorded attention is Burn's attention to everybody but the optimizer.
 
 use crate::attention::*;
 use crate::support::{filled, random, values};

@@ -108,7 +108,7 @@ fn orthogonalized(matrix: DMatrix<f64>, iterations: usize) -> DMatrix<f64> {
     u * DMatrix::from_diagonal(&iterated) * v_t
 }
 
-/// What is between `S` and `Sᵀ`.
+/// The form between `S` and `Sᵀ`.
 fn middle(form: StepForm, whitened: DMatrix<f64>) -> DMatrix<f64> {
     match form {
         StepForm::RowsAndColumns => normalized_columns(normalized_rows(whitened)),

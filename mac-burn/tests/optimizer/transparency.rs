@@ -1,4 +1,4 @@
-//! To everybody but the optimizer, a recorded layer is the layer itself.
+//! A recorded layer is the layer itself to everybody but the optimizer.
 
 use crate::support::{B, Network, filled, gradients, images, values};
 use burn::module::{AutodiffModule, Module};

@@ -22,7 +22,7 @@ const BATCH: usize = 128;
 /// thousands of patches.
 const MEASURED: usize = 8192;
 
-/// What a run that continues must have in common with this one, besides the optimizer and what is in the files.
+/// The settings that a run that continues must have in common with this one, besides the optimizer and what is in the files.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunConfig {
     pub(crate) classes: usize,
@@ -35,7 +35,7 @@ pub(crate) struct RunConfig {
 }
 
 impl RunConfig {
-    /// What makes batches to train on, in a run with a seed.
+    /// The maker of batches to train on, in a run with a seed.
     pub(crate) fn training_images(&self, seed: u64) -> TrainingImages {
         let erasing = self.recipe.erasing;
         TrainingImages {
@@ -54,7 +54,7 @@ impl RunConfig {
         }
     }
 
-    /// What makes batches to validate with.
+    /// The maker of batches to validate with.
     pub(crate) fn validation_images(&self) -> ValidationImages {
         ValidationImages {
             crop: CenterCrop {
