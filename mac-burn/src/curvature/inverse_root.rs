@@ -1,5 +1,6 @@
 //! A square root of a curvature's inverse, and the matrices of a weight that they act on.
 
+use super::rank_one::SMALLEST_MAGNITUDE;
 use crate::layer::LayerKind;
 use crate::precision::{as_dtype, bytes};
 use burn::tensor::Tensor;
@@ -8,9 +9,6 @@ use burn::tensor::backend::Backend;
 /// The part of a mean square below which a variance may be rounding: such an input is constant. Adding one number up over the 25,000
 /// positions of a batch of images may be off by that much in `f32`.
 const ROUNDING_OF_VARIANCE: f64 = 1e-3;
-
-/// The smallest number that vectors are divided by.
-const SMALLEST_MAGNITUDE: f64 = 1e-37;
 
 /// `S` on the input side of a weight, with `SᵀS = A⁻¹` for `A = diag(d) + x̄ x̄ᵀ`, where the mean of `d` is scaled to 1:
 ///

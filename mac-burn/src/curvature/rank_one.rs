@@ -23,7 +23,7 @@ fn smallest_divisor(dtype: DType) -> f64 {
 const ADDED: [f64; 9] = [0.0, 2.0, -2.0, 4.0, -4.0, 8.0, -8.0, 16.0, -16.0];
 
 /// The smallest magnitude that a mean is divided by.
-const SMALLEST_MAGNITUDE: f64 = 1e-37;
+pub(super) const SMALLEST_MAGNITUDE: f64 = 1e-37;
 
 /// More axes than a weight has.
 const MORE_AXES: usize = 5;

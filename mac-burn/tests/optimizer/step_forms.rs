@@ -92,6 +92,18 @@ fn variances_begin_anew_after_a_record_without() {
     }
 }
 
+/// The layer after a step in which it saw these rows, and that changes nothing.
+fn seen(
+    optim: &mut Mac<MacLinear<B>, B>,
+    layer: MacLinear<B>,
+    rows: [[f32; 2]; 2],
+) -> MacLinear<B> {
+    let rows = Tensor::<B, 2>::from_floats(rows, &Default::default());
+    let grads = layer.forward(rows).mean().backward();
+    let grads = GradientsParams::from_grads(grads, &layer);
+    optim.step(0.0, layer, grads)
+}
+
 /// Breaks when numbers whose squares are infinite, though they are finite, come into an average.
 #[test]
 fn a_batch_whose_squares_are_infinite_is_rejected() {
@@ -99,15 +111,11 @@ fn a_batch_whose_squares_are_infinite_is_rejected() {
         .with_curvature(InputCurvature::MeanVariance)
         .with_tcov(1)
         .with_tinv(1);
-    let mut layer: MacLinear<B> = LinearConfig::new(2, 3).init(&Default::default()).into();
     let mut optim = config.init();
+    let mut layer = LinearConfig::new(2, 3).init(&Default::default()).into();
     let mut gains = Vec::new();
     for value in [1.0, 1e25, 1e25, 1.0] {
-        let rows = [[value, 0.0], [-value, 3.0 * value]];
-        let rows = Tensor::<B, 2>::from_floats(rows, &Default::default());
-        let grads = layer.forward(rows).mean().backward();
-        let grads = GradientsParams::from_grads(grads, &layer);
-        layer = optim.step(0.0, layer, grads);
+        layer = seen(&mut optim, layer, [[value, 0.0], [-value, 3.0 * value]]);
         gains.push(optim.report(&layer).layers[0].gain);
     }
     assert_eq!(optim.report(&layer).layers[0].rejected, 2);
@@ -274,13 +282,10 @@ fn the_report_is_of_mean_and_variance() {
         .with_curvature(InputCurvature::MeanVariance)
         .with_stat_decay(0.0)
         .with_damping(0.5);
-    let mut layer: MacLinear<B> = LinearConfig::new(2, 3).init(&Default::default()).into();
     let mut optim = config.init();
+    let layer = LinearConfig::new(2, 3).init(&Default::default()).into();
     // Means 2 and 1, variances 4 and 1: with the mean variance 2.5, d is 5.25 and 2.25.
-    let rows = Tensor::<B, 2>::from_floats([[4.0, 2.0], [0.0, 0.0]], &Default::default());
-    let grads = layer.forward(rows).sum().backward();
-    let grads = GradientsParams::from_grads(grads, &layer);
-    layer = optim.step(0.0, layer, grads);
+    let layer = seen(&mut optim, layer, [[4.0, 2.0], [0.0, 0.0]]);
     let report = optim.report(&layer);
     assert_eq!(report.covered_parameters, 6);
     let row = &report.layers[0];
