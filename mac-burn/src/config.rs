@@ -64,8 +64,8 @@ pub enum WeightDecayForm {
 /// # What is not covered
 ///
 /// The fields hold for all parameters, preconditioned or not, until the latter are handed to an
-/// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then momentum and weight decay are only those of
-/// recorded layers, while `gradient_clipping` and `guard_gradients` hold for all.
+/// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then `momentum` and `weight_decay` are only those of
+/// recorded layers, and `auxiliary_weight_decay` that of the rest, while `gradient_clipping` and `guard_gradients` hold for all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MacConfig {
@@ -93,6 +93,10 @@ pub struct MacConfig {
     pub weight_decay: f64,
     /// The form of the weight decay. Default: decoupled
     pub weight_decay_form: WeightDecayForm,
+    /// Decoupled weight decay of what the [auxiliary optimizer](Mac::with_auxiliary_optimizer) steps, with its learning rate and before
+    /// its step, in [0, ∞). Unlike a decay of that optimizer's own, it leaves out what `no_decay` and `no_decay_norms_and_biases` name.
+    /// Default: 0.0
+    pub auxiliary_weight_decay: f64,
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
     /// Default: 5
     pub tcov: usize,
@@ -142,6 +146,7 @@ impl Default for MacConfig {
             nesterov: false,
             weight_decay: 0.0,
             weight_decay_form: WeightDecayForm::Decoupled,
+            auxiliary_weight_decay: 0.0,
             tcov: 5,
             tinv: 50,
             gradient_clipping: None,
@@ -218,6 +223,12 @@ impl MacConfig {
     /// Sets [`weight_decay_form`](Self::weight_decay_form).
     pub fn with_weight_decay_form(mut self, weight_decay_form: WeightDecayForm) -> Self {
         self.weight_decay_form = weight_decay_form;
+        self
+    }
+
+    /// Sets [`auxiliary_weight_decay`](Self::auxiliary_weight_decay).
+    pub fn with_auxiliary_weight_decay(mut self, auxiliary_weight_decay: f64) -> Self {
+        self.auxiliary_weight_decay = auxiliary_weight_decay;
         self
     }
 
@@ -362,12 +373,14 @@ impl MacConfig {
         check("momentum", self.momentum, "in [0, 1)", |value| {
             (0.0..1.0).contains(&value)
         })?;
-        check(
-            "weight_decay",
-            self.weight_decay,
-            "finite and at least 0",
-            |value| value >= 0.0 && value.is_finite(),
-        )?;
+        for (field, decay) in [
+            ("weight_decay", self.weight_decay),
+            ("auxiliary_weight_decay", self.auxiliary_weight_decay),
+        ] {
+            check(field, decay, "finite and at least 0", |decay| {
+                decay >= 0.0 && decay.is_finite()
+            })?;
+        }
         if matches!(self.step, StepForm::Orthogonal { iterations: 0 }) {
             return Err(MacError::InvalidConfig {
                 field: "step",

@@ -170,20 +170,22 @@
 //! learning rates (Liu et al. 2025, arXiv:2502.16982).
 //!
 //! `A` is divided by the mean of `d` in the program, so that gradients keep their scale where no step is normalized. With `F` the identity this
-//! is `A⁻¹ M`, [`Normalized`](crate::StepForm::Normalized). With `F` the nearest orthogonal matrix, and each of its neurons divided by
-//! its root mean square, it is [`Orthogonal`](crate::StepForm::Orthogonal). `S` costs a product with a vector and an update of
-//! rank one, and so does `Sᵀ`. What is kept is the momentum, and of each layer eight vectors of the input's size: averages of `x` and `x²`,
-//! the two in use, and four that steps are made with. AdamW keeps a second buffer of the weight's size.
+//! is `A⁻¹ M`, [`Normalized`](crate::StepForm::Normalized). With `F` the nearest orthogonal matrix
+//! it is [`Orthogonal`](crate::StepForm::Orthogonal). `S` costs a product with a vector and an update of
+//! rank one, and so does `Sᵀ`. What is kept is the momentum, and of each layer seven vectors of the input's size, eight on a processor (nine if an
+//! input is 0 in the mean): averages of `x` and `x²`, the two in use, and those that steps are made with. AdamW keeps a second buffer of the
+//! weight's size.
 //!
 //! Start at AdamW's learning rate, with a decay to 0: a step does not get shorter by itself. Use AdamW's weight decay for
-//! [`weight_decay`](crate::MacConfig::weight_decay) too, where the presets have 0.05; the auxiliary optimizer has its own. The damping `δ`
-//! is relative to the mean variance, and can be left at 1. All recorded layers are stepped so, the last among them, which Muon would leave to
+//! [`weight_decay`](crate::MacConfig::weight_decay) too, where the presets have 0.05; what the auxiliary optimizer steps has
+//! [`auxiliary_weight_decay`](crate::MacConfig::auxiliary_weight_decay). The damping `δ`
+//! is relative to the mean variance, and can be left at 1. All recorded layers are stepped so, the last among them, which users of Muon leave to
 //! AdamW; [`skip_layers`](crate::MacConfig::skip_layers) does that here.
 //!
 //! An input without variance would get the largest factor of all, `√((1 + δ) / δ)`, though what there is to learn of a constant is a bias.
 //! It has the mean of `d` instead. Biases are left out of `A`, and best left to the auxiliary optimizer.
 //!
-//! **Relatives.** *Muon* (Jordan et al. 2024) is `Orthogonal` without `S` and without dividing neurons. Its learning rates carry over where it
+//! **Relatives.** *Muon* (Jordan et al. 2024) is `Orthogonal` without `S`. Its learning rates carry over where it
 //! has AdamW's length of steps (`AdjustLrFn::MatchRmsAdamW` of Burn), and not from its original scale. *Newton-Muon* (arXiv:2604.01472)
 //! multiplies by the inverse of all of `E[x xᵀ]`, a matrix of the input's size, and its step is the orthogonal matrix made of that; here a root of the
 //! inverse is applied before, and its transpose after. *SOAP* (arXiv:2409.11321) is Adam in the eigenvectors of averages of `G Gᵀ` and `Gᵀ G`. *Eva*

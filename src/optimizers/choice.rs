@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum LayerStep {
     /// By momentum.
     Momentum,
-    /// By a form of MAC's step that has the length of AdamW's, with mean and variance of the inputs; biases by AdamW.
+    /// By a form of MAC's step that has the length of AdamW's, with mean and variance of the inputs; biases by AdamW, and the last
+    /// layer beside orthogonal steps.
     Form(StepForm),
     /// By AdamW.
     AdamW,
@@ -77,7 +78,7 @@ static OPTIMIZERS: [OptimizerChoice; 11] = [
     OptimizerChoice {
         name: "mac-orthogonal",
         label: "MAC, orthogonal + AdamW",
-        help: "The same with orthogonal steps; AdamW for biases and the parameters that MAC does not cover",
+        help: "The same with orthogonal steps for all layers but the last; AdamW for all other parameters",
         input_covariance: false,
         step: LayerStep::Form(StepForm::Orthogonal { iterations: 5 }),
         ..OptimizerChoice::MAC_ADAMW

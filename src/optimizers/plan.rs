@@ -50,7 +50,7 @@ pub struct OptimizerPlan {
     /// Whether MAC preconditions the first layer by the covariance of its inputs.
     #[config(default = true)]
     pub input_covariance: bool,
-    /// The path, or its last names, of the layer that makes the output, which Muon leaves to AdamW; may be empty.
+    /// The path, or its last names, of the layer that makes the output, which orthogonal steps leave to AdamW; may be empty.
     #[config(default = "\"head\".to_string()")]
     pub head: String,
 }
@@ -114,13 +114,20 @@ impl OptimizerPlan {
         Ok((model, Some(report)))
     }
 
-    /// MAC's settings with a form of the step, and with what the presets of such forms have in common.
+    /// MAC's settings with a form of the step, and with what the presets of such forms have in common. Orthogonal steps are for the
+    /// weights that Muon has, so that the two differ in the curvature alone.
     fn with_form(&self, step: StepForm) -> MacConfig {
         let preset = MacConfig::transformer();
+        let mut skip_layers = self.mac.skip_layers.clone();
+        if matches!(step, StepForm::Orthogonal { .. }) && !self.head.is_empty() {
+            skip_layers.push(format!("**.{}", self.head));
+        }
         MacConfig {
             step,
+            skip_layers,
             curvature: preset.curvature,
             auxiliary_biases: preset.auxiliary_biases,
+            auxiliary_weight_decay: self.weight_decay,
             momentum: preset.momentum,
             nesterov: preset.nesterov,
             ..self.mac.clone()

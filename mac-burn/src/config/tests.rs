@@ -14,6 +14,11 @@ fn every_bad_field_is_named_with_its_value() {
             "weight_decay",
             "inf",
         ),
+        (
+            new().with_auxiliary_weight_decay(-0.2),
+            "auxiliary_weight_decay",
+            "-0.2",
+        ),
         (new().with_tcov(0), "tcov", "0"),
         (new().with_tinv(0), "tinv", "0"),
         (
@@ -110,7 +115,8 @@ fn a_configuration_survives_json() {
         .with_guard_gradients(true)
         .with_curvature(InputCurvature::MeanVariance)
         .with_step(StepForm::Orthogonal { iterations: 3 })
-        .with_auxiliary_biases(true);
+        .with_auxiliary_biases(true)
+        .with_auxiliary_weight_decay(0.125);
     let clipping = Some(GradientClippingConfig::Norm(2.0));
     for config in [
         MacConfig::vit_imagenet().with_gradient_clipping(clipping),
@@ -122,10 +128,11 @@ fn a_configuration_survives_json() {
         assert_eq!(read.damping, 3.0);
         assert_eq!(read.max_grad_norm, config.max_grad_norm);
         assert_eq!((read.curvature, read.step), (config.curvature, config.step));
+        assert_eq!(read.auxiliary_weight_decay, config.auxiliary_weight_decay);
     }
     let written: serde_json::Value =
         serde_json::from_str(&all.to_string()).expect("it is written as JSON");
-    assert_eq!(written.as_object().expect("it has fields").len(), 18);
+    assert_eq!(written.as_object().expect("it has fields").len(), 19);
 }
 
 /// Breaks when a field must be there: configurations that were written before it was could no longer be read.

@@ -3,6 +3,7 @@ use super::averages::{
 };
 use super::inverse_root::InverseRoot;
 use super::rank_one::RankOne;
+use super::whitened_mean::WhitenedMean;
 use super::{
     Batches, Curvature, CurvatureRecord, CurvatureReport, CurvatureSettings, LayerGradient,
 };
@@ -100,27 +101,27 @@ impl<B: Backend> MeanActivation<B> {
         self.rank_one.as_ref().map(|(_, rank_one)| rank_one)
     }
 
-    fn made_root(&mut self) -> Option<&InverseRoot<B>> {
+    /// The inverse root for a weight with so many outputs.
+    fn made_root(&mut self, size_output: usize) -> Option<&InverseRoot<B>> {
         if self.inverse_root.is_none() {
-            self.inverse_root = self.new_inverse_root();
+            let mean = self.whitened_mean()?;
+            let made = InverseRoot::new(self.layer.kind, size_output, mean);
+            self.inverse_root = Some(made);
         }
         self.inverse_root.as_ref()
     }
 
     /// None before the first refresh.
-    fn new_inverse_root(&self) -> Option<InverseRoot<B>> {
+    fn whitened_mean(&self) -> Option<WhitenedMean<B>> {
         let InUse { mean, square, .. } = self.in_use.as_ref()?;
-        let CurvatureSettings {
-            inputs, damping, ..
-        } = self.settings;
-        let by_damping = |damping| InverseRoot::of_damping(self.layer.kind, &mean.inputs, damping);
-        Some(match (inputs, square) {
-            (InputCurvature::Mean, _) => by_damping(damping),
+        let (mean, damping) = (&mean.inputs, self.settings.damping);
+        Some(match (self.settings.inputs, square) {
+            (InputCurvature::Mean, _) => WhitenedMean::of_damping(mean, damping),
             (InputCurvature::MeanVariance, Some(square)) if damping.is_finite() => {
-                InverseRoot::of_variance(self.layer.kind, &mean.inputs, square, damping)
+                WhitenedMean::of_variance(mean, square, damping)
             }
             // Nothing is preconditioned where a record has no squares, until the next refresh: damping is relative.
-            (InputCurvature::MeanVariance, _) => by_damping(f64::INFINITY),
+            (InputCurvature::MeanVariance, _) => WhitenedMean::of_damping(mean, f64::INFINITY),
         })
     }
 
@@ -210,18 +211,18 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
                 Some(rank_one) => rank_one.apply(gradient, guard),
                 None => gradient,
             },
-            InputCurvature::MeanVariance => match self.made_root() {
+            InputCurvature::MeanVariance => match self.made_root(gradient.size_output()) {
                 Some(root) => gradient.with_weight(
-                    |weight| root.precondition(weight),
-                    |kernel| root.precondition(kernel),
+                    |weight| root.apply_both(weight),
+                    |kernel| root.apply_both(kernel),
                 ),
                 None => gradient,
             },
         }
     }
 
-    fn inverse_root(&mut self) -> Option<InverseRoot<B>> {
-        self.made_root().cloned()
+    fn inverse_root(&mut self, size_output: usize) -> Option<InverseRoot<B>> {
+        self.made_root(size_output).cloned()
     }
 
     fn to_record(&self) -> CurvatureRecord {
@@ -260,7 +261,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
                 (Coverage::MeanActivation, gain)
             }
             InputCurvature::MeanVariance => {
-                let gain = self.new_inverse_root().map(|root| root.gain());
+                let gain = self.whitened_mean().map(|mean| mean.gain());
                 (Coverage::MeanAndVariance, gain)
             }
         };

@@ -3,13 +3,18 @@
 mod averages;
 mod input_covariance;
 mod inverse_root;
+mod matrices;
 mod mean_activation;
 mod rank_one;
+mod whitened_mean;
 
 pub use input_covariance::{FirstLayer, InputCovariance};
 pub(crate) use input_covariance::{InputCovarianceCurvature, InputCovarianceRecord};
-pub(crate) use inverse_root::{InverseRoot, Matrices};
+pub(crate) use inverse_root::InverseRoot;
+pub(crate) use matrices::Matrices;
 pub(crate) use mean_activation::{MeanActivation, MeanActivationRecord};
+#[cfg(test)]
+pub(crate) use whitened_mean::WhitenedMean;
 
 use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::optimizer::gradients::Preparation;
@@ -48,8 +53,8 @@ pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
     /// Preconditions the layer's gradient. With `guard`, fills in [`LayerGradient::broken`] if that costs nothing.
     fn precondition(&mut self, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B>;
 
-    /// The root `S` of its inverse on the input side of the weight, `SᵀS = A⁻¹`; none if it has none, as while nothing was seen.
-    fn inverse_root(&mut self) -> Option<InverseRoot<B>> {
+    /// The root `S` of its inverse on the input side of a weight with so many outputs, `SᵀS = A⁻¹`; none if it has none, as while nothing was seen.
+    fn inverse_root(&mut self, _size_output: usize) -> Option<InverseRoot<B>> {
         None
     }
 
@@ -188,6 +193,17 @@ pub(crate) enum WeightGradient<B: Backend> {
 }
 
 impl<B: Backend> LayerGradient<B> {
+    /// Of a weight by itself, in `f32` or wider.
+    fn of_weight(weight: WeightGradient<B>) -> Self {
+        let dtype = weight.dtype();
+        Self {
+            dtypes: (dtype, dtype),
+            weight,
+            bias: None,
+            broken: None,
+        }
+    }
+
     /// Takes the gradients of a layer; none if its weight has none.
     pub(crate) fn take(layer: Layer, grads: &mut GradientsParams) -> Option<Self> {
         let weight = match layer.kind {

@@ -226,7 +226,7 @@ impl<B: Backend> RankOne<B> {
         bytes(&self.direction) + bias + bytes(&self.scale) + in_place + by_mean.sum::<usize>()
     }
 
-    fn to_device(&self, device: &B::Device) -> Self {
+    pub(super) fn to_device(&self, device: &B::Device) -> Self {
         Self {
             direction: self.direction.clone().to_device(device),
             bias: self.bias.clone().map(|bias| bias.to_device(device)),
@@ -243,6 +243,12 @@ impl<B: Backend> RankOne<B> {
     /// Preconditions the gradient of a layer.
     pub(super) fn apply(&self, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B> {
         self.apply_in(Form::of::<B>(), gradient, guard)
+    }
+
+    /// Preconditions the gradient of a weight by itself.
+    pub(super) fn apply_to_weight(&self, weight: WeightGradient<B>) -> WeightGradient<B> {
+        let gradient = LayerGradient::of_weight(weight);
+        self.apply(gradient, false).weight
     }
 
     fn apply_in(&self, form: Form, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B> {

@@ -95,6 +95,7 @@ where
     optimizer: MacOptimizer<B::InnerBackend>,
     auxiliary: Option<Auxiliary<O>>,
     states: ParameterStates<B, O>,
+    auxiliary_weight_decay: f64,
     no_decay: PathPatterns,
     no_decay_norms_and_biases: bool,
     clipping: Option<GradientClipping>,
@@ -118,6 +119,7 @@ where
             optimizer: MacOptimizer::new(config),
             auxiliary: None,
             states: ParameterStates::<B, _>::new(),
+            auxiliary_weight_decay: config.auxiliary_weight_decay,
             no_decay: PathPatterns::new("no_decay", &config.no_decay)?,
             no_decay_norms_and_biases: config.no_decay_norms_and_biases,
             clipping: clipping.map(|clipping| clipping.init()),
@@ -177,6 +179,7 @@ where
                 Some(_) => uncovered(&inventory, &self.preconditioner),
                 None => HashSet::new(),
             },
+            auxiliary_weight_decay: self.auxiliary_weight_decay,
             no_decay: &no_decay(&inventory, &self.no_decay, self.no_decay_norms_and_biases),
         };
         Ok(module.map(&mut steps))
@@ -268,9 +271,10 @@ where
     ///
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
     /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
-    /// bias stays with its weight, unless [`auxiliary_biases`](crate::MacConfig::auxiliary_biases) hands it over. MAC's momentum, weight
-    /// decay and `no_decay` do not apply to the parameters handed over, only the settings of the auxiliary optimizer do; clipping that MAC
-    /// is configured with does, before the auxiliary optimizer's own. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
+    /// bias stays with its weight, unless [`auxiliary_biases`](crate::MacConfig::auxiliary_biases) hands it over. Of MAC's settings,
+    /// those that hold for the parameters handed over are clipping, before the auxiliary optimizer's own, and
+    /// [`auxiliary_weight_decay`](crate::MacConfig::auxiliary_weight_decay), which knows the exemptions that a decay of
+    /// the auxiliary optimizer's own does not. With [`guard_gradients`](crate::MacConfig::guard_gradients), a parameter whose
     /// gradient is not finite keeps its value; to the averages of the auxiliary optimizer, which only it
     /// knows, the gradient is one of zeros.
     ///
@@ -346,6 +350,7 @@ where
             optimizer: self.optimizer,
             auxiliary: Some(auxiliary),
             states,
+            auxiliary_weight_decay: self.auxiliary_weight_decay,
             no_decay: self.no_decay,
             no_decay_norms_and_biases: self.no_decay_norms_and_biases,
             clipping: self.clipping,

@@ -1,6 +1,7 @@
 use super::auxiliary::Auxiliary;
 use super::gradients::{Preparation, Prepared};
 use super::mac_optimizer::{MacOptimizer, MacOptimizerState, StepContext};
+use crate::precision::{as_dtype, at_least_f32};
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::record::AdaptorRecord;
 use burn::optim::{GradientsParams, LearningRate, SimpleOptimizer};
@@ -52,6 +53,7 @@ where
     pub(super) preparation: &'a Preparation<B>,
     /// The parameters of the auxiliary optimizer.
     pub(super) uncovered: &'a HashSet<ParamId>,
+    pub(super) auxiliary_weight_decay: f64,
     /// The parameters without weight decay.
     pub(super) no_decay: &'a HashSet<ParamId>,
 }
@@ -149,6 +151,13 @@ where
             _ => None,
         };
         let lr = auxiliary.lr(self.lr);
+        let tensor = match self.auxiliary_weight_decay {
+            decay if decay > 0.0 && !self.no_decay.contains(&id) => {
+                let dtype = tensor.dtype();
+                as_dtype(at_least_f32(tensor).mul_scalar(1.0 - lr * decay), dtype)
+            }
+            _ => tensor,
+        };
         let (mut tensor, state) = auxiliary.optimizer.step(lr, tensor, grad, state);
         if let Some(state) = state {
             let state = ParameterState::Auxiliary(AdaptorRecord::from_state(state));

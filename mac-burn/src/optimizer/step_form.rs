@@ -1,4 +1,5 @@
 use crate::curvature::{InverseRoot, Matrices};
+use crate::layer::LayerKind;
 use burn::optim::LearningRate;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -63,33 +64,37 @@ impl StepForm {
             return momentum.mul_scalar(lr);
         }
         let length = lr * ADAMW_RMS;
-        let shape = momentum.dims();
         let Some(root) = root else {
-            let count = shape.iter().product();
-            return with_rms(length, momentum.reshape([1, 1, count])).reshape(shape);
+            return with_rms(length, LayerKind::Linear, momentum);
         };
         let root = root.to_device(&momentum.device());
-        let parts = Matrices::of(root.kind(), momentum).into_iter();
-        let steps = parts.map(|part| {
-            let whitened = self.whitened(part, &root);
-            whitened.map(|matrices| with_rms(length, matrices))
-        });
-        Matrices::join(steps.collect(), shape)
-    }
-
-    /// `R`, up to a factor.
-    fn whitened<B: Backend>(self, part: Matrices<B>, root: &InverseRoot<B>) -> Matrices<B> {
-        let (inputs, neurons) = (part.input_axis, 3 - part.input_axis);
-        let middle = |values: Tensor<B, 3>| match self {
-            Self::Momentum | Self::Normalized => values,
-            Self::RowsAndColumns => divided_by_rms(divided_by_rms(values, neurons), inputs),
-            Self::Orthogonal { iterations } => newton_schulz(values, iterations),
+        let direction = match self {
+            Self::Momentum | Self::Normalized => root.apply_both(momentum),
+            Self::RowsAndColumns => between_roots(&root, momentum, |values, inputs| {
+                divided_by_rms(divided_by_rms(values, 3 - inputs), inputs)
+            }),
+            Self::Orthogonal { iterations } => between_roots(&root, momentum, |values, _| {
+                newton_schulz(values, iterations)
+            }),
         };
-        match self {
-            Self::Momentum | Self::Normalized => root.apply_both(part),
-            _ => root.apply_transposed(root.apply(part).map(middle)),
-        }
+        with_rms(length, root.kind(), direction)
     }
+}
+
+/// `Sᵀ f(S M)` with a function of `[groups, …]` matrices and the axis of the inputs.
+fn between_roots<B: Backend, const D: usize>(
+    root: &InverseRoot<B>,
+    momentum: Tensor<B, D>,
+    function: impl Fn(Tensor<B, 3>, usize) -> Tensor<B, 3>,
+) -> Tensor<B, D> {
+    let shape = momentum.dims();
+    let parts = Matrices::of(root.kind(), momentum).into_iter();
+    let parts = parts.map(|part| {
+        let inputs = part.input_axis;
+        let whitened = root.apply(part);
+        root.apply_transposed(whitened.map(|values| function(values, inputs)))
+    });
+    Matrices::join(parts.collect(), shape)
 }
 
 /// Each vector along an axis divided by its root mean square, or by [`SMALLEST_SHARE`] of that of the matrix. One number by itself would be
@@ -108,15 +113,45 @@ fn divided_by_rms<B: Backend>(matrices: Tensor<B, 3>, axis: usize) -> Tensor<B, 
     matrices / rms.clamp_min(SMALLEST_RMS)
 }
 
-/// Each matrix with this root mean square.
-fn with_rms<B: Backend>(length: f64, matrices: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [groups, rows, columns] = matrices.dims();
-    let squares = matrices
-        .clone()
-        .reshape([groups, 1, rows * columns])
-        .square();
-    let rms = squares.mean_dim(2).sqrt().clamp_min(SMALLEST_RMS);
-    matrices / rms.div_scalar(length)
+/// Each matrix of a parameter with this root mean square; all of it, if it is no weight of a layer.
+fn with_rms<B: Backend, const D: usize>(
+    length: f64,
+    kind: LayerKind,
+    parameter: Tensor<B, D>,
+) -> Tensor<B, D> {
+    let shape = parameter.dims();
+    let count: usize = shape.iter().product();
+    let scaled = |matrices: Tensor<B, 3>, squares: Tensor<B, 3>, count: usize| {
+        let root = (count as f64).sqrt();
+        let norm = squares.sqrt().clamp_min(SMALLEST_RMS * root);
+        // One product with the quotient: to divide takes a processor three times as long.
+        let factor = norm.full_like(length * root) / norm;
+        (matrices * factor).reshape(shape)
+    };
+    match kind {
+        LayerKind::Linear | LayerKind::Conv2d { .. } => {
+            let groups = match kind {
+                LayerKind::Conv2d { groups } => groups,
+                _ => 1,
+            };
+            let matrices = parameter.reshape([groups, 1, count / groups]);
+            let squares = matrices.clone().square().sum_dim(2);
+            scaled(matrices, squares, count / groups)
+        }
+        LayerKind::FusedAttention => {
+            let rows = shape[0];
+            let matrices = parameter.reshape([rows, 3, count / rows / 3]);
+            let squares = matrices.clone().square().sum_dim(2).sum_dim(0);
+            // In every row, since a processor is slow with a factor that is one number of the second axis.
+            scaled(matrices, squares.repeat_dim(0, rows), count / 3)
+        }
+        LayerKind::GroupedQueryAttention { .. } => {
+            let parts = Matrices::of(kind, parameter).into_iter();
+            let parts =
+                parts.map(|part| part.map(|values| with_rms(length, LayerKind::Linear, values)));
+            Matrices::join(parts.collect(), shape)
+        }
+    }
 }
 
 /// The orthogonal matrix nearest to each, approximately: singular values near 1, for those that are not far below the largest.

@@ -238,7 +238,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             };
             preparation.apply_to_layer(&mut gradient);
             let root = match self.raw_momentum {
-                true => curvature.inverse_root(),
+                true => curvature.inverse_root(gradient.size_output()),
                 false => None,
             };
             match root {

@@ -5,7 +5,9 @@ use crate::support::{B, Network, filled, gradients, images, train, values};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamId};
 use burn::nn::{LinearConfig, Relu};
-use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer};
+use burn::optim::{
+    AdamWConfig, GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer,
+};
 use burn::tensor::backend::{AutodiffBackend, Backend, DeviceOps};
 use burn::tensor::{Tensor, TensorData};
 use mac_burn::{InputCovariance, MacConfig, MacError, MacLinear};
@@ -74,7 +76,7 @@ fn the_bias_of_a_frozen_weight_is_uncovered() {
     let mut linear = LinearConfig::new(4, 2).init::<B>(&Default::default());
     linear.weight = linear.weight.no_grad();
     let layer: MacLinear<B> = linear.into();
-    let adamw = burn::optim::AdamWConfig::new().init();
+    let adamw = AdamWConfig::new().init();
     let optim = MacConfig::new().init::<B, MacLinear<B>>();
     let optim = optim.with_auxiliary_optimizer(adamw, 0.1);
     let report = optim.expect("the factor is allowed").report(&layer);
@@ -109,6 +111,21 @@ fn each_parameter_takes_the_step_of_its_optimizer() {
         assert_eq!(same(&found, &adamw), uncovered);
         assert_eq!(same(&found, &mac), all_but(uncovered));
     }
+}
+
+/// Breaks when the decay of what is handed over has another learning rate, comes after the step, or holds for exempted parameters.
+#[test]
+fn the_auxiliary_weight_decay_is_adamws_own_but_for_exempted_parameters() {
+    let adamw = |decay| AdamWConfig::new().with_weight_decay(decay).init();
+    let config = config()
+        .with_skip_layers(vec!["hidden".into()])
+        .with_auxiliary_weight_decay(0.25);
+    let optim = config.init().with_auxiliary_optimizer(adamw(0.0), 0.5);
+    let found = stepped(optim.expect("the factor is allowed"), |_| LR);
+    let decayed = stepped(adamw(0.25), |_| LR * 0.5);
+    let plain = stepped(adamw(0.0), |_| LR * 0.5);
+    assert_eq!(same(&found, &decayed), [HIDDEN]);
+    assert_eq!(same(&found, &plain), NORM);
 }
 
 /// Breaks when a layer that is preconditioned by its input covariance counts as uncovered.

@@ -208,9 +208,9 @@ fn state_is_one_buffer_a_parameter_and_vectors() {
         let network = train(Network::<B>::new(1), &mut optim, 0..3);
         let report = optim.report(&network);
         assert_eq!(report.momentum_bytes, 338 * 4);
-        // The averages [x, x²] and [1, count of rejected], those in use with what a bias sees, and the root: d^-½, d⁻¹ and a
-        // direction with and without d^-½, and three numbers.
-        let of_layer = |size: usize| (2 * size + 2) + (2 * size + 1) + (4 * size + 3);
+        // The averages [x, x²] and [1, count of rejected], those in use with what a bias sees, and the root: d^-½, the direction of the
+        // mean in two shapes and its reciprocal, and two numbers.
+        let of_layer = |size: usize| (2 * size + 2) + (2 * size + 1) + (4 * size + 2);
         let expected: usize = [9, 48, 6].map(of_layer).iter().sum();
         assert_eq!(report.statistics_bytes, expected * 4);
     }

@@ -39,7 +39,8 @@ fn moments() -> (Tensor<Flex, 2>, Tensor<Flex, 2>) {
 
 fn inverse_root(damping: f64) -> InverseRoot<Flex> {
     let (mean, square) = moments();
-    InverseRoot::of_variance(LayerKind::Conv2d { groups: 2 }, &mean, &square, damping)
+    let mean = WhitenedMean::of_variance(&mean, &square, damping);
+    InverseRoot::new(LayerKind::Conv2d { groups: 2 }, 2 * OUTPUTS, mean)
 }
 
 /// `A = diag(d) + x̄ x̄ᵀ` of a group, by its definition.
@@ -90,6 +91,15 @@ fn assert_near(left: &Matrix, right: &Matrix) {
     assert!(difference < ROUNDING, "{difference}");
 }
 
+/// A number that is divided by another and multiplied by it is rounded twice.
+fn assert_same_but_rounded<const D: usize>(found: Tensor<Flex, D>, expected: Tensor<Flex, D>) {
+    let (found, expected) = (found.into_data(), expected.into_data());
+    for (found, expected) in found.iter::<f32>().zip(expected.iter::<f32>()) {
+        let allowed = 2.0 * f32::EPSILON * expected.abs();
+        assert!((found - expected).abs() <= allowed, "{found} {expected}");
+    }
+}
+
 /// `A (SᵀS Y) = Y`. Breaks when either half is of another matrix, the groups of a convolution have each other's, or the scale of a
 /// constant input is not 1.
 #[test]
@@ -97,7 +107,7 @@ fn the_product_of_the_roots_is_the_inverse() {
     let weight = kernel(3);
     for damping in [0.1, 2.0] {
         let root = inverse_root(damping);
-        let by_both = root.precondition(weight.clone());
+        let by_both = root.apply_both(weight.clone());
         let [part] = &Matrices::of(root.kind, weight.clone())[..] else {
             panic!("the groups are one tensor");
         };
@@ -124,7 +134,7 @@ fn the_half_is_that_of_a_positive_root() {
         input_axis: 2,
         mean: 0,
     };
-    let half = root.without_direction(part, &root.in_root).values;
+    let half = root.without_direction(part).values;
     let values: Vec<f64> = half.into_data().iter().collect();
     for values in values.chunks(SIZE * SIZE) {
         let root = Matrix::from_row_slice(SIZE, SIZE, values);
@@ -137,11 +147,11 @@ fn the_half_is_that_of_a_positive_root() {
 #[test]
 fn a_constant_input_is_not_amplified() {
     let root = inverse_root(1e-6);
-    let scale = root.diagonal.clone().expect("it is of variances");
-    let scale: Vec<f64> = scale.root.into_data().iter().collect();
+    let scale = root.scale.clone().expect("it is of variances");
+    let scale: Vec<f64> = scale.into_data().iter().collect();
     assert_eq!(scale[SIZE - 2..SIZE], [1.0, 1.0]);
     // Whatever else is in the gradient.
-    let whitened = root.precondition(kernel(4));
+    let whitened = root.apply_both(kernel(4));
     let zero = group_of(&whitened, 0).row(SIZE - 2).clone_owned();
     let before = group_of(&kernel(4), 0).row(SIZE - 2).clone_owned();
     assert!((zero - before).abs().max() < ROUNDING);
@@ -160,10 +170,10 @@ fn without_any_variance_gradients_stay_as_they_are() {
     let weight = kernel(5).cast(DType::F32);
     for (mean, square) in [(mean.clone(), mean.square()), (zeros.clone(), zeros)] {
         let kind = LayerKind::Conv2d { groups: 2 };
-        let root = InverseRoot::of_variance(kind, &mean, &square, 0.1);
-        let found = root.precondition(weight.clone());
-        found.into_data().assert_eq(&weight.to_data(), true);
-        assert_eq!(root.gain(), 1.0);
+        let mean = WhitenedMean::of_variance(&mean, &square, 0.1);
+        assert_eq!(mean.gain(), 1.0);
+        let root = InverseRoot::new(kind, 2 * OUTPUTS, mean);
+        assert_same_but_rounded(root.apply_both(weight.clone()), weight.clone());
     }
 }
 
@@ -174,14 +184,9 @@ fn an_input_is_constant_below_a_thousandth_of_its_mean_square() {
     for (share, is_constant) in [(0.5e-3, true), (2e-3, false)] {
         let mean = tensor::<2>(&[1.0, 0.0], [1, 2]);
         let square = tensor(&[1.0 / (1.0 - share), 1.0], [1, 2]);
-        let root = InverseRoot::of_variance(LayerKind::Linear, &mean, &square, 1e-9);
-        let scale: Vec<f64> = root
-            .diagonal
-            .expect("it is of variances")
-            .root
-            .into_data()
-            .iter()
-            .collect();
+        let mean = WhitenedMean::of_variance(&mean, &square, 1e-9);
+        let scale = mean.scale.expect("it is of variances");
+        let scale: Vec<f64> = scale.into_data().iter().collect();
         assert_eq!(scale[0] == 1.0, is_constant, "{share}: {scale:?}");
     }
 }
@@ -195,8 +200,9 @@ fn the_unit_of_inputs_does_not_matter() {
     let precondition = |unit: f64| -> Vec<f64> {
         let mean = mean.clone().mul_scalar(unit).cast(DType::F32);
         let square = square.clone().mul_scalar(unit * unit).cast(DType::F32);
-        let root = InverseRoot::of_variance(kind, &mean, &square, 0.1);
-        let found = root.precondition(weight.clone());
+        let mean = WhitenedMean::of_variance(&mean, &square, 0.1);
+        let root = InverseRoot::new(kind, 2 * OUTPUTS, mean);
+        let found = root.apply_both(weight.clone());
         found.into_data().iter().collect()
     };
     let expected = precondition(1.0);
@@ -217,11 +223,13 @@ fn the_smallest_and_the_largest_damping_are_limits() {
     let weight: Tensor<Flex, 2> = tensor(&numbers(SIZE * OUTPUTS, 7), [SIZE, OUTPUTS]);
     let weight = weight.cast(DType::F32);
     let precondition = |damping| {
-        let root = InverseRoot::of_damping(LayerKind::Linear, &mean, damping);
-        (root.precondition(weight.clone()), root.gain())
+        let whitened = WhitenedMean::of_damping(&mean, damping);
+        let gain = whitened.gain();
+        let root = InverseRoot::new(LayerKind::Linear, OUTPUTS, whitened);
+        (root.apply_both(weight.clone()), gain)
     };
     let (kept, gain) = precondition(f64::INFINITY);
-    kept.into_data().assert_eq(&weight.to_data(), true);
+    assert_same_but_rounded(kept, weight.clone());
     assert_eq!(gain, 1.0);
     let (without_mean, gain) = precondition(1e-30);
     assert!(gain < 1e-20, "{gain}");
@@ -233,18 +241,38 @@ fn the_smallest_and_the_largest_damping_are_limits() {
 #[test]
 fn of_damping_it_is_the_rank_one_preconditioner() {
     let mean = numbers(SIZE, 6);
-    let root = InverseRoot::of_damping(LayerKind::Linear, &tensor(&mean, [1, SIZE]), 0.3);
+    let whitened = WhitenedMean::of_damping(&tensor(&mean, [1, SIZE]), 0.3);
+    let root = InverseRoot::new(LayerKind::Linear, OUTPUTS, whitened);
     let weight: Tensor<Flex, 2> = tensor(&numbers(SIZE * OUTPUTS, 7), [SIZE, OUTPUTS]);
-    let found: Vec<f64> = root
-        .precondition(weight.clone())
-        .into_data()
-        .iter()
-        .collect();
+    let found: Vec<f64> = root.apply_both(weight.clone()).into_data().iter().collect();
     let mean = Matrix::from_column_slice(SIZE, 1, &mean);
     let curvature = Matrix::identity(SIZE, SIZE) + &mean * mean.transpose() / 0.3;
     let values: Vec<f64> = weight.into_data().iter().collect();
     let matrix = |values: &[f64]| Matrix::from_row_slice(SIZE, OUTPUTS, values);
     assert_near(&(curvature * matrix(&found)), &matrix(&values));
+}
+
+/// Breaks when a part of a fused projection is scaled or updated by another's mean or variances.
+#[test]
+fn the_inverse_of_a_fused_projection_is_the_product_of_its_roots() {
+    let fused = [
+        LayerKind::FusedAttention,
+        LayerKind::GroupedQueryAttention { value_columns: 4 },
+        LayerKind::GroupedQueryAttention { value_columns: 2 },
+    ];
+    for kind in fused {
+        let columns = 12;
+        let (mean, square) = moments();
+        let mean = WhitenedMean::of_variance(&mean, &square, 0.3);
+        let root = InverseRoot::new(kind, columns, mean);
+        let weight: Tensor<Flex, 2> = tensor(&numbers(SIZE * columns, 9), [SIZE, columns]);
+        let parts = Matrices::of(kind, weight.clone()).into_iter();
+        let parts = parts.map(|part| root.apply_transposed(root.apply(part)));
+        let by_roots: Tensor<Flex, 2> = Matrices::join(parts.collect(), weight.dims());
+        let difference = (root.apply_both(weight) - by_roots).abs().max();
+        let difference: f64 = difference.into_data().iter::<f64>().sum();
+        assert!(difference < ROUNDING, "{kind:?}: {difference}");
+    }
 }
 
 /// Breaks when a part of a fused projection has another's columns, or the values' part has the mean of the tokens.

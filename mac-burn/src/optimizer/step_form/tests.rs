@@ -1,5 +1,5 @@
 use super::*;
-use crate::layer::LayerKind;
+use crate::curvature::WhitenedMean;
 use burn::backend::Flex;
 use burn::tensor::{DType, TensorData};
 use nalgebra::DMatrix;
@@ -40,7 +40,16 @@ fn inverse_root(kind: LayerKind, means: usize) -> InverseRoot<Flex> {
     let mean: Tensor<Flex, 2> = tensor(&numbers(means * INPUTS, 1), [means, INPUTS]);
     let variance = tensor(&numbers(means * INPUTS, 2), mean.dims()).abs() + 0.1;
     let square = mean.clone().square() + variance;
-    InverseRoot::of_variance(kind, &mean, &square, 0.3)
+    let outputs = if kind == LayerKind::FusedAttention {
+        3 * OUTPUTS
+    } else {
+        OUTPUTS
+    };
+    InverseRoot::new(
+        kind,
+        outputs,
+        WhitenedMean::of_variance(&mean, &square, 0.3),
+    )
 }
 
 /// `S` of the inputs of a linear layer, column by column.
@@ -133,7 +142,8 @@ fn rows_and_columns_that_have_stopped_hardly_move() {
     }
     let momentum = tensor(&momentum, [INPUTS, OUTPUTS]);
     let mean = tensor(&[0.0; INPUTS], [1, INPUTS]);
-    let none = InverseRoot::of_damping(LayerKind::Linear, &mean, 1.0);
+    let none = WhitenedMean::of_damping(&mean, 1.0);
+    let none = InverseRoot::new(LayerKind::Linear, OUTPUTS, none);
     let step = values(StepForm::RowsAndColumns.step(1.0, momentum, Some(&none)));
     for (place, value) in step.iter().enumerate() {
         let expected = has_stopped(place).contains(&true);
@@ -200,7 +210,8 @@ fn without_a_gradient_there_is_no_step() {
 #[test]
 fn without_curvature_a_form_is_itself() {
     let mean = tensor(&numbers(INPUTS, 1), [1, INPUTS]);
-    let none = InverseRoot::of_damping(LayerKind::Linear, &mean, f64::INFINITY);
+    let none = WhitenedMean::of_damping(&mean, f64::INFINITY);
+    let none = InverseRoot::new(LayerKind::Linear, OUTPUTS, none);
     let found = StepForm::Normalized.step(1.0, weight(3), Some(&none));
     let alone = StepForm::Normalized.step(1.0, weight(3), None);
     assert_near(&values(found), &values(alone));
