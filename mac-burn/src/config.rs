@@ -331,7 +331,8 @@ impl MacConfig {
     /// default.
     ///
     /// It needs an [auxiliary optimizer](Mac::with_auxiliary_optimizer): without one, norms, embeddings and biases take normalized steps
-    /// too. Start at AdamW's learning rate, with a decay to 0, and see the [guide](crate::guide#what-to-try-first).
+    /// too. Leave it the layer that makes the output by [`skip_layers`](Self::skip_layers). Start at AdamW's learning rate, with a decay
+    /// to 0, and see the [guide](crate::guide#what-to-try-first).
     pub fn convolutional() -> Self {
         Self::of_known_length(StepForm::Orthogonal { iterations: 5 })
     }

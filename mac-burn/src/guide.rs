@@ -33,6 +33,9 @@
 //! # fn main() -> Result<(), MacError> {
 //! let adamw = AdamWConfig::new().with_epsilon(1e-8).init();
 //! let optim = MacConfig::transformer()
+//!     // The layer that makes the output.
+//!     .with_skip_layers(vec!["**.head".into()])
+//!     .with_auxiliary_weight_decay(0.05)
 //!     .init::<B, MacLinear<B>>()
 //!     // With three times the learning rate that is given to `step`.
 //!     .with_auxiliary_optimizer(adamw, 3.0)?;
@@ -42,6 +45,10 @@
 //!
 //! The first three go beyond the paper, see [mean and variance](#mean-and-variance-and-steps-of-known-length). Where an orthogonal step takes too much of the time,
 //! [`RowsAndColumns`](crate::StepForm::RowsAndColumns) is the next to try.
+//!
+//! With orthogonal steps, leave the layer that makes the output to AdamW, as is done with Muon: an orthogonal step moves all outputs
+//! alike, whether or not there is anything to learn for them. With a few classes that makes little difference; of an autoencoder's 784 pixels,
+//! many of which are always black, it is most of the error. [`skip_layers`](crate::MacConfig::skip_layers) names the layer.
 //!
 //! Use `MacConfig::new()` and the step `Momentum`, the paper's method, when
 //! - a learning rate, schedule and weight decay were tuned for SGD: they stay valid;
