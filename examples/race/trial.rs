@@ -254,6 +254,7 @@ impl WithTask for Train<'_> {
     fn run<T: Task<Training>>(self, task: &T, model: T::Model) -> Result<Outcome, Box<dyn Error>> {
         let trial = self.0;
         let plan = trial.plan();
+        let settings = serde_json::to_string(&plan.for_network(&model)?)?;
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
         let start = Instant::now();
@@ -298,7 +299,7 @@ impl WithTask for Train<'_> {
             losses: finite
                 .map(|seen| (seen.step, seen.validation_loss, seconds(seen)))
                 .collect(),
-            settings: serde_json::to_string(&plan)?,
+            settings,
             machine: format!("{}, {} in a run", describe_machine(), threads()),
         })
     }

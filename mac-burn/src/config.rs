@@ -20,7 +20,7 @@ pub enum InputCurvature {
     /// `diag(d) + x̄ x̄ᵀ` with `d = Var x + δ v`: the variance of each input in place of one damping for all. The
     /// [damping](MacConfig::damping) `δ` is relative to the mean variance `v` of the inputs that vary. Gradients keep their scale: the
     /// curvature is divided by the mean of `d`. An input is taken for constant if its variance is below `1e-3` of its mean square, where
-    /// that may be rounding; it has the mean of `d` then. Where all inputs of a layer are constant, its gradient stays as it is.
+    /// that may be rounding; it has the mean of `d` then. Where all inputs of a layer are constant, its gradient stays as it is, but for rounding.
     ///
     /// Biases are not preconditioned. For the values of attention, `Var x` is that of single tokens, weighted by the attention
     /// probabilities. It is larger than the variance of the weighted sums that a query sees.
@@ -64,8 +64,8 @@ pub enum WeightDecayForm {
 /// # What is not covered
 ///
 /// The fields hold for all parameters, preconditioned or not, until the latter are handed to an
-/// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then `momentum` and `weight_decay` are only those of
-/// recorded layers, and `auxiliary_weight_decay` that of the rest, while `gradient_clipping` and `guard_gradients` hold for all.
+/// [auxiliary optimizer](Mac::with_auxiliary_optimizer). Then `momentum` and `weight_decay` are only those of what MAC
+/// steps, and `auxiliary_weight_decay` is that of the rest, while `gradient_clipping` and `guard_gradients` hold for all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MacConfig {
@@ -94,8 +94,9 @@ pub struct MacConfig {
     /// The form of the weight decay. Default: decoupled
     pub weight_decay_form: WeightDecayForm,
     /// Decoupled weight decay of what the [auxiliary optimizer](Mac::with_auxiliary_optimizer) steps, with its learning rate and before
-    /// its step, in [0, ∞). Unlike a decay of that optimizer's own, it leaves out what `no_decay` and `no_decay_norms_and_biases` name.
-    /// Default: 0.0
+    /// its step, in [0, ∞); without such an optimizer it is of no effect. Unlike a decay of that optimizer's own, which should be 0 then, it
+    /// leaves out what `no_decay` and `no_decay_norms_and_biases` name. Of a parameter in half precision less than about `η λ = 5e-4`
+    /// (`f16`) or `4e-3` (`bf16`) is lost. Default: 0.0
     pub auxiliary_weight_decay: f64,
     /// Recorders record every `tcov`-th step's forward passes, the first step's included; at least 1.
     /// Default: 5
@@ -331,8 +332,9 @@ impl MacConfig {
     /// default.
     ///
     /// It needs an [auxiliary optimizer](Mac::with_auxiliary_optimizer): without one, norms, embeddings and biases take normalized steps
-    /// too. Leave it the layer that makes the output by [`skip_layers`](Self::skip_layers). Start at AdamW's learning rate, with a decay
-    /// to 0, and see the [guide](crate::guide#what-to-try-first).
+    /// too. Hand it the layer that makes the output as well, by [`skip_layers`](Self::skip_layers), and set
+    /// [`auxiliary_weight_decay`](Self::auxiliary_weight_decay) if that layer is to be decayed. Start at AdamW's learning rate, with a
+    /// decay to 0, and see the [guide](crate::guide#what-to-try-first).
     pub fn convolutional() -> Self {
         Self::of_known_length(StepForm::Orthogonal { iterations: 5 })
     }

@@ -31,7 +31,7 @@
 //! # type B = burn::backend::Autodiff<burn::backend::Flex>;
 //!
 //! # fn main() -> Result<(), MacError> {
-//! let adamw = AdamWConfig::new().with_epsilon(1e-8).init();
+//! let adamw = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.0).init();
 //! let optim = MacConfig::transformer()
 //!     // The layer that makes the output.
 //!     .with_skip_layers(vec!["**.head".into()])
@@ -48,7 +48,7 @@
 //!
 //! With orthogonal steps, leave the layer that makes the output to AdamW, as is done with Muon: an orthogonal step moves all outputs
 //! alike, whether or not there is anything to learn for them. With a few classes that makes little difference; of an autoencoder's 784 pixels,
-//! many of which are always black, it is most of the error. [`skip_layers`](crate::MacConfig::skip_layers) names the layer.
+//! many of which are always black, it was half of the error. [`skip_layers`](crate::MacConfig::skip_layers) names the layer.
 //!
 //! Use `MacConfig::new()` and the step `Momentum`, the paper's method, when
 //! - a learning rate, schedule and weight decay were tuned for SGD: they stay valid;
@@ -180,7 +180,8 @@
 //! is `A⁻¹ M`, [`Normalized`](crate::StepForm::Normalized). With `F` the nearest orthogonal matrix
 //! it is [`Orthogonal`](crate::StepForm::Orthogonal). `S` costs a product with a vector and an update of
 //! rank one, and so does `Sᵀ`. What is kept is the momentum, and of each layer seven vectors of the input's size, eight on a processor (nine if an
-//! input is 0 in the mean): averages of `x` and `x²`, the two in use, and those that steps are made with. AdamW keeps a second buffer of the
+//! input is 0 in the mean): averages of `x` and `x²`, the two in use, and those that steps are made with; of a fused projection, with its two means,
+//! 17 and 23. AdamW keeps a second buffer of the
 //! weight's size.
 //!
 //! Start at AdamW's learning rate, with a decay to 0: a step does not get shorter by itself. Use AdamW's weight decay for

@@ -147,7 +147,10 @@ impl OptimizerDefaults {
                 "weight_decay",
                 format!("{decay} with momentum, {adamw_decay} with adamw and muon"),
             ),
-            ("damping", self.mac.damping.to_string()),
+            (
+                "damping",
+                format!("{}; 1 with steps of known length", self.mac.damping),
+            ),
             ("stat_decay", self.mac.stat_decay.to_string()),
             ("tcov", self.mac.tcov.to_string()),
             ("tinv", self.mac.tinv.to_string()),
@@ -185,11 +188,16 @@ impl OptimizerArgs {
             LayerStep::Momentum => mac.weight_decay,
             LayerStep::AdamW | LayerStep::Form(_) | LayerStep::Muon => defaults.adamw_weight_decay,
         });
+        let damping = match choice.step {
+            // Relative to the variance of the inputs.
+            LayerStep::Form(_) => MacConfig::transformer().damping,
+            LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => mac.damping,
+        };
         let mac = mac
             .clone()
             .with_momentum(self.momentum)
             .with_weight_decay(weight_decay)
-            .with_damping(self.damping.unwrap_or(mac.damping))
+            .with_damping(self.damping.unwrap_or(damping))
             .with_stat_decay(self.stat_decay.unwrap_or(mac.stat_decay))
             .with_tcov(self.tcov.unwrap_or(mac.tcov))
             .with_tinv(self.tinv.unwrap_or(mac.tinv))

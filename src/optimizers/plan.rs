@@ -90,7 +90,7 @@ impl OptimizerPlan {
         let covariance = covariance.filter(|_| self.needs_input_covariance());
         let config = match self.choice.step {
             LayerStep::Momentum if self.choice.preconditioned => self.mac.clone(),
-            LayerStep::Form(form) => self.with_form(form),
+            LayerStep::Form(_) => self.for_network(&model)?.mac,
             LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => {
                 let optimizer = self.grouped(&model, covariance)?;
                 let (model, optimizer) = run.run(self.choice.prepare(model), optimizer)?;
@@ -114,15 +114,27 @@ impl OptimizerPlan {
         Ok((model, Some(report)))
     }
 
-    /// MAC's settings with a form of the step, and with what the presets of such forms have in common. Orthogonal steps are for the
-    /// weights that Muon has, so that the two differ in the curvature alone.
-    fn with_form(&self, step: StepForm) -> MacConfig {
-        let preset = MacConfig::transformer();
+    /// The same with all of MAC's settings as they are used with a network: with a form of the step, also what the presets of such
+    /// forms have in common. Orthogonal steps are for the weights that Muon has.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    pub fn for_network<B, M>(&self, model: &M) -> Result<Self, Box<dyn Error>>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B>,
+    {
+        let LayerStep::Form(step) = self.choice.step else {
+            return Ok(self.clone());
+        };
         let mut skip_layers = self.mac.skip_layers.clone();
-        if matches!(step, StepForm::Orthogonal { .. }) && !self.head.is_empty() {
-            skip_layers.push(format!("**.{}", self.head));
+        if let StepForm::Orthogonal { .. } = step {
+            let report = self.mac.try_init_preconditioner::<B>()?.report(model);
+            let paths = report.layers.into_iter().map(|layer| layer.path);
+            skip_layers.extend(paths.filter(|path| self.is_head(path)));
         }
-        MacConfig {
+        let preset = MacConfig::transformer();
+        let mac = MacConfig {
             step,
             skip_layers,
             curvature: preset.curvature,
@@ -131,7 +143,16 @@ impl OptimizerPlan {
             momentum: preset.momentum,
             nesterov: preset.nesterov,
             ..self.mac.clone()
-        }
+        };
+        Ok(Self {
+            mac,
+            ..self.clone()
+        })
+    }
+
+    /// Whether this is the path of the layer that makes the output.
+    fn is_head(&self, layer: &str) -> bool {
+        layer == self.head || layer.ends_with(&format!(".{}", self.head))
     }
 
     /// The optimizer where it is not [`Mac`](mac_burn::Mac); a form of the step is always that's.
@@ -178,7 +199,7 @@ impl OptimizerPlan {
         let OptimizerChoice {
             step, auxiliary, ..
         } = self.choice;
-        let is_head = layer == self.head || layer.ends_with(&format!(".{}", self.head));
+        let is_head = self.is_head(layer);
         let leaves = match step {
             LayerStep::Muon => !covered || axes < 2 || is_head,
             LayerStep::Momentum | LayerStep::Form(_) | LayerStep::AdamW => !covered && auxiliary,

@@ -10,7 +10,7 @@ use crate::precision::bytes;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// `S` on the input side of a weight, with `SᵀS = A⁻¹`:
+/// `S` on the input side of a weight, with `SᵀS = A⁻¹` for `A = diag(d) + x̄ x̄ᵀ`, made of a [`WhitenedMean`] `x̃ = d^-½ x̄`:
 ///
 /// ```text
 /// n = ‖x̃‖²      T = (I + x̃ x̃ᵀ)^-½ = I − x̃ x̃ᵀ / (√(1 + n) (√(1 + n) + 1))      S = T diag(d^-½)      Sᵀ = diag(d^-½) T
@@ -22,7 +22,7 @@ use burn::tensor::backend::Backend;
 #[derive(Debug, Clone)]
 pub(crate) struct InverseRoot<B: Backend> {
     kind: LayerKind,
-    /// `d^-½`.
+    /// `d^-½`; none where all of it is 1.
     scale: Option<Tensor<B, 3>>,
     /// `x̂`.
     direction: Tensor<B, 3>,
@@ -46,7 +46,7 @@ impl<B: Backend> InverseRoot<B> {
         let in_root = root.ones_like() / (root.clone() * (root + inverse));
         let square = (!mean.vanishes).then(|| {
             let whitened = Augmented {
-                inputs: mean.direction.clone() * mean.magnitude(),
+                inputs: mean.direction.clone() * mean.limited_magnitude(),
                 one: mean.magnitude.zeros_like(),
             };
             RankOne::new(&whitened, 1.0, false, kind, size_output)

@@ -74,13 +74,13 @@ impl<B: Backend> WhitenedMean<B> {
     }
 
     /// `m`, beyond whose limits the result is the same, and squares are within the range of `f32`.
-    pub(super) fn magnitude(&self) -> Tensor<B, 2> {
+    pub(super) fn limited_magnitude(&self) -> Tensor<B, 2> {
         self.magnitude.clone().clamp(1e-18, 1e18)
     }
 
     /// `1 / m` and `‖x̃‖² / m²`, `[means, 1]`.
     pub(super) fn inverse_and_norm(&self) -> [Tensor<B, 2>; 2] {
-        let magnitude = self.magnitude();
+        let magnitude = self.limited_magnitude();
         let norm = self.direction.clone().square().sum_dim(1);
         [magnitude.ones_like() / magnitude, norm]
     }

@@ -1,7 +1,6 @@
 use super::auxiliary::Auxiliary;
 use super::gradients::{Preparation, Prepared};
 use super::mac_optimizer::{MacOptimizer, MacOptimizerState, StepContext};
-use crate::precision::{as_dtype, at_least_f32};
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::record::AdaptorRecord;
 use burn::optim::{GradientsParams, LearningRate, SimpleOptimizer};
@@ -153,8 +152,7 @@ where
         let lr = auxiliary.lr(self.lr);
         let tensor = match self.auxiliary_weight_decay {
             decay if decay > 0.0 && !self.no_decay.contains(&id) => {
-                let dtype = tensor.dtype();
-                as_dtype(at_least_f32(tensor).mul_scalar(1.0 - lr * decay), dtype)
+                tensor.mul_scalar(1.0 - lr * decay)
             }
             _ => tensor,
         };

@@ -60,24 +60,23 @@ impl StepForm {
         momentum: Tensor<B, D>,
         root: Option<&InverseRoot<B>>,
     ) -> Tensor<B, D> {
-        if self == Self::Momentum {
-            return momentum.mul_scalar(lr);
-        }
         let length = lr * ADAMW_RMS;
-        let Some(root) = root else {
-            return with_rms(length, LayerKind::Linear, momentum);
+        let direction = match (self, root) {
+            (Self::Momentum, _) => return momentum.mul_scalar(lr),
+            (_, None) => return with_rms(length, None, momentum),
+            (Self::Normalized, Some(root)) => root.apply_both(momentum),
+            (Self::RowsAndColumns, Some(root)) => {
+                between_roots(root, momentum, |values, inputs| {
+                    divided_by_rms(divided_by_rms(values, 3 - inputs), inputs)
+                })
+            }
+            (Self::Orthogonal { iterations }, Some(root)) => {
+                between_roots(root, momentum, |values, _| {
+                    newton_schulz(values, iterations)
+                })
+            }
         };
-        let root = root.to_device(&momentum.device());
-        let direction = match self {
-            Self::Momentum | Self::Normalized => root.apply_both(momentum),
-            Self::RowsAndColumns => between_roots(&root, momentum, |values, inputs| {
-                divided_by_rms(divided_by_rms(values, 3 - inputs), inputs)
-            }),
-            Self::Orthogonal { iterations } => between_roots(&root, momentum, |values, _| {
-                newton_schulz(values, iterations)
-            }),
-        };
-        with_rms(length, root.kind(), direction)
+        with_rms(length, root.map(InverseRoot::kind), direction)
     }
 }
 
@@ -88,6 +87,7 @@ fn between_roots<B: Backend, const D: usize>(
     function: impl Fn(Tensor<B, 3>, usize) -> Tensor<B, 3>,
 ) -> Tensor<B, D> {
     let shape = momentum.dims();
+    let root = root.to_device(&momentum.device());
     let parts = Matrices::of(root.kind(), momentum).into_iter();
     let parts = parts.map(|part| {
         let inputs = part.input_axis;
@@ -113,10 +113,10 @@ fn divided_by_rms<B: Backend>(matrices: Tensor<B, 3>, axis: usize) -> Tensor<B, 
     matrices / rms.clamp_min(SMALLEST_RMS)
 }
 
-/// Each matrix of a parameter with this root mean square; all of it, if it is no weight of a layer.
+/// Each matrix of a layer's weight with this root mean square, or all of another parameter.
 fn with_rms<B: Backend, const D: usize>(
     length: f64,
-    kind: LayerKind,
+    layer: Option<LayerKind>,
     parameter: Tensor<B, D>,
 ) -> Tensor<B, D> {
     let shape = parameter.dims();
@@ -128,27 +128,26 @@ fn with_rms<B: Backend, const D: usize>(
         let factor = norm.full_like(length * root) / norm;
         (matrices * factor).reshape(shape)
     };
-    match kind {
-        LayerKind::Linear | LayerKind::Conv2d { .. } => {
-            let groups = match kind {
-                LayerKind::Conv2d { groups } => groups,
+    match layer {
+        None | Some(LayerKind::Linear | LayerKind::Conv2d { .. }) => {
+            let groups = match layer {
+                Some(LayerKind::Conv2d { groups }) => groups,
                 _ => 1,
             };
             let matrices = parameter.reshape([groups, 1, count / groups]);
             let squares = matrices.clone().square().sum_dim(2);
             scaled(matrices, squares, count / groups)
         }
-        LayerKind::FusedAttention => {
+        Some(LayerKind::FusedAttention) => {
             let rows = shape[0];
             let matrices = parameter.reshape([rows, 3, count / rows / 3]);
             let squares = matrices.clone().square().sum_dim(2).sum_dim(0);
             // In every row, since a processor is slow with a factor that is one number of the second axis.
             scaled(matrices, squares.repeat_dim(0, rows), count / 3)
         }
-        LayerKind::GroupedQueryAttention { .. } => {
+        Some(kind @ LayerKind::GroupedQueryAttention { .. }) => {
             let parts = Matrices::of(kind, parameter).into_iter();
-            let parts =
-                parts.map(|part| part.map(|values| with_rms(length, LayerKind::Linear, values)));
+            let parts = parts.map(|part| part.map(|values| with_rms(length, None, values)));
             Matrices::join(parts.collect(), shape)
         }
     }

@@ -288,8 +288,9 @@ fn each_parameter_is_stepped_by_its_optimizer() {
                 ("sgd" | "sgd-adamw", true) | ("sgd" | "mac", false) => step == *gradient,
                 ("adamw" | "mac-in-adamw", _) => by_adamw(step) || unclear(path),
                 ("muon", true) if hidden => by_muon(step),
-                ("muon", true) => beside(step) || unclear(path),
-                ("mac-variance" | "mac-rows" | "mac-orthogonal", true) => {
+                ("mac-orthogonal", true) if hidden => (0.19..0.21).contains(&step),
+                ("muon" | "mac-orthogonal", true) => beside(step) || unclear(path),
+                ("mac-variance" | "mac-rows", true) => {
                     let is_weight = path.ends_with("weight");
                     let by_form = is_weight && (0.19..0.21).contains(&step);
                     by_form || (!is_weight && (beside(step) || unclear(path)))

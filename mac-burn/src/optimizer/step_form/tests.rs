@@ -40,10 +40,10 @@ fn inverse_root(kind: LayerKind, means: usize) -> InverseRoot<Flex> {
     let mean: Tensor<Flex, 2> = tensor(&numbers(means * INPUTS, 1), [means, INPUTS]);
     let variance = tensor(&numbers(means * INPUTS, 2), mean.dims()).abs() + 0.1;
     let square = mean.clone().square() + variance;
-    let outputs = if kind == LayerKind::FusedAttention {
-        3 * OUTPUTS
-    } else {
-        OUTPUTS
+    let outputs = match kind {
+        LayerKind::FusedAttention => 3 * OUTPUTS,
+        LayerKind::Conv2d { groups } => groups * OUTPUTS,
+        _ => OUTPUTS,
     };
     InverseRoot::new(
         kind,
@@ -176,6 +176,48 @@ fn the_parts_of_a_weight_are_stepped_by_themselves() {
         for (start, same) in [(0, false), (OUTPUTS, true)] {
             let part = |whole: &Tensor<Flex, 4>| values(whole.clone().narrow(0, start, OUTPUTS));
             assert_eq!(part(&before) == part(&after), same, "{form:?} {start}");
+        }
+    }
+}
+
+/// Breaks when parts of a weight have a length together, or a part that of another's size.
+#[test]
+fn each_part_has_the_length_of_a_step() {
+    let check = |kind: LayerKind, shape: [usize; 2], parts: &[usize]| {
+        let [rows, columns] = shape;
+        let mean = WhitenedMean::of_damping(&tensor(&numbers(2 * rows, 1), [2, rows]), 0.3);
+        let root = InverseRoot::new(kind, columns, mean);
+        for form in NEW_FORMS {
+            let weight: Tensor<Flex, 2> = tensor(&numbers(rows * columns, 3), shape);
+            let step = form.step(1.0, weight, Some(&root));
+            let mut start = 0;
+            for size in parts {
+                let part = values(step.clone().narrow(1, start, *size));
+                let squares = part.iter().map(|value| value * value).sum::<f64>();
+                let rms = (squares / part.len() as f64).sqrt();
+                assert!(
+                    (rms - ADAMW_RMS).abs() < ROUNDING,
+                    "{kind:?} {form:?}: {rms}"
+                );
+                start += size;
+            }
+        }
+    };
+    check(LayerKind::FusedAttention, [INPUTS, 12], &[4, 4, 4]);
+    let grouped = LayerKind::GroupedQueryAttention { value_columns: 2 };
+    check(grouped, [INPUTS, 12], &[8, 2, 2]);
+
+    let convolution = inverse_root(LayerKind::Conv2d { groups: 2 }, 2);
+    for form in NEW_FORMS {
+        let kernel = tensor(
+            &numbers(2 * OUTPUTS * INPUTS, 4),
+            [2 * OUTPUTS, INPUTS, 1, 1],
+        );
+        let step = values(form.step(1.0, kernel, Some(&convolution)));
+        for group in step.chunks(OUTPUTS * INPUTS) {
+            let squares = group.iter().map(|value| value * value).sum::<f64>();
+            let rms = (squares / group.len() as f64).sqrt();
+            assert!((rms - ADAMW_RMS).abs() < ROUNDING, "{form:?}: {rms}");
         }
     }
 }
