@@ -17,7 +17,7 @@ use crate::trial::RATE_FACTORS;
 const SIZE: (u32, u32) = (540, 440);
 
 /// The width of the legend beside the charts, in pixels.
-const LEGEND: u32 = 190;
+const LEGEND: u32 = 260;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), and grey, brown, purple and yellow for more optimizers than
 /// these.

@@ -137,7 +137,7 @@ mod tests {
     use burn::tensor::{Tensor, TensorData};
     use clap::ValueEnum;
     use mac_burn_examples::backend::Training;
-    use mac_burn_examples::optimizers::{LayerStep, OptimizerPlan, WithOptimizer};
+    use mac_burn_examples::optimizers::{OptimizerPlan, WithOptimizer};
     use mac_burn_models::ResNetConfig;
     use mac_burn_models::resnet::{BlockKind, ResNet, ResidualBlock};
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     /// Breaks when the patterns do not name what the scales of norms are called here, when biases are exempt, as they are not
-    /// in torchvision's code (but with forms of the step), or when an optimizer decays other parameters than MAC.
+    /// in torchvision's code, or when an optimizer decays other parameters than MAC.
     #[test]
     fn of_resnets_only_the_norms_have_no_weight_decay() {
         let mac = Recipe::resnet().mac;
@@ -199,9 +199,7 @@ mod tests {
 
             let after = values(&resnet);
             let moved = [0, 1, 2, 3].map(|index| before[index] != after[index]);
-            // Forms of the step leave biases to AdamW, which decays nothing beside MAC.
-            let decays_biases = !matches!(choice.step, LayerStep::Form(_));
-            assert_eq!(moved, [false, false, true, decays_biases], "{choice}");
+            assert_eq!(moved, [false, false, true, true], "{choice}");
         }
     }
 
