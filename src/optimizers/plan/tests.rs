@@ -262,6 +262,32 @@ fn each_form_steps_in_a_direction_of_its_own() {
     }
 }
 
+/// Breaks when stored settings are not those of the training, or the last layer is looked for by another name.
+#[test]
+fn the_settings_for_a_network_have_its_form_and_last_layer() {
+    let network: Mlp<B> = MlpConfig::new(vec![4, 3, 2]).init(&Default::default());
+    for choice in OptimizerChoice::value_variants() {
+        let plan = OptimizerPlan::new(*choice, LR, MacConfig::new())
+            .with_weight_decay(0.25)
+            .with_head("layers.1".to_string());
+        let mac = plan.for_network(&network).expect("they are allowed").mac;
+        let (step, decay) = match choice.step {
+            LayerStep::Form(form) => (form, 0.25),
+            _ => (StepForm::Momentum, 0.0),
+        };
+        assert_eq!(
+            (mac.step, mac.auxiliary_weight_decay),
+            (step, decay),
+            "{choice}"
+        );
+        let skipped: &[&str] = match step {
+            StepForm::Orthogonal { .. } => &["layers.1"],
+            _ => &[],
+        };
+        assert_eq!(mac.skip_layers, skipped, "{choice}");
+    }
+}
+
 /// Breaks when a parameter goes to another optimizer than the choice says. In the first step AdamW moves each element by its rate,
 /// which is 100 here where it is beside another, more than any gradient; Muon by a fifth on average, and by less where a gradient has
 /// few directions; a form of MAC's step by a fifth; momentum by the gradient.
