@@ -3,7 +3,7 @@
 use super::WeightGradient;
 use super::averages::Augmented;
 use super::matrices::Matrices;
-use super::rank_one::RankOne;
+use super::rank_one::{RankOne, vectors_of_parts};
 use super::whitened_mean::WhitenedMean;
 use crate::layer::LayerKind;
 use crate::precision::bytes;
@@ -61,11 +61,7 @@ impl<B: Backend> InverseRoot<B> {
             scale: mean.scale.map(along_inputs),
             in_root: in_root.unsqueeze_dim(2),
             square,
-            scale_of_three: scale_of_three.map(|scale| {
-                let [_, size] = scale.dims();
-                let of_mean = |mean| scale.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
-                Tensor::cat(vec![of_mean(0), of_mean(0), of_mean(1)], 1)
-            }),
+            scale_of_three: scale_of_three.map(|scale| vectors_of_parts(&scale, 3)),
         }
     }
 

@@ -88,10 +88,7 @@ impl<B: Backend> InPlace<B> {
             }
             None => direction.clone().reshape([size, 1, 1]),
             Some(values) if values > 0 && size_output.is_multiple_of(values) => {
-                let of_mean = |mean| direction.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
-                let mut parts = vec![of_mean(0); size_output / values - 1];
-                parts.push(of_mean(1));
-                Tensor::cat(parts, 1)
+                vectors_of_parts(&direction, size_output / values)
             }
             Some(_) => return None,
         };
@@ -483,6 +480,16 @@ impl<B: Backend> AugmentedColumn<B> {
             bias: self.bias.clone().map(|bias| bias.to_device(device)),
         }
     }
+}
+
+/// The vectors of two means, `[2, size]`, for so many parts of a fused projection, of which the last has the second mean:
+/// `[size, parts, 1]`.
+pub(super) fn vectors_of_parts<B: Backend>(vectors: &Tensor<B, 2>, parts: usize) -> Tensor<B, 3> {
+    let [_, size] = vectors.dims();
+    let of_mean = |mean| vectors.clone().narrow(0, mean, 1).reshape([size, 1, 1]);
+    let mut all = vec![of_mean(0); parts - 1];
+    all.push(of_mean(1));
+    Tensor::cat(all, 1)
 }
 
 /// The sum of a step's rows, of which each column has one that is not 0.
