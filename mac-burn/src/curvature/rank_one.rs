@@ -88,7 +88,7 @@ impl<B: Backend> InPlace<B> {
             }
             None => direction.clone().reshape([size, 1, 1]),
             Some(values) if values > 0 && size_output.is_multiple_of(values) => {
-                vectors_of_parts(&direction, size_output / values)
+                vectors_of_parts(direction, size_output / values)
             }
             Some(_) => return None,
         };
