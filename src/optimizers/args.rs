@@ -30,7 +30,7 @@ pub struct OptimizerArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     pub weight_decay: Option<f64>,
 
-    /// Damping of MAC, in (0, inf]; with steps of known length, relative to the variance of the inputs
+    /// Damping of MAC, in (0, inf]; with steps of known length relative to the variance of the inputs, and 1 if not given
     #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
     pub damping: Option<f64>,
@@ -147,14 +147,7 @@ impl OptimizerDefaults {
                 "weight_decay",
                 format!("{decay} with momentum, {adamw_decay} with adamw and muon"),
             ),
-            (
-                "damping",
-                format!(
-                    "{}; {} with steps of known length",
-                    self.mac.damping,
-                    MacConfig::transformer().damping
-                ),
-            ),
+            ("damping", self.mac.damping.to_string()),
             ("stat_decay", self.mac.stat_decay.to_string()),
             ("tcov", self.mac.tcov.to_string()),
             ("tinv", self.mac.tinv.to_string()),
