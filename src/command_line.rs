@@ -8,8 +8,12 @@ use clap::{Arg, ArgMatches, Command, Parser, ValueEnum};
 
 use crate::optimizers::OptimizerChoice;
 
-/// The help heading of the options that only MAC has.
-pub const MAC_HEADING: &str = "Options of MAC";
+/// The help heading of the options that only optimizers with a curvature have.
+pub const CURVATURE_HEADING: &str = "Options of MAC, SMAC, FOOF, Eva and K-FAC";
+
+/// The help heading of the options of those that measure the inputs of the first layer.
+pub const COVARIANCE_HEADING: &str =
+    "Options of MAC and SMAC, where they measure the inputs of the first layer";
 
 /// The help heading of the options of AdamW beside another optimizer.
 pub const AUXILIARY_HEADING: &str = "Options of AdamW beside another optimizer";
@@ -72,7 +76,12 @@ fn ignored_option(
 ) -> Option<(String, &'static str)> {
     let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let owner = |option: &Arg| match option.get_help_heading() {
-        Some(MAC_HEADING) if !optimizer.preconditioned => Some("MAC"),
+        Some(CURVATURE_HEADING) if !optimizer.is_preconditioned() => {
+            Some("MAC, SMAC, FOOF, Eva and K-FAC")
+        }
+        Some(COVARIANCE_HEADING) if !optimizer.input_covariance => {
+            Some("those that measure the inputs of the first layer")
+        }
         Some(AUXILIARY_HEADING) if !optimizer.auxiliary => Some("AdamW beside another optimizer"),
         _ => None,
     };
@@ -111,12 +120,18 @@ mod tests {
     #[test]
     fn an_option_that_would_be_ignored_is_refused() {
         let error = read("--optimizer sgd --damping 1").expect_err("SGD has no damping");
-        let expected = "--damping is an option of MAC, and the optimizer is sgd";
+        let expected =
+            "--damping is an option of MAC, SMAC, FOOF, Eva and K-FAC, and the optimizer is sgd";
         assert!(error.contains(expected), "{error}");
         let error = read("--auxiliary-lr 0.1").expect_err("there is no other optimizer");
         let expected = "--auxiliary-lr is an option of AdamW beside another optimizer, and the optimizer is mac";
         assert!(error.contains(expected), "{error}");
 
+        let error =
+            read("--optimizer foof --no-input-covariance").expect_err("FOOF measures nothing");
+        assert!(error.contains("measure the inputs"), "{error}");
+
+        assert!(read("--optimizer kfac --damping 1").is_ok());
         assert!(read("--optimizer mac-in-adamw --damping 1").is_ok());
         assert!(read("--optimizer muon --auxiliary-lr 1e-3").is_ok());
         assert!(read("--optimizer sgd").is_ok(), "a default is no option");

@@ -1,7 +1,8 @@
 //! The optimizers that the programs compare.
 //!
 //! An [`OptimizerChoice`] is one by its name, [`OptimizerArgs`] are its settings as a command line describes them, an
-//! [`OptimizerPlan`] has all of them and trains. MAC is [`Mac`](mac_burn::Mac); all others are a [`GroupedOptimizer`].
+//! [`OptimizerPlan`] has all of them and trains. MAC, and what has another curvature, is [`Mac`](mac_burn::Mac); all
+//! others are a [`GroupedOptimizer`].
 
 mod args;
 mod choice;
@@ -10,7 +11,7 @@ mod plan;
 mod rule;
 
 pub use args::{LearningRates, OptimizerArgs, OptimizerDefaults, mac_for_short_runs};
-pub use choice::{LayerStep, OptimizerChoice};
+pub use choice::{LayerCurvature, LayerStep, OptimizerChoice};
 pub use grouped::GroupedOptimizer;
 pub use plan::{OptimizerPlan, WithOptimizer};
 pub use rule::{Rule, RuleState};

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// Images in a batch, for the training steps of networks [default: 2 to 32]
     #[arg(long, value_parser = at_least_one())]
     pub(crate) batch: Option<usize>,
+    /// Compare the curvatures, MAC's, SMAC's, FOOF's, Eva's and K-FAC's; for benchmarks of steps
+    #[arg(long)]
+    pub(crate) curvatures: bool,
     /// Only cases whose name contains this; may be repeated
     #[arg(long)]
     case: Vec<String>,

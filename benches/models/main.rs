@@ -6,12 +6,15 @@
 //! cargo bench --bench models -- --case steps --seconds 60
 //! cargo bench --bench models -- --case 1/1
 //! cargo bench --bench models -- --case 'steps ResNet-50 5/50'
+//! cargo bench --bench models -- --curvatures --rounds 3 --seconds 60
 //! cargo bench --bench models --features cuda -- --backend cuda --case 'steps DeiT-S' --batch 64
 //! ```
 //!
 //! A step is measured by two schedules of MAC, `tcov`/`tinv`: 1/1, what a step costs at most, and the authors', 5/50 for ResNets
 //! and 5/5 for DeiT. By the latter a time is the mean of five steps, one of which records; few of these have the step, every 50th,
 //! in which means are taken into use, so that a median leaves it out.
+//!
+//! With `--curvatures` the steps are those of MAC, SMAC, FOOF, Eva and K-FAC, and each time is the mean from one refresh to the next.
 //!
 //! The bars on flex, for the whole step (forward, backward, optimizer) of ResNet-20, ResNet-50 and DeiT-S: at most 1.05 times
 //! the time of SGD's, and at most 1.03 times its peak memory. Memory is that of the host, on CUDA that of the device.
@@ -44,6 +47,9 @@ impl OnBackend for Models {
     }
 
     fn run<B: Backend>(backend: &str, options: &Options) {
+        if options.curvatures {
+            return steps::curvature_tables::<Autodiff<B>>(options);
+        }
         passes::table::<Autodiff<B>>(options);
         steps::tables::<Autodiff<B>>(options, backend == "flex");
     }

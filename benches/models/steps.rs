@@ -6,9 +6,11 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn::{MacConfig, unrecorded};
+use mac_burn::{EvaConfig, FoofConfig, KfacConfig, Mac, MacConfig, SmacConfig, unrecorded};
 use mac_burn_examples::backend;
-use mac_burn_models::{ResNet, ResNetConfig, VisionTransformer, VisionTransformerConfig};
+use mac_burn_models::{
+    LeNet, LeNetConfig, ResNet, ResNetConfig, VisionTransformer, VisionTransformerConfig,
+};
 use std::time::Duration;
 
 const SGD: &str = "SGD";
@@ -71,6 +73,125 @@ pub(crate) fn tables<B: AutodiffBackend>(options: &Options, has_bars: bool) {
         let shape = [few(4), 3, 224, 224];
         Network::<B, _>::of_images("DeiT-S", shape, model, VisionTransformer::forward, &device)
     });
+}
+
+/// Prints time and memory of whole training steps with each curvature, by the schedule of the authors. A time is the mean over the steps
+/// from one refresh to the next, so that what a refresh costs is in it.
+pub(crate) fn curvature_tables<B: AutodiffBackend>(options: &Options) {
+    let device = B::Device::default();
+    let few = |count| match options.quick() {
+        true => 1,
+        false => options.batch.unwrap_or(count),
+    };
+    let print = CurvatureTables { options };
+    print.print("LeNet-5", RESNETS, || {
+        let model = LeNetConfig::mac_lenet5().init(&device);
+        let shape = [few(32), 3, 32, 32];
+        Network::<B, _>::of_images("LeNet-5", shape, model, LeNet::forward, &device)
+    });
+    print.print("ResNet-20", RESNETS, || {
+        let model = ResNetConfig::resnet20(10).init(&device);
+        let shape = [few(8), 3, 32, 32];
+        Network::<B, _>::of_images("ResNet-20", shape, model, ResNet::forward, &device)
+    });
+    print.print("DeiT-Ti", TRANSFORMERS, || {
+        let model = VisionTransformerConfig::deit_tiny_cifar(10).init(&device);
+        let shape = [few(8), 3, 32, 32];
+        Network::<B, _>::of_images("DeiT-Ti", shape, model, VisionTransformer::forward, &device)
+    });
+}
+
+/// Makes an optimizer with these settings of MAC and a curvature.
+type Make<M, B> = fn(MacConfig) -> Mac<M, B>;
+
+struct CurvatureTables<'a> {
+    options: &'a Options,
+}
+
+impl CurvatureTables<'_> {
+    fn print<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+        &self,
+        name: &str,
+        schedule: Schedule,
+        network: impl Fn() -> Network<B, M>,
+    ) {
+        let Schedule { tcov, tinv } = schedule;
+        let case = format!("curvatures {name} {tcov}/{tinv}");
+        if !self.options.wants_case(&case) {
+            return;
+        }
+        let steps = if self.options.quick() { 1 } else { tinv };
+        let plain = || network().map(unrecorded);
+        let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
+        let mut contenders = vec![
+            measured(
+                SGD,
+                Clock::WholeStep,
+                steps,
+                plain,
+                [sgd().init(), sgd().init()],
+            ),
+            measured(
+                ADAMW,
+                Clock::WholeStep,
+                steps,
+                plain,
+                [adamw.init(), adamw.init()],
+            ),
+        ];
+        let all: [(&str, Make<M, B>); 5] = [
+            (MAC, |mac| mac.init()),
+            ("SMAC", |mac| {
+                SmacConfig::new().with_settings_of(&mac).init()
+            }),
+            ("Eva", |mac| EvaConfig::new().with_settings_of(&mac).init()),
+            ("FOOF", |mac| {
+                FoofConfig::new().with_settings_of(&mac).init()
+            }),
+            ("K-FAC", |mac| {
+                KfacConfig::new().with_settings_of(&mac).init()
+            }),
+        ];
+        for (name, optimizer) in all {
+            // Memory is that of a step which records, whatever the schedule.
+            let optimizers = [EACH_STEP, schedule].map(|schedule| optimizer(schedule.mac()));
+            contenders.push(measured(
+                name,
+                Clock::WholeStep,
+                steps,
+                &network,
+                optimizers,
+            ));
+        }
+        let batch = network().batch.shape();
+        let contenders = contenders.into_iter().map(|measured| measured.contender);
+        let headers = ["optimizer", "peak MiB"];
+        let comparison = Comparison::new(&headers, contenders.collect(), &[SGD, "K-FAC"]);
+        let comparison = comparison.run(self.options);
+        println!("{case}: forward, backward and optimizer, batch of {batch}\n\n{comparison}\n");
+    }
+}
+
+impl Schedule {
+    /// MAC's settings.
+    fn mac(self) -> MacConfig {
+        MacConfig::new()
+            .with_momentum(MOMENTUM)
+            .with_weight_decay(WEIGHT_DECAY)
+            .with_tcov(self.tcov)
+            .with_tinv(self.tinv)
+    }
+}
+
+/// Burn's, with momentum.
+fn sgd() -> SgdConfig {
+    let momentum = MomentumConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_dampening(0.0);
+    let decay = WeightDecayConfig::new(WEIGHT_DECAY as f32);
+    SgdConfig::new()
+        .with_momentum(Some(momentum))
+        .with_weight_decay(Some(decay))
 }
 
 struct Tables<'a> {
@@ -146,25 +267,11 @@ fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     schedule: Schedule,
     steps: usize,
 ) -> Vec<Measured> {
-    let momentum = MomentumConfig::new()
-        .with_momentum(MOMENTUM)
-        .with_dampening(0.0);
-    let decay = WeightDecayConfig::new(WEIGHT_DECAY as f32);
-    let sgd = SgdConfig::new()
-        .with_momentum(Some(momentum))
-        .with_weight_decay(Some(decay));
     let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
-    let mac = |Schedule { tcov, tinv }| {
-        MacConfig::new()
-            .with_momentum(MOMENTUM)
-            .with_weight_decay(WEIGHT_DECAY)
-            .with_tcov(tcov)
-            .with_tinv(tinv)
-            .init()
-    };
+    let mac = |schedule: Schedule| schedule.mac().init();
     let plain = || network().map(unrecorded);
     vec![
-        measured(SGD, clock, steps, plain, [sgd.init(), sgd.init()]),
+        measured(SGD, clock, steps, plain, [sgd().init(), sgd().init()]),
         measured(ADAMW, clock, steps, plain, [adamw.init(), adamw.init()]),
         // Memory is that of a step which records, whatever the schedule.
         measured(MAC, clock, steps, network, [EACH_STEP, schedule].map(mac)),

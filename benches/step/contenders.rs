@@ -7,7 +7,9 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, MuonConfig, Optimizer, SgdConfig};
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::AutodiffBackend;
-use mac_burn::{InputCurvature, Mac, MacConfig, StepForm};
+use mac_burn::{
+    EvaConfig, FoofConfig, InputCurvature, KfacConfig, Mac, MacConfig, SmacConfig, StepForm,
+};
 
 /// The headers of the cells that a contender comes with.
 pub(crate) const HEADERS: [&str; 3] = ["step", "parameters", "state bytes"];
@@ -43,15 +45,6 @@ where
     B: AutodiffBackend,
     N: Network<B> + 'a,
 {
-    let momentum = MomentumConfig::new()
-        .with_momentum(MOMENTUM)
-        .with_dampening(0.0);
-    let decay = Some(WeightDecayConfig::new(WEIGHT_DECAY as f32));
-    let sgd = SgdConfig::new()
-        .with_momentum(Some(momentum))
-        .with_weight_decay(decay.clone());
-    let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
-    let muon = MuonConfig::new().with_weight_decay(decay);
     let mac = MacConfig::new()
         .with_momentum(MOMENTUM)
         .with_weight_decay(WEIGHT_DECAY)
@@ -69,21 +62,12 @@ where
     );
     let second = every
         .init()
-        .with_auxiliary_optimizer(adamw.init(), 1.0)
+        .with_auxiliary_optimizer(adamw().init(), 1.0)
         .expect("the factor is allowed");
 
-    let setup = Setup {
-        in_a_row: options.in_a_row,
-        batch: if options.quick() { QUICK_BATCH } else { BATCH },
-        make,
-        device,
-    };
-    let mut contenders = vec![
-        setup.train(SGD, sgd.init()).contender(record_bytes),
-        setup.train(ADAMW, adamw.init()).contender(record_bytes),
-        setup
-            .train_hidden("Muon, hidden matrices only", muon.init())
-            .contender(record_bytes),
+    let setup = Setup::new(options, make, device);
+    let mut contenders = rivals(&setup);
+    contenders.extend([
         setup.train(MAC, plain.init()).contender(report_bytes),
         setup
             .train("MAC, plain step, guarded", guarded.init())
@@ -92,7 +76,7 @@ where
         setup
             .train("MAC, orthogonal step", orthogonal)
             .contender(report_bytes),
-    ];
+    ]);
     if options.in_a_row == 1 {
         let every = setup.train("MAC, tcov = tinv = 1", every.init());
         contenders.push(every.contender(report_bytes));
@@ -100,6 +84,101 @@ where
         contenders.push(second.contender(record_bytes));
     }
     contenders
+}
+
+/// MAC and the other curvatures beside Burn's optimizers, each with the statistics that it has, and with new ones recorded before each step
+/// and taken into use in it.
+pub(crate) fn curvature_contenders<'a, B, N>(
+    options: &Options,
+    make: &dyn Fn() -> N,
+    device: &B::Device,
+) -> Vec<Contender<'a>>
+where
+    B: AutodiffBackend,
+    N: Network<B> + 'a,
+{
+    let setup = Setup::new(options, make, device);
+    let mut contenders = rivals(&setup);
+    let plain = |curvature: Curvature| curvature.optimizer([NEVER; 2]);
+    let every = |curvature: Curvature| curvature.optimizer([1; 2]);
+    for curvature in Curvature::ALL {
+        let [name, refreshed] = curvature.names();
+        let training = setup.train(name, plain(curvature));
+        contenders.push(training.contender(report_bytes));
+        if options.in_a_row == 1 {
+            let training = setup.train(refreshed, every(curvature));
+            contenders.push(training.contender(report_bytes));
+        }
+    }
+    contenders
+}
+
+/// A curvature that gradients are preconditioned by.
+#[derive(Clone, Copy)]
+enum Curvature {
+    Mac,
+    Smac,
+    Foof,
+    Eva,
+    Kfac,
+}
+
+impl Curvature {
+    const ALL: [Self; 5] = [Self::Mac, Self::Smac, Self::Eva, Self::Foof, Self::Kfac];
+
+    /// Those of its plain step, and of one with statistics taken and refreshed.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Mac => [MAC, "MAC, tcov = tinv = 1"],
+            Self::Smac => ["SMAC, plain step", "SMAC, tcov = tinv = 1"],
+            Self::Foof => ["FOOF, plain step", "FOOF, tcov = tinv = 1"],
+            Self::Eva => ["Eva, plain step", "Eva, tcov = tinv = 1"],
+            Self::Kfac => ["K-FAC, plain step", "K-FAC, tcov = tinv = 1"],
+        }
+    }
+
+    /// With this `tcov` and `tinv`.
+    fn optimizer<B: AutodiffBackend, N: Network<B>>(self, [tcov, tinv]: [usize; 2]) -> Mac<N, B> {
+        let mac = MacConfig::new()
+            .with_momentum(MOMENTUM)
+            .with_weight_decay(WEIGHT_DECAY)
+            .with_tcov(tcov)
+            .with_tinv(tinv);
+        match self {
+            Self::Mac => mac.init(),
+            Self::Smac => SmacConfig::new().with_settings_of(&mac).init(),
+            Self::Foof => FoofConfig::new().with_settings_of(&mac).init(),
+            Self::Eva => EvaConfig::new().with_settings_of(&mac).init(),
+            Self::Kfac => KfacConfig::new().with_settings_of(&mac).init(),
+        }
+    }
+}
+
+/// Burn's SGD, AdamW and Muon.
+fn rivals<'a, B, N>(setup: &Setup<'_, B, N>) -> Vec<Contender<'a>>
+where
+    B: AutodiffBackend,
+    N: Network<B> + 'a,
+{
+    let momentum = MomentumConfig::new()
+        .with_momentum(MOMENTUM)
+        .with_dampening(0.0);
+    let decay = Some(WeightDecayConfig::new(WEIGHT_DECAY as f32));
+    let sgd = SgdConfig::new()
+        .with_momentum(Some(momentum))
+        .with_weight_decay(decay.clone());
+    let muon = MuonConfig::new().with_weight_decay(decay);
+    vec![
+        setup.train(SGD, sgd.init()).contender(record_bytes),
+        setup.train(ADAMW, adamw().init()).contender(record_bytes),
+        setup
+            .train_hidden("Muon, hidden matrices only", muon.init())
+            .contender(record_bytes),
+    ]
+}
+
+fn adamw() -> AdamWConfig {
+    AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32)
 }
 
 /// The settings that all trainings have in common.
@@ -121,7 +200,16 @@ struct Training<B: AutodiffBackend, N, O> {
     device: B::Device,
 }
 
-impl<B: AutodiffBackend, N: Network<B>> Setup<'_, B, N> {
+impl<'d, B: AutodiffBackend, N: Network<B>> Setup<'d, B, N> {
+    fn new(options: &Options, make: &'d dyn Fn() -> N, device: &'d B::Device) -> Self {
+        Self {
+            in_a_row: options.in_a_row,
+            batch: if options.quick() { QUICK_BATCH } else { BATCH },
+            make,
+            device,
+        }
+    }
+
     fn train<O: Optimizer<N, B>>(&self, name: &'static str, optimizer: O) -> Training<B, N, O> {
         self.start(name, optimizer, |_| None)
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench step -- --case linear --rounds 30
+//! cargo bench --bench step -- --curvatures --case lenet
 //! cargo bench --bench step --features wgpu -- --backend wgpu
 //! cargo bench --bench step --features cuda -- --backend cuda --case linear --in-a-row 20
 //! ```
@@ -12,6 +13,9 @@
 //! time until the device is told of it; in training the device is busy meanwhile, and steps in a row show what they cost it. The bars
 //! for MAC at the linear layer from 1024 to 4096: on flex and wgpu at most 1.5 times SGD, and on flex at
 //! most 0.8 times AdamW; for its normalized step at most AdamW's time.
+//!
+//! With `--curvatures` MAC is beside SMAC, FOOF, Eva and K-FAC, each between two refreshes and with statistics taken and refreshed in each
+//! step. What it takes to record them is a part of the forward and backward pass, and not of the step: see the benchmark `models`.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -26,11 +30,14 @@ mod network;
 use burn::backend::Autodiff;
 use burn::nn::LinearConfig;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use contenders::{ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, NORMALIZED, SGD, contenders};
+use contenders::{
+    ADAMW, HEADERS, MAC, MAC_WITH_ADAMW, NORMALIZED, SGD, contenders, curvature_contenders,
+};
 use harness::{Comparison, OnBackend, Options, on_backends};
 use mac_burn::MacLinear;
 use mac_burn_models::{
-    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
+    LeNet, LeNetConfig, Mlp, MlpConfig, ResNet, ResNetConfig, VisionTransformer,
+    VisionTransformerConfig,
 };
 use network::Network;
 
@@ -62,9 +69,11 @@ impl OnBackend for Step {
                 .into()
         };
         let square = [4096, 4096];
-        case("linear 4096x4096", options, &device, &|| {
-            linear(square, &device)
-        });
+        if !options.curvatures {
+            case("linear 4096x4096", options, &device, &|| {
+                linear(square, &device)
+            });
+        }
         let linear = case("linear 1024x4096", options, &device, &|| {
             linear([1024, 4096], &device)
         });
@@ -74,6 +83,11 @@ impl OnBackend for Step {
         let lenet = case::<Autodiff<B>, LeNet<_>>("lenet 1x28x28", options, &device, &|| {
             LeNetConfig::new([28, 28]).init(&device)
         });
+        if options.curvatures {
+            case::<Autodiff<B>, ResNet<_>>("resnet-20", options, &device, &|| {
+                ResNetConfig::resnet20(10).init(&device)
+            });
+        }
         // Of DeiT-Ti's width, for images of 32×32.
         let vit = VisionTransformerConfig::deit_tiny_cifar(10);
         let vit = vit.with_n_layers(if quick { 1 } else { 12 });
@@ -84,7 +98,8 @@ impl OnBackend for Step {
             &|| vit.init(&device),
         );
 
-        if !["flex", "wgpu"].contains(&backend) || options.quick() || options.in_a_row > 1 {
+        let is_other = options.curvatures || options.quick() || options.in_a_row > 1;
+        if is_other || !["flex", "wgpu"].contains(&backend) {
             return;
         }
         if let Some(linear) = &linear {
@@ -126,7 +141,10 @@ fn case<'a, B: AutodiffBackend, N: Network<B> + 'a>(
     if !options.wants_case(name) {
         return None;
     }
-    let contenders = contenders::<B, N>(options, make, device);
+    let contenders = match options.curvatures {
+        true => curvature_contenders::<B, N>(options, make, device),
+        false => contenders::<B, N>(options, make, device),
+    };
     let comparison = Comparison::new(&HEADERS, contenders, &[SGD, ADAMW]).run(options);
     let steps = match options.in_a_row {
         1 => String::new(),

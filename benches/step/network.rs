@@ -3,7 +3,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::MacLinear;
 use mac_burn_models::vision_transformer::VisionTransformerBlock;
-use mac_burn_models::{LeNet, Mlp, VisionTransformer};
+use mac_burn_models::{LeNet, Mlp, ResNet, VisionTransformer};
 
 /// A network whose step is measured.
 pub(crate) trait Network<B: AutodiffBackend>: AutodiffModule<B> {
@@ -47,6 +47,17 @@ impl<B: AutodiffBackend> Network<B> for LeNet<B> {
 
     fn hidden_matrices(&self) -> Vec<ParamId> {
         vec![self.fc1.weight.id, self.fc2.weight.id]
+    }
+}
+
+impl<B: AutodiffBackend> Network<B> for ResNet<B> {
+    fn forward_random(&self, batch: usize, device: &B::Device) -> Tensor<B, 2> {
+        self.forward(random([batch.div_ceil(64), 3, 32, 32], device))
+    }
+
+    /// None of its matrices is of a hidden layer.
+    fn hidden_matrices(&self) -> Vec<ParamId> {
+        Vec::new()
     }
 }
 

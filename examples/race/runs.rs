@@ -212,7 +212,7 @@ pub(crate) mod tests {
                 lr,
                 auxiliary_lr: optimizer.auxiliary.then_some(1e-3),
                 weight_decay: 0.1,
-                damping: optimizer.preconditioned.then_some(0.3),
+                damping: optimizer.is_preconditioned().then_some(0.3),
             },
             outcome: Outcome {
                 loss: Some(loss),

@@ -1,6 +1,6 @@
 //! The search for the settings of an optimizer.
 
-use mac_burn_examples::optimizers::{LayerStep, OptimizerChoice};
+use mac_burn_examples::optimizers::{LayerCurvature, LayerStep, OptimizerChoice};
 use mac_burn_examples::tasks::StartingRates;
 
 /// A setting that is searched for.
@@ -61,11 +61,14 @@ pub(crate) fn searched(
         range: [1e-5, 1.0],
     });
     // The forms' damping is relative, and hardly matters.
-    let with_damping = choice.preconditioned && !matches!(choice.step, LayerStep::Form(_));
+    let with_damping = choice.is_preconditioned() && !matches!(choice.step, LayerStep::Form(_));
     let last = match (with_damping, with_momentum) {
         (true, _) => Searched {
             setting: Setting::Damping,
-            start: 1.0,
+            start: choice
+                .curvature
+                .and_then(LayerCurvature::own_damping)
+                .unwrap_or(1.0),
             factor: 10.0,
             range: [1e-3, 1e3],
         },

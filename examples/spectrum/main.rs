@@ -1,4 +1,5 @@
-//! Measures how well a mean stands for the inputs of each layer, at the beginning, in the middle and at the end of a training:
+//! Measures how well a mean stands for the inputs of each layer, and how far the gradients at its outputs are from having no direction, at
+//! the beginning, in the middle and at the end of a training:
 //!
 //! ```text
 //! cargo run --release --example spectrum -- --task vit-digits
@@ -6,24 +7,25 @@
 //! cargo run --release --example spectrum -- --help
 //! ```
 //!
-//! Prints a table for each of the three, and the report of MAC where it is the optimizer, and leaves spectrum.csv and spectrum.svg.
-//! [`mac_burn::spectrum`] says how to read them.
+//! Prints two tables for each of the three, and the report of MAC where it is the optimizer, and leaves spectrum.csv and spectrum.svg, of
+//! the inputs, and outputs.csv. [`mac_burn::spectrum`] says how to read them.
 #![allow(clippy::print_stdout, reason = "the output of this program is text")]
 
 mod plot;
 
 use std::error::Error;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn::module::AutodiffModule;
-use burn::optim::Optimizer;
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use clap::Parser;
 use env_logger::Env;
 use indicatif::{ProgressBar, ProgressStyle};
 use mac_burn::Report;
-use mac_burn::spectrum::Spectrum;
+use mac_burn::spectrum::{DAMPING, OutputSpectrum, Spectrum};
 use mac_burn_examples::backend::Training;
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
@@ -34,7 +36,7 @@ use mac_burn_examples::optimizers::{
 use mac_burn_examples::tasks::{DataArgs, Part, TaskChoice, WithTask};
 use mac_burn_examples::training::{Session, Task};
 
-/// Measures the spectra of the second moments of all layers' inputs while a network is trained.
+/// Measures the spectra of the second moments of all layers' inputs, and of the gradients at their outputs, while a network is trained.
 #[derive(Parser, Debug)]
 struct Args {
     /// Task
@@ -53,7 +55,7 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Folder of spectrum.csv and spectrum.svg
+    /// Folder of spectrum.csv, outputs.csv and spectrum.svg
     #[arg(long, default_value = "target/spectrum")]
     out: PathBuf,
 
@@ -116,6 +118,7 @@ impl Args {
 struct Measured {
     step: usize,
     spectrum: Spectrum,
+    outputs: OutputSpectrum,
 }
 
 fn main() -> ExitCode {
@@ -132,22 +135,36 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     );
     let measurement = Measurement(args);
     let (measured, report) = task.with(Part::Validation, args.seed, &args.data, measurement)?;
-    for Measured { step, spectrum } in &measured {
-        println!("\nafter {step} steps\n{spectrum}");
+    for Measured {
+        step,
+        spectrum,
+        outputs,
+    } in &measured
+    {
+        println!("\nafter {step} steps\n{spectrum}\n\n{outputs}");
     }
     if let Some(report) = report {
         println!("\n{report}");
     }
     fs::create_dir_all(&args.out)?;
-    let (csv, picture) = (args.out.join("spectrum.csv"), args.out.join("spectrum.svg"));
-    write_csv(&measured, csv::Writer::from_path(&csv)?)?;
+    let [inputs, outputs, picture] =
+        ["spectrum.csv", "outputs.csv", "spectrum.svg"].map(|name| args.out.join(name));
+    write_inputs(&measured, csv::Writer::from_path(&inputs)?)?;
+    write_outputs(&measured, csv::Writer::from_path(&outputs)?)?;
     plot::draw(&task.name(), &measured, &picture)?;
-    println!("\n{}, {}", csv.display(), picture.display());
+    let files = [inputs, outputs, picture].map(|file| file.display().to_string());
+    println!("\n{}", files.join(", "));
     Ok(())
 }
 
-/// A line for each layer of each measurement, with its eigenvalues in the last field.
-fn write_csv<W: std::io::Write>(
+/// Eigenvalues as one field.
+fn joined(eigenvalues: &[f64]) -> String {
+    let eigenvalues = eigenvalues.iter().map(|value| format!("{value:.6e}"));
+    eigenvalues.collect::<Vec<_>>().join(" ")
+}
+
+/// A line for the inputs of each layer of each measurement, with their eigenvalues in the last field.
+fn write_inputs<W: std::io::Write>(
     measured: &[Measured],
     mut csv: csv::Writer<W>,
 ) -> Result<(), Box<dyn Error>> {
@@ -164,13 +181,8 @@ fn write_csv<W: std::io::Write>(
         "attention_share",
         "eigenvalues",
     ])?;
-    for Measured { step, spectrum } in measured {
+    for Measured { step, spectrum, .. } in measured {
         for layer in &spectrum.layers {
-            let eigenvalues: Vec<String> = layer
-                .eigenvalues
-                .iter()
-                .map(|value| format!("{value:.6e}"))
-                .collect();
             csv.serialize((
                 step,
                 &layer.path,
@@ -182,7 +194,46 @@ fn write_csv<W: std::io::Write>(
                 layer.alignment,
                 layer.mean_share,
                 layer.attention_share,
-                eigenvalues.join(" "),
+                joined(&layer.eigenvalues),
+            ))?;
+        }
+    }
+    csv.flush()?;
+    Ok(())
+}
+
+/// The same for the gradients at the outputs.
+fn write_outputs<W: std::io::Write>(
+    measured: &[Measured],
+    mut csv: csv::Writer<W>,
+) -> Result<(), Box<dyn Error>> {
+    csv.write_record([
+        "step",
+        "layer",
+        "outputs",
+        "size",
+        "rows",
+        "rank",
+        "condition",
+        "condition_of_range",
+        "cosine",
+        "damped_cosine",
+        "eigenvalues",
+    ])?;
+    for Measured { step, outputs, .. } in measured {
+        for layer in &outputs.layers {
+            csv.serialize((
+                step,
+                &layer.path,
+                layer.part.to_string(),
+                layer.size,
+                layer.rows,
+                layer.rank(),
+                layer.condition(),
+                layer.condition_of_range(),
+                layer.cosine(0.0),
+                layer.cosine(DAMPING),
+                joined(&layer.eigenvalues),
             ))?;
         }
     }
@@ -248,20 +299,13 @@ where
         let mut session = Session::new(task, model, optimizer, schedule);
         loop {
             if [0, steps / 2, steps].contains(&session.step) {
-                let mut failed = None;
                 // Steps that are not trained on: their batches are others.
                 let batches = steps + 1..=steps + args.batches;
-                let spectrum = Spectrum::of(&session.model, |model| {
-                    failed = batches
-                        .map(|step| task.loss(model, step))
-                        .find_map(Result::err);
-                });
-                if let Some(error) = failed {
-                    return Err(error);
-                }
+                let (spectrum, outputs) = measure(task, &session.model, batches)?;
                 self.measured.push(Measured {
                     step: session.step,
                     spectrum,
+                    outputs,
                 });
             }
             if session.step == steps {
@@ -273,4 +317,31 @@ where
         bar.finish_and_clear();
         Ok((session.model, session.optimizer))
     }
+}
+
+/// Measures both sides of all layers in the batches of these steps.
+fn measure<M, T>(
+    task: &T,
+    model: &M,
+    mut batches: RangeInclusive<usize>,
+) -> Result<(Spectrum, OutputSpectrum), Box<dyn Error>>
+where
+    M: AutodiffModule<Training>,
+    T: Task<Training, Model = M>,
+{
+    let mut inputs = Spectrum { layers: Vec::new() };
+    let mut passed = Ok(());
+    let outputs = OutputSpectrum::of(model, |model| {
+        let mut grads = GradientsAccumulator::new();
+        inputs = Spectrum::of(model, |model| {
+            passed = batches.try_for_each(|step| {
+                let loss = task.loss(model, step)?;
+                let of_batch = GradientsParams::from_grads(loss.backward(), model);
+                grads.accumulate(model, of_batch);
+                Ok(())
+            });
+        });
+        grads.grads()
+    });
+    passed.map(|()| (inputs, outputs))
 }

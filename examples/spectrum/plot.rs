@@ -13,7 +13,7 @@ const SIZE: (u32, u32) = (420, 420);
 /// The smallest share of an eigenvalue that is drawn.
 const LEAST: f64 = 1e-6;
 
-/// Draws the eigenvalues of each layer, as shares of their sum, against their place, both in logarithmic scale: a chart for each
+/// Draws the eigenvalues of each layer's inputs, as shares of their sum, against their place, both in logarithmic scale: a chart for each
 /// measurement, and in it a line for each layer, from the first (blue) to the last (orange).
 ///
 /// # Errors
@@ -22,7 +22,7 @@ pub(crate) fn draw(title: &str, measured: &[Measured], file: &Path) -> Result<()
     let width = SIZE.0 * measured.len().max(1) as u32;
     let area = SVGBackend::new(file, (width, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
-    for (area, Measured { step, spectrum }) in area
+    for (area, Measured { step, spectrum, .. }) in area
         .split_evenly((1, measured.len().max(1)))
         .iter()
         .zip(measured)

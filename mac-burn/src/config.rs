@@ -1,3 +1,7 @@
+mod curvatures;
+
+pub use curvatures::{CurvatureConfig, EvaConfig, FoofConfig, KfacConfig, SmacConfig};
+
 use crate::patterns::PathPatterns;
 use crate::{Mac, MacError, MacOptimizer, MacPreconditioner, StepForm};
 use burn::config::{Config, config_to_json};
@@ -88,6 +92,9 @@ pub struct MacConfig {
     pub momentum: f64,
     /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`. Default: false
     pub nesterov: bool,
+    /// Whether the first step of a parameter looks ahead too: `(1 + μ) g`, as PyTorch's SGD has it, and otherwise `g`, as the authors' code
+    /// with Nesterov. Default: true
+    pub nesterov_first_step: bool,
     /// `λ`, in [0, ∞). A parameter in half precision is decayed together with its step, in `f32`, and rounded once, see
     /// [`MacOptimizer`]: alone, less than about `η λ = 5e-4` (`f16`) or `4e-3` (`bf16`) may be lost. Default: 0.0
     pub weight_decay: f64,
@@ -145,6 +152,7 @@ impl Default for MacConfig {
             stat_decay: 0.95,
             momentum: 0.9,
             nesterov: false,
+            nesterov_first_step: true,
             weight_decay: 0.0,
             weight_decay_form: WeightDecayForm::Decoupled,
             auxiliary_weight_decay: 0.0,
@@ -212,6 +220,12 @@ impl MacConfig {
     /// Sets [`nesterov`](Self::nesterov).
     pub fn with_nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
+        self
+    }
+
+    /// Sets [`nesterov_first_step`](Self::nesterov_first_step).
+    pub fn with_nesterov_first_step(mut self, nesterov_first_step: bool) -> Self {
+        self.nesterov_first_step = nesterov_first_step;
         self
     }
 

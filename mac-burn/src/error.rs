@@ -58,6 +58,17 @@ pub enum MacError {
         /// `raw` or `preconditioned`.
         expected: &'static str,
     },
+    /// A record with the curvatures of another optimizer.
+    #[error(
+        "the optimizer record has curvatures of {found}, but it is loaded into {expected}: make the optimizer from the configuration that \
+         the record was written with, or start with a new one and load only the model's record"
+    )]
+    RecordOfAnotherCurvature {
+        /// The optimizer whose curvatures the record has.
+        found: &'static str,
+        /// The optimizer that it is loaded into.
+        expected: &'static str,
+    },
     /// A record written with an auxiliary optimizer, for an optimizer without one.
     #[error(
         "the optimizer record has the state of an auxiliary optimizer, but the optimizer that it is \

@@ -108,6 +108,11 @@
 //! and the share is near 1 by that alone. For a value projection it is approximate, see
 //! [`LayerReport`](crate::LayerReport::mean_share). [`spectrum`](crate::spectrum) measures the share with the eigenvalues beside it.
 //!
+//! On the output side MAC takes the second moment `P = E[g gᵀ]` of the gradients at a layer's outputs for a multiple of the identity.
+//! [`OutputSpectrum`](crate::spectrum::OutputSpectrum) measures what that leaves out: nothing where the cosine between `P⁻¹G` and the
+//! gradient `G` is near 1; where it is far from 1, the step of a curvature with an output side, such as [K-FAC's](crate::KfacConfig), is
+//! another.
+//!
 //! # Statistics and schedules
 //!
 //! Every [`tcov`](crate::MacConfig::tcov)-th step takes the mean of its batch's inputs into a moving average with the decay
@@ -201,6 +206,52 @@
 //! neurons after orthogonalization by a moving average of their length. *Adafactor* (arXiv:1804.04235) keeps averages of the gradient's squares for
 //! rows and columns; [`RowsAndColumns`](crate::StepForm::RowsAndColumns) divides the momentum by the lengths of its own. What is different here is
 //! that the second moment of the inputs is a diagonal and one vector: no matrix of the input's size is made, kept or inverted.
+//!
+//! # The rivals: FOOF, Eva, K-FAC, SMAC
+//!
+//! MAC's claim is K-FAC's progress at SGD's cost. The curvatures that it is compared with are configurations beside
+//! [`MacConfig`](crate::MacConfig), which make the same [`Mac`](crate::Mac), and so the same loop, record, report and auxiliary optimizer:
+//!
+//! | | input side | output side | kept of a layer `[in, out]` | waits for the device |
+//! |---|---|---|---|---|
+//! | [`MacConfig`](crate::MacConfig) | `ā āᵀ` | – | vectors of `in` | never |
+//! | [`SmacConfig`](crate::SmacConfig) | `ā āᵀ` | `diag(z)`, mean squares | and `2 out` | never |
+//! | [`EvaConfig`](crate::EvaConfig) | `ā āᵀ` | `ḡ ḡᵀ` | `2 (in + 1 + out)` | never |
+//! | [`FoofConfig`](crate::FoofConfig) | `A = E[a aᵀ]` | – | `2 (in + 1)²` | at a refresh |
+//! | [`KfacConfig`](crate::KfacConfig) | `A = E[a aᵀ]` | `P = E[g gᵀ]` | `2 (in + 1)² + 2 out²` | at a refresh |
+//!
+//! To change the curvature and nothing else, take the other settings over:
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use mac_burn::{KfacConfig, Mac, MacConfig, MacLinear};
+//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
+//!
+//! let mac = MacConfig::new().with_weight_decay(1e-4).with_tinv(20).with_damping(0.01);
+//! let optim: Mac<MacLinear<B>, B> = KfacConfig::new().with_settings_of(&mac).init();
+//! # let model: MacLinear<B> = LinearConfig::new(8, 4).init(&Default::default()).into();
+//! # assert_eq!(optim.report(&model).layers.len(), 1);
+//! ```
+//!
+//! What differs, and what to know before comparing:
+//!
+//! - **Damping and scale.** MAC leaves a gradient's length as it is. FOOF, SMAC and Eva keep the factor `1/ρ` of the inverse, and K-FAC divides
+//!   by both factors: the learning rate goes with the damping, so search both. Eva and K-FAC limit their steps by a KL clip,
+//!   [`kl_clip`](crate::KfacConfig::kl_clip). With the learning rate of the step a clipped step is as long at the end of a schedule as at its
+//!   start; give the clip [a rate of its own](crate::KfacConfig::kl_clip_lr) where the schedule is to shorten it.
+//! - **Gradients of a mean loss.** What flows back to a layer's outputs is `1/N` of the gradient of a sample's loss, if the loss is a mean over `N`
+//!   samples. [`GradientScale`](crate::GradientScale) says what K-FAC makes of that. Eva and SMAC take it as it comes, as their authors do: so the `z` of
+//!   SMAC is mostly far below `ρ`, and what the diagonal does depends on the batch size.
+//! - **Rows.** A convolution's rows are its patches, those of a sequence its tokens, and padding is none. K-FAC may take the mean over a sample's
+//!   rows instead ([`WeightSharing`](crate::WeightSharing)). The values of attention have the second moment of what comes through it for FOOF and
+//!   K-FAC, a row for each head and query, and MAC's mean for the others.
+//! - **Micro-batches** add up, those of the gradients too: divide the loss of each by their number, so that the sum is that of one mean.
+//! - **Inverses** are made on the host in `f64`, from averages that are read at each refresh. A matrix that is not positive definite is tried with ten times
+//!   its damping; if that fails too, the layer keeps its last inverse. `report()` counts both.
+//! - **A pass before the optimizer is made** is recorded for MAC, so make the optimizer before the first forward pass: otherwise the first step leaves
+//!   the layers as they are, and says so.
+//!
+//! LNGD, Shampoo and AdaHessian are in the authors' repository too. They are not wanted here now; the latter two use nothing of what recorders see.
 //!
 //! # Accumulation, devices and threads
 //!

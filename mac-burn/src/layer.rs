@@ -73,6 +73,36 @@ impl LayerKind {
         }
     }
 
+    /// The blocks of so many outputs: the projections to queries, keys and values are one each.
+    pub(crate) fn output_blocks(self, size_output: usize) -> Vec<OutputBlock> {
+        let Some(values) = self.value_columns(size_output) else {
+            return vec![OutputBlock {
+                start: 0,
+                outputs: size_output,
+                mean: 0,
+                index: 0,
+            }];
+        };
+        // As wide as values, where nothing tells keys from queries.
+        let keys = values.min(size_output - values);
+        let queries = size_output - values - keys;
+        let parts = [
+            (0, queries, 0),
+            (queries, keys, 0),
+            (queries + keys, values, 1),
+        ];
+        let parts = parts.into_iter().filter(|(_, outputs, _)| *outputs > 0);
+        let blocks = parts
+            .enumerate()
+            .map(|(index, (start, outputs, mean))| OutputBlock {
+                start,
+                outputs,
+                mean,
+                index,
+            });
+        blocks.collect()
+    }
+
     /// The columns of a fused projection that project to values, of so many in all.
     pub(crate) fn value_columns(self, size_output: usize) -> Option<usize> {
         match self {
@@ -81,6 +111,18 @@ impl LayerKind {
             Self::Linear | Self::Conv2d { .. } => None,
         }
     }
+}
+
+/// Outputs of a layer that have their inputs in common, and their curvature on the output side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutputBlock {
+    /// The first of the outputs.
+    pub(crate) start: usize,
+    pub(crate) outputs: usize,
+    /// The first of the layer's means that they have.
+    pub(crate) mean: usize,
+    /// The position among the layer's blocks.
+    pub(crate) index: usize,
 }
 
 /// The parameters that a layer's statistics precondition.

@@ -58,6 +58,8 @@
 //! embeddings, takes the step without preconditioning or [that of an auxiliary
 //! optimizer](Mac::with_auxiliary_optimizer).
 //!
+//! K-FAC, FOOF, Eva and SMAC, which MAC is compared with, are made by [`KfacConfig`], [`FoofConfig`], [`EvaConfig`] and [`SmacConfig`] and used as MAC is.
+//!
 //! The [`guide`] has settings and schedules, target networks and GANs, saving and resuming, the conversion of a model, and a
 //! table of what to do about what a report shows.
 
@@ -79,8 +81,11 @@ mod report;
 pub mod spectrum;
 mod statistics;
 
-pub use config::{InputCurvature, MacConfig, WeightDecayForm};
-pub use curvature::{FirstLayer, InputCovariance};
+pub use config::{
+    CurvatureConfig, EvaConfig, FoofConfig, InputCurvature, KfacConfig, MacConfig, SmacConfig,
+    WeightDecayForm,
+};
+pub use curvature::{FirstLayer, GradientScale, InputCovariance, KfacDamping};
 pub use error::MacError;
 pub use layers::{
     AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
@@ -94,7 +99,7 @@ pub use optimizer::{
 };
 pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
 pub use report::{Coverage, LayerReport, Report};
-pub use statistics::{AttendedValues, Recorder, without_recording};
+pub use statistics::{AttendedValues, Recorder, WeightSharing, without_recording};
 
 /// The programs of the README.
 #[cfg(doctest)]

@@ -3,12 +3,18 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-/// Casts half precision, and types that may be computed in it, to `f32`; wider types stay as they are.
-pub(crate) fn at_least_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 | DType::Flex32 => tensor.cast(DType::F32),
-        _ => tensor,
+/// `f32` for half precision, and for types that may be computed in it; wider types stay as they are.
+pub(crate) fn wider_of_f32(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 | DType::Flex32 => DType::F32,
+        wider => wider,
     }
+}
+
+/// The tensor in [that type](wider_of_f32).
+pub(crate) fn at_least_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
+    let dtype = wider_of_f32(tensor.dtype());
+    as_dtype(tensor, dtype)
 }
 
 /// Casts to `dtype`, or returns the tensor itself if it has that type.

@@ -67,6 +67,10 @@ pub struct LayerReport {
     /// approximation, since squares are averaged as the mean is, probabilities and values apart. See the
     /// [guide](crate::guide#damping) for what it tells.
     pub mean_share: Option<f64>,
+    /// Inversions of a dense curvature that needed more damping than the setting, as the matrix was not positive definite.
+    pub retried_inversions: u64,
+    /// Inversions that did not succeed with more damping either, after which the last inverse stayed in use.
+    pub failed_inversions: u64,
 }
 
 /// The treatment of a layer's gradients.
@@ -78,6 +82,14 @@ pub enum Coverage {
     MeanAndVariance,
     /// Preconditioned by its measured input covariance.
     InputCovariance,
+    /// Preconditioned by its mean activation, and on the output side by the mean squares of gradients (SMAC).
+    MeanActivationAndOutputSquares,
+    /// Preconditioned by the second moment of its inputs (FOOF).
+    InputSecondMoment,
+    /// Preconditioned by the means of its inputs and of the gradients at its outputs (Eva).
+    MeansOfBothSides,
+    /// Preconditioned by the second moments of its inputs and of the gradients at its outputs (K-FAC).
+    KroneckerFactors,
     /// Left alone, since no forward pass of it was recorded.
     NothingRecorded,
     /// Left alone by the configuration.
@@ -86,12 +98,25 @@ pub enum Coverage {
     NoRecorder,
 }
 
+impl Coverage {
+    fn is_preconditioned(self) -> bool {
+        !matches!(
+            self,
+            Self::NothingRecorded | Self::Skipped | Self::NoRecorder
+        )
+    }
+}
+
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::MeanActivation => "mean activation",
             Self::MeanAndVariance => "mean and variance",
             Self::InputCovariance => "input covariance",
+            Self::MeanActivationAndOutputSquares => "mean activation, output squares",
+            Self::InputSecondMoment => "input second moment",
+            Self::MeansOfBothSides => "means of both sides",
+            Self::KroneckerFactors => "Kronecker factors",
             Self::NothingRecorded => "nothing recorded",
             Self::Skipped => "skipped",
             Self::NoRecorder => "no recorder",
@@ -164,12 +189,7 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
         let kind = self.layers.get(&weight.id).map(|layer| layer.kind);
         let curvature = self.curvatures.get(&weight.id);
         let coverage = self.coverage(weight);
-        let by_mean = curvature.filter(|_| {
-            matches!(
-                coverage,
-                Coverage::MeanActivation | Coverage::MeanAndVariance
-            )
-        });
+        let in_use = curvature.filter(|_| coverage.is_preconditioned());
         LayerReport {
             path: weight.layer_path().to_string(),
             coverage,
@@ -181,12 +201,14 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             size_output: kind.map(|kind| kind.size_output(&weight.shape)),
             updates: curvature.map_or(0, |report| report.batches.offered),
             rejected: curvature.map_or(0, |report| report.batches.rejected),
-            last_refresh: by_mean.and_then(|report| report.last_refresh),
-            mean_norm_squared: by_mean.and_then(|report| report.mean_norm_squared),
-            gain: by_mean.and_then(|report| report.gain),
-            mean_share: by_mean
+            last_refresh: in_use.and_then(|report| report.last_refresh),
+            mean_norm_squared: in_use.and_then(|report| report.mean_norm_squared),
+            gain: in_use.and_then(|report| report.gain),
+            mean_share: in_use
                 .filter(|report| report.mean_norm_squared.is_some())
                 .and_then(|report| report.mean_share),
+            retried_inversions: curvature.map_or(0, |report| report.inversions.retried),
+            failed_inversions: curvature.map_or(0, |report| report.inversions.failed),
         }
     }
 
@@ -203,15 +225,10 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
     }
 
     fn covered_parameters(&self) -> usize {
-        let covered = self.inventory.parameters.iter().filter(|parameter| {
-            parameter.trained
-                && matches!(
-                    self.coverage(parameter),
-                    Coverage::MeanActivation
-                        | Coverage::MeanAndVariance
-                        | Coverage::InputCovariance
-                )
-        });
+        let covered =
+            self.inventory.parameters.iter().filter(|parameter| {
+                parameter.trained && self.coverage(parameter).is_preconditioned()
+            });
         covered
             .map(|weight| {
                 let layer = self.layers.get(&weight.id);
@@ -268,6 +285,16 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f, "{table}")?;
+        for layer in &self.layers {
+            let (retried, failed) = (layer.retried_inversions, layer.failed_inversions);
+            if retried + failed > 0 {
+                let path = &layer.path;
+                writeln!(
+                    f,
+                    "`{path}`: {retried} inversions with more damping, {failed} failed"
+                )?;
+            }
+        }
         writeln!(
             f,
             "{} of {} parameters preconditioned ({:.1} %)",

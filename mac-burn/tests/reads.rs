@@ -21,9 +21,10 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::{Counting, CountingFusion, Numbered, alone, operations, reads};
 use mac_burn::{
-    AttentionInput, DecoderInput, EncoderInput, InputCurvature, Mac, MacConfig, MacConv2d,
-    MacLinear, MacMultiHeadAttention, MacOptimizer, MacSelfAttention, MacTransformerDecoder,
-    MacTransformerEncoder, SelfAttentionConfig, StepForm,
+    AttentionInput, Coverage, DecoderInput, EncoderInput, EvaConfig, FoofConfig, InputCurvature,
+    KfacConfig, LayerReport, Mac, MacConfig, MacConv2d, MacLinear, MacMultiHeadAttention,
+    MacOptimizer, MacSelfAttention, MacTransformerDecoder, MacTransformerEncoder,
+    SelfAttentionConfig, SmacConfig, StepForm,
 };
 use support::{busy_optimizer, filled, random, values};
 
@@ -196,6 +197,99 @@ fn steps_of_known_length_read_nothing() {
     let _alone = alone();
     check::<Autodiff<Counting>>();
     check::<Autodiff<CountingFusion>>();
+}
+
+/// What a step of each optimizer's first pass leaves to another optimizer that is made only then. Breaks when recorders keep what nobody asks
+/// for, which all would pay for, or a layer stays without its statistics after that.
+#[test]
+fn recorders_keep_what_is_asked_for_and_no_more() {
+    type B = Autodiff<Counting>;
+    let _alone = alone();
+    let optimizer = |name: &str| -> Mac<AllLayers<B>, B> {
+        match name {
+            "MAC" => MacConfig::new().init(),
+            "SMAC" => SmacConfig::new().init(),
+            "FOOF" => FoofConfig::new().init(),
+            "Eva" => EvaConfig::new().init(),
+            _ => KfacConfig::new().init(),
+        }
+    };
+    let all = ["MAC", "SMAC", "FOOF", "Eva", "K-FAC"];
+    for asked in all {
+        for late in all {
+            let pass = |network: &AllLayers<B>, index| {
+                let loss = network.forward(images(index)).square().mean();
+                GradientsParams::from_grads(loss.backward(), network)
+            };
+            let network = AllLayers::<B>::new();
+            let first = optimizer(asked);
+            let grads = pass(&network, 0);
+            drop(first);
+            let mut late_optimizer = optimizer(late);
+            let network = late_optimizer.step(0.01, network, grads);
+            let covered = late_optimizer.report(&network).covered_parameters;
+            let enough = match late {
+                // Whoever comes to a layer that no optimizer has stepped is taken for MAC; without mean squares of gradients SMAC is MAC.
+                "MAC" | "SMAC" => true,
+                "FOOF" => matches!(asked, "FOOF" | "K-FAC"),
+                _ => asked == late,
+            };
+            assert_eq!(covered > 0, enough, "{late} after a pass for {asked}");
+            let grads = pass(&network, 1);
+            let network = late_optimizer.step(0.01, network, grads);
+            let report = late_optimizer.report(&network);
+            let without = |layer: &&LayerReport| layer.coverage == Coverage::NothingRecorded;
+            assert_eq!(
+                report.layers.iter().filter(without).count(),
+                0,
+                "{late} after {asked}"
+            );
+        }
+    }
+}
+
+/// Breaks when a curvature of vectors reads, or one of matrices reads more than its factors at a refresh.
+#[test]
+fn other_curvatures_read_at_refreshes_only() {
+    let _alone = alone();
+    let mac = MacConfig::new()
+        .with_tcov(2)
+        .with_tinv(3)
+        .with_guard_gradients(true);
+    type Optim = Mac<AllLayers<Autodiff<Counting>>, Autodiff<Counting>>;
+    let network = AllLayers::<Autodiff<Counting>>::new;
+    let vectors: [Optim; 2] = [
+        EvaConfig::new().with_settings_of(&mac).init(),
+        SmacConfig::new().with_settings_of(&mac).init(),
+    ];
+    for optim in vectors {
+        let (reads, operations) = counted(network(), optim);
+        assert!(operations > STEPS * 500, "{operations}");
+        assert_eq!(reads, 0);
+    }
+    let refreshes = STEPS.div_ceil(3);
+    let layers = network();
+    let report = MacConfig::new().init::<_, AllLayers<_>>().report(&layers);
+    let recorded = report
+        .layers
+        .iter()
+        .filter(|layer| layer.coverage != Coverage::NoRecorder);
+    let kinds: Vec<_> = recorded.map(|layer| layer.kind.clone()).collect();
+    let fused = kinds.iter().filter(|kind| *kind == "Linear (qkv)").count();
+    // The weight of an average, and its parts: two of what a fused projection sees, three of the gradients at its outputs.
+    let inputs = 2 * kinds.len() + fused;
+    let outputs = 2 * kinds.len() + 2 * fused;
+    let matrices: [(Optim, usize); 2] = [
+        (FoofConfig::new().with_settings_of(&mac).init(), inputs),
+        (
+            KfacConfig::new().with_settings_of(&mac).init(),
+            inputs + outputs,
+        ),
+    ];
+    for (optim, of_refresh) in matrices {
+        let (reads, _) = counted(network(), optim);
+        assert_eq!(reads, refreshes * of_refresh);
+    }
 }
 
 /// MAC's step with a look at the gradient, as a careless optimizer would take one.

@@ -2,8 +2,8 @@ use std::ops::Bound::{Excluded, Included};
 
 use mac_burn::MacConfig;
 
-use super::{LayerStep, OptimizerChoice, OptimizerPlan};
-use crate::command_line::{AUXILIARY_HEADING, MAC_HEADING};
+use super::{LayerCurvature, LayerStep, OptimizerChoice, OptimizerPlan};
+use crate::command_line::{AUXILIARY_HEADING, COVARIANCE_HEADING, CURVATURE_HEADING};
 use crate::interval::{at_least_one, number_in};
 use crate::training::Schedule;
 
@@ -22,7 +22,7 @@ pub struct OptimizerArgs {
     #[arg(long)]
     pub warmup: Option<usize>,
 
-    /// Momentum of MAC and SGD, in [0, 1); β₁ of AdamW. Muon's momentum is 0.95
+    /// Momentum of SGD and of preconditioned gradients, in [0, 1); β₁ of AdamW. Muon's momentum is 0.95
     #[arg(long, allow_hyphen_values = true, default_value_t = 0.9, value_parser = number_in(0.0..1.0))]
     pub momentum: f64,
 
@@ -30,21 +30,21 @@ pub struct OptimizerArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = number_in(0.0..f64::INFINITY))]
     pub weight_decay: Option<f64>,
 
-    /// Damping of MAC, in (0, inf]; with steps of known length relative to the variance of the inputs, and 1 if not given
-    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING,
+    /// Damping, in (0, inf]; with steps of known length relative to the variance of the inputs, and 1 if not given; with eva and kfac 0.03 if not given
+    #[arg(long, allow_hyphen_values = true, help_heading = CURVATURE_HEADING,
           value_parser = number_in((Excluded(0.0), Included(f64::INFINITY))))]
     pub damping: Option<f64>,
 
-    /// Decay of the moving average of the mean activations, in [0, 1)
-    #[arg(long, allow_hyphen_values = true, help_heading = MAC_HEADING, value_parser = number_in(0.0..1.0))]
+    /// Decay of the moving averages of the curvature's statistics, in [0, 1)
+    #[arg(long, allow_hyphen_values = true, help_heading = CURVATURE_HEADING, value_parser = number_in(0.0..1.0))]
     pub stat_decay: Option<f64>,
 
-    /// Record activations every n steps
-    #[arg(long, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    /// Record the statistics of the curvature every n steps
+    #[arg(long, help_heading = CURVATURE_HEADING, value_parser = at_least_one())]
     pub tcov: Option<usize>,
 
     /// Refresh the preconditioner every n steps
-    #[arg(long, help_heading = MAC_HEADING, value_parser = at_least_one())]
+    #[arg(long, help_heading = CURVATURE_HEADING, value_parser = at_least_one())]
     pub tinv: Option<usize>,
 
     /// Learning rate of AdamW beside another optimizer, in (0, 1]; it rises and decays as the other's
@@ -53,12 +53,12 @@ pub struct OptimizerArgs {
     pub auxiliary_lr: Option<f64>,
 
     /// Precondition the first layer by its mean activation, not by the covariance of its inputs, which is measured before training
-    #[arg(long, help_heading = MAC_HEADING)]
+    #[arg(long, help_heading = COVARIANCE_HEADING)]
     pub no_input_covariance: bool,
 
     /// Do not precondition the layers whose path matches, such as "blocks.*.attention.**"; may be repeated. AdamW steps them if it
     /// is beside MAC
-    #[arg(long, value_name = "PATTERN", help_heading = MAC_HEADING)]
+    #[arg(long, value_name = "PATTERN", help_heading = CURVATURE_HEADING)]
     pub skip_layers: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ pub struct OptimizerDefaults {
 /// The learning rates of the optimizers, where the command line gives none.
 #[derive(Clone, Copy, Debug)]
 pub struct LearningRates {
-    /// MAC's.
+    /// MAC's, and that of the other preconditioners.
     pub mac: f64,
     /// SGD's.
     pub sgd: f64,
@@ -108,7 +108,7 @@ pub struct LearningRates {
 
 impl LearningRates {
     fn of(self, choice: OptimizerChoice) -> f64 {
-        match (choice.step, choice.preconditioned) {
+        match (choice.step, choice.is_preconditioned()) {
             (LayerStep::Momentum, true) => self.mac,
             (LayerStep::Momentum, false) => self.sgd,
             (LayerStep::AdamW | LayerStep::Form(_) | LayerStep::Muon, _) => self.adamw,
@@ -139,7 +139,7 @@ impl OptimizerDefaults {
             (
                 "lr",
                 format!(
-                    "{mac} for MAC with momentum, {sgd} for SGD, {adamw} for those that step with AdamW or Muon"
+                    "{mac} for MAC and others with momentum, {sgd} for SGD, {adamw} for those that step with AdamW or Muon"
                 ),
             ),
             ("warmup", self.warmup.to_string()),
@@ -188,7 +188,10 @@ impl OptimizerArgs {
         let damping = match choice.step {
             // Relative to the variance of the inputs.
             LayerStep::Form(_) => MacConfig::transformer().damping,
-            LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => mac.damping,
+            LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => {
+                let own = choice.curvature.and_then(LayerCurvature::own_damping);
+                own.unwrap_or(mac.damping)
+            }
         };
         let mac = mac
             .clone()

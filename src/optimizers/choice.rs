@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use mac_burn::{StepForm, unrecorded};
+use mac_burn::{EvaConfig, KfacConfig, StepForm, unrecorded};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -22,15 +22,41 @@ pub enum LayerStep {
     Muon,
 }
 
+/// The curvature that gradients of recorded layers are preconditioned by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerCurvature {
+    /// MAC's.
+    Mac,
+    /// SMAC's.
+    Smac,
+    /// FOOF's.
+    Foof,
+    /// Eva's.
+    Eva,
+    /// K-FAC's.
+    Kfac,
+}
+
+impl LayerCurvature {
+    /// The damping of its configuration, where the scale of its statistics is another than that of MAC's.
+    pub fn own_damping(self) -> Option<f64> {
+        match self {
+            Self::Mac | Self::Smac | Self::Foof => None,
+            Self::Eva => Some(EvaConfig::new().damping),
+            Self::Kfac => Some(KfacConfig::new().damping),
+        }
+    }
+}
+
 /// An optimizer, as named on a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptimizerChoice {
     name: &'static str,
     label: &'static str,
     help: &'static str,
-    /// Whether MAC preconditions the gradients of recorded layers.
-    pub preconditioned: bool,
-    /// Whether MAC preconditions the first layer by the covariance of its inputs, and not by their mean.
+    /// The curvature that the gradients of recorded layers are preconditioned by, if they are.
+    pub curvature: Option<LayerCurvature>,
+    /// Whether MAC or SMAC preconditions the first layer by the covariance of its inputs, and not by their mean.
     pub input_covariance: bool,
     /// The step of recorded layers.
     pub step: LayerStep,
@@ -40,7 +66,7 @@ pub struct OptimizerChoice {
 }
 
 /// All optimizers. A further one is a further line.
-static OPTIMIZERS: [OptimizerChoice; 11] = [
+static OPTIMIZERS: [OptimizerChoice; 15] = [
     OptimizerChoice::MAC,
     OptimizerChoice::MAC_ADAMW,
     OptimizerChoice {
@@ -54,7 +80,7 @@ static OPTIMIZERS: [OptimizerChoice; 11] = [
         name: "mac-in-adamw",
         label: "MAC in front of AdamW",
         help: "AdamW, with gradients preconditioned by MAC",
-        preconditioned: true,
+        curvature: Some(LayerCurvature::Mac),
         input_covariance: true,
         step: LayerStep::AdamW,
         auxiliary: false,
@@ -83,12 +109,43 @@ static OPTIMIZERS: [OptimizerChoice; 11] = [
         step: LayerStep::Form(StepForm::Orthogonal { iterations: 5 }),
         ..OptimizerChoice::MAC_ADAMW
     },
+    OptimizerChoice {
+        name: "smac",
+        label: "SMAC + AdamW",
+        help: "SMAC: MAC, and gradients divided by their mean squares at each output; AdamW for the parameters that it does not cover",
+        curvature: Some(LayerCurvature::Smac),
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "foof",
+        label: "FOOF + AdamW",
+        help: "FOOF: gradients preconditioned by second moments of inputs; AdamW for the parameters that it does not cover",
+        curvature: Some(LayerCurvature::Foof),
+        input_covariance: false,
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "eva",
+        label: "Eva + AdamW",
+        help: "Eva: gradients preconditioned by means of inputs and of output gradients; AdamW for the parameters that it does not cover",
+        curvature: Some(LayerCurvature::Eva),
+        input_covariance: false,
+        ..OptimizerChoice::MAC_ADAMW
+    },
+    OptimizerChoice {
+        name: "kfac",
+        label: "K-FAC + AdamW",
+        help: "K-FAC: gradients preconditioned by second moments of inputs and of output gradients; AdamW for the parameters that it does not cover",
+        curvature: Some(LayerCurvature::Kfac),
+        input_covariance: false,
+        ..OptimizerChoice::MAC_ADAMW
+    },
     OptimizerChoice::SGD,
     OptimizerChoice {
         name: "sgd-adamw",
         label: "SGD + AdamW",
         help: "SGD with momentum; AdamW for the parameters that MAC does not cover",
-        preconditioned: false,
+        curvature: None,
         input_covariance: false,
         step: LayerStep::Momentum,
         auxiliary: true,
@@ -98,7 +155,7 @@ static OPTIMIZERS: [OptimizerChoice; 11] = [
         name: "muon",
         label: "Muon + AdamW",
         help: "Muon for the weights of all layers but the last; AdamW for all other parameters",
-        preconditioned: false,
+        curvature: None,
         input_covariance: false,
         step: LayerStep::Muon,
         auxiliary: true,
@@ -111,7 +168,7 @@ impl OptimizerChoice {
         name: "mac",
         label: "MAC",
         help: "MAC: gradients preconditioned by mean activations, then momentum",
-        preconditioned: true,
+        curvature: Some(LayerCurvature::Mac),
         input_covariance: true,
         step: LayerStep::Momentum,
         auxiliary: false,
@@ -131,7 +188,7 @@ impl OptimizerChoice {
         name: "sgd",
         label: "SGD",
         help: "SGD with momentum",
-        preconditioned: false,
+        curvature: None,
         input_covariance: false,
         step: LayerStep::Momentum,
         auxiliary: false,
@@ -151,13 +208,19 @@ impl OptimizerChoice {
         self.name
     }
 
-    /// The same optimizer without MAC's preconditioner; none if it has none, or there is no such optimizer.
+    /// Whether gradients of recorded layers are preconditioned.
+    pub fn is_preconditioned(self) -> bool {
+        self.curvature.is_some()
+    }
+
+    /// The same optimizer without its preconditioner; none if it has none, or there is no such optimizer.
     pub fn without_preconditioner(self) -> Option<Self> {
         let same = |other: &&Self| {
-            !other.preconditioned && (other.step, other.auxiliary) == (self.step, self.auxiliary)
+            !other.is_preconditioned()
+                && (other.step, other.auxiliary) == (self.step, self.auxiliary)
         };
         let found = OPTIMIZERS.iter().find(same).copied();
-        found.filter(|_| self.preconditioned)
+        found.filter(|_| self.is_preconditioned())
     }
 
     /// The list without those that would train a network exactly as another of it does. Where there are no parameters of no recorded layer, an
@@ -166,7 +229,7 @@ impl OptimizerChoice {
         let training = |choice: &Self| {
             let covariance = choice.input_covariance && measures_inputs;
             let auxiliary = choice.auxiliary && (has_rest || choice.step != LayerStep::Momentum);
-            (choice.preconditioned, covariance, choice.step, auxiliary)
+            (choice.curvature, covariance, choice.step, auxiliary)
         };
         let is_first = |choice: &&Self| {
             let same = |other: &&Self| training(other) == training(choice);
@@ -177,10 +240,10 @@ impl OptimizerChoice {
         list.iter().filter(is_first).copied().collect()
     }
 
-    /// The network that it trains: without recorders unless MAC preconditions. Until a MAC pauses them, each forward pass pays
+    /// The network that it trains: without recorders unless gradients are preconditioned. Until a preconditioner pauses them, each forward pass pays
     /// for sums that no other optimizer takes.
     pub fn prepare<B: Backend, M: Module<B>>(self, network: M) -> M {
-        match self.preconditioned {
+        match self.is_preconditioned() {
             true => network,
             false => unrecorded(network),
         }
@@ -224,12 +287,13 @@ mod tests {
     use mac_burn_models::{Mlp, MlpConfig};
 
     #[test]
-    fn only_mac_trains_a_network_with_recorders() {
+    fn only_preconditioners_train_a_network_with_recorders() {
         for choice in OptimizerChoice::value_variants() {
             let network: Mlp<Training> = MlpConfig::new(vec![3, 2]).init(&Default::default());
             let mac: Mac<Mlp<Training>, Training> = MacConfig::new().init();
             let found = mac.report(&choice.prepare(network)).layers[0].coverage;
-            let expected = match choice.name.contains("mac") {
+            let without = ["sgd", "sgd-adamw", "adamw", "muon"];
+            let expected = match !without.contains(&choice.name) {
                 true => Coverage::NothingRecorded,
                 false => Coverage::NoRecorder,
             };

@@ -7,10 +7,17 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, MuonConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mac_burn::{Coverage, InputCovariance, MacConfig, Report, StepForm, WeightDecayForm};
+use mac_burn::{
+    Coverage, EvaConfig, FoofConfig, InputCovariance, KfacConfig, Mac, MacConfig, MacError, Report,
+    SmacConfig, StepForm, WeightDecayForm,
+};
 
 use super::rule::Rule;
-use super::{GroupedOptimizer, LayerStep, OptimizerChoice};
+use super::{GroupedOptimizer, LayerCurvature, LayerStep, OptimizerChoice};
+
+/// The learning rate of the KL clip of Eva and K-FAC, as the authors of MAC have it: of the step's own, a clipped step would be as long at the
+/// end of a schedule as at its start.
+const KL_CLIP_LR: f64 = 0.1;
 
 /// A task for an optimizer whose type the command line decides.
 pub trait WithOptimizer<B: AutodiffBackend, M: AutodiffModule<B>> {
@@ -32,7 +39,7 @@ pub struct OptimizerPlan {
     pub choice: OptimizerChoice,
     /// The learning rate that a schedule starts from.
     pub lr: f64,
-    /// MAC's settings, momentum and weight decay among them. The parameters that they exempt from weight decay have none with
+    /// The settings of MAC, and of the other curvatures as far as they have them, momentum and weight decay among them. The parameters that they exempt from weight decay have none with
     /// any optimizer, and SGD's weight decay has their form.
     pub mac: MacConfig,
     /// Momentum of SGD, and the first of AdamW's two, in [0, 1).
@@ -89,7 +96,7 @@ impl OptimizerPlan {
     {
         let covariance = covariance.filter(|_| self.needs_input_covariance());
         let config = match self.choice.step {
-            LayerStep::Momentum if self.choice.preconditioned => self.mac.clone(),
+            LayerStep::Momentum if self.choice.is_preconditioned() => self.mac.clone(),
             LayerStep::Form(_) => self.for_network(&model)?.mac,
             LayerStep::Momentum | LayerStep::AdamW | LayerStep::Muon => {
                 let optimizer = self.grouped(&model, covariance)?;
@@ -98,7 +105,7 @@ impl OptimizerPlan {
                 return Ok((model, report));
             }
         };
-        let mut mac = config.try_init::<B, M>()?;
+        let mut mac = self.with_curvature::<B, M>(&config)?;
         if let Some(covariance) = covariance {
             mac = mac.with_input_covariance(&covariance)?;
         }
@@ -112,6 +119,27 @@ impl OptimizerPlan {
         let (model, mac) = run.run(model, mac)?;
         let report = mac.report(&model);
         Ok((model, Some(report)))
+    }
+
+    /// The optimizer with these settings and the curvature of the choice.
+    fn with_curvature<B, M>(&self, config: &MacConfig) -> Result<Mac<M, B>, MacError>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B>,
+    {
+        match self.choice.curvature {
+            None | Some(LayerCurvature::Mac) => config.try_init(),
+            Some(LayerCurvature::Smac) => SmacConfig::new().with_settings_of(config).try_init(),
+            Some(LayerCurvature::Foof) => FoofConfig::new().with_settings_of(config).try_init(),
+            Some(LayerCurvature::Eva) => {
+                let eva = EvaConfig::new().with_settings_of(config);
+                eva.with_kl_clip_lr(Some(KL_CLIP_LR)).try_init()
+            }
+            Some(LayerCurvature::Kfac) => {
+                let kfac = KfacConfig::new().with_settings_of(config);
+                kfac.with_kl_clip_lr(Some(KL_CLIP_LR)).try_init()
+            }
+        }
     }
 
     /// The same with all of MAC's settings as they are used with a network: with a form of the step, also what the presets of such
@@ -176,7 +204,7 @@ impl OptimizerPlan {
         if let Some(covariance) = covariance {
             preconditioner = preconditioner.with_input_covariance(&covariance)?;
         }
-        let preconditioner = self.choice.preconditioned.then_some(preconditioner);
+        let preconditioner = self.choice.is_preconditioned().then_some(preconditioner);
         let member_of = |path: &str, axes| {
             let layer = path.rsplit_once('.').map_or("", |(layer, _)| layer);
             self.membership(

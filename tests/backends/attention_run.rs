@@ -1,6 +1,6 @@
 //! A network of attention under masks, trained as it should be and with mistakes.
 
-use crate::run::{Filler, Parameters, RandomBatches, element_dtype, read_parameters};
+use crate::run::{Filler, Kind, Parameters, RandomBatches, element_dtype, read_parameters};
 use burn::module::Module;
 use burn::nn::LinearConfig;
 use burn::nn::attention::MultiHeadAttentionConfig;
@@ -9,8 +9,9 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Tensor, TensorData};
 use mac_burn::{
-    AttentionInput, InputCurvature, MacConfig, MacConv2d, MacLinear, MacMultiHeadAttention,
-    MacSelfAttention, SelfAttentionConfig, StepForm,
+    AttentionInput, EvaConfig, FoofConfig, InputCurvature, KfacConfig, Mac, MacConfig, MacConv2d,
+    MacLinear, MacMultiHeadAttention, MacSelfAttention, SelfAttentionConfig, SmacConfig, StepForm,
+    WeightSharing,
 };
 
 pub(crate) const STEPS: usize = 10;
@@ -23,19 +24,124 @@ const KEYS: usize = 7;
 /// Tokens that attend to those.
 const QUERIES: usize = 5;
 
-/// The paper's step, and the others with mean and variance of the inputs.
-pub(crate) const FORMS: [(StepForm, &str); 4] = [
-    (StepForm::Momentum, "attention under masks, 10 steps"),
-    (StepForm::Normalized, "attention, normalized steps"),
+/// An optimizer that attention is trained with.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Method {
+    /// MAC, with a form of the step: the paper's, or another with mean and variance of the inputs.
+    Mac(StepForm),
+    Smac,
+    Foof,
+    Eva,
+    Kfac,
+}
+
+/// All of them, by case.
+pub(crate) const METHODS: [(Method, &str); 8] = [
     (
-        StepForm::RowsAndColumns,
+        Method::Mac(StepForm::Momentum),
+        "attention under masks, 10 steps",
+    ),
+    (
+        Method::Mac(StepForm::Normalized),
+        "attention, normalized steps",
+    ),
+    (
+        Method::Mac(StepForm::RowsAndColumns),
         "attention, steps of rows and columns",
     ),
     (
-        StepForm::Orthogonal { iterations: 5 },
+        Method::Mac(StepForm::Orthogonal { iterations: 5 }),
         "attention, orthogonal steps",
     ),
+    (Method::Smac, "attention, SMAC"),
+    (Method::Foof, "attention, FOOF"),
+    (Method::Eva, "attention, Eva"),
+    (Method::Kfac, "attention, K-FAC"),
 ];
+
+impl Method {
+    /// The kind of its run.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Mac(StepForm::Momentum) => Kind::Attention,
+            Self::Smac | Self::Foof | Self::Eva | Self::Kfac => Kind::Attention,
+            Self::Mac(StepForm::Normalized | StepForm::RowsAndColumns) => Kind::KnownLength,
+            Self::Mac(StepForm::Orthogonal { .. }) => Kind::Orthogonal,
+        }
+    }
+
+    fn has_form(self) -> bool {
+        !matches!(self, Self::Mac(StepForm::Momentum)) && matches!(self, Self::Mac(_))
+    }
+
+    /// Such that parameters move by about as much: steps of known length are a fifth of the rate, and K-FAC's are shorter than a gradient here.
+    fn lr(self) -> f64 {
+        match self {
+            Self::Mac(_) if self.has_form() => 0.05,
+            Self::Mac(_) | Self::Smac | Self::Foof => 0.01,
+            Self::Eva => 0.001,
+            Self::Kfac => 0.1,
+        }
+    }
+
+    fn optimizer<B: AutodiffBackend>(
+        self,
+        mistake: Option<AttentionMistake>,
+    ) -> Mac<Network<B>, B> {
+        let skipped = match mistake {
+            Some(AttentionMistake::NoMeanOfValues) => vec!["across.value".to_string()],
+            _ => Vec::new(),
+        };
+        let mac = MacConfig::new()
+            .with_tcov(2)
+            .with_tinv(3)
+            .with_weight_decay(1e-2)
+            .with_skip_layers(skipped);
+        let with = |mistaken| mistake == Some(mistaken);
+        if let Self::Mac(form) = self {
+            let with_variance = self.has_form() != with(AttentionMistake::OtherCurvature);
+            let curvature = match with_variance {
+                true => InputCurvature::MeanVariance,
+                false => InputCurvature::Mean,
+            };
+            let step = match form {
+                _ if !with(AttentionMistake::OtherStep) => form,
+                StepForm::Orthogonal { iterations } => StepForm::Orthogonal {
+                    iterations: iterations - 1,
+                },
+                StepForm::Normalized => StepForm::RowsAndColumns,
+                StepForm::Momentum | StepForm::RowsAndColumns => StepForm::Normalized,
+            };
+            return mac.with_step(step).with_curvature(curvature).init();
+        }
+        let mac = mac.with_nesterov(with(AttentionMistake::OtherStep));
+        let other = with(AttentionMistake::OtherCurvature);
+        match self {
+            Self::Mac(_) => mac.init(),
+            Self::Smac if other => mac.init(),
+            Self::Smac => SmacConfig::new().with_settings_of(&mac).init(),
+            Self::Foof => {
+                let foof = FoofConfig::new().with_settings_of(&mac);
+                foof.with_identity_start(other).init()
+            }
+            Self::Eva => {
+                let mac = mac.with_damping(if other { 2.0 } else { 1.0 });
+                let eva = EvaConfig::new().with_settings_of(&mac);
+                eva.with_kl_clip(Some(0.1)).init()
+            }
+            Self::Kfac => {
+                let kfac = KfacConfig::new().with_settings_of(&mac);
+                let sharing = match other {
+                    true => WeightSharing::Reduce,
+                    false => WeightSharing::Expand,
+                };
+                kfac.with_weight_sharing(sharing)
+                    .with_kl_clip(Some(0.01))
+                    .init()
+            }
+        }
+    }
+}
 
 /// Something wrong with attention's statistics that the comparison must notice.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,9 +150,10 @@ pub(crate) enum AttentionMistake {
     PaddingCounts,
     /// The value projection of the attention across sequences is not preconditioned.
     NoMeanOfValues,
-    /// Damping has the place of variances, or they that of damping.
+    /// Damping has the place of variances, or they that of damping. SMAC has no diagonal, FOOF starts from the identity, Eva has
+    /// another damping, and K-FAC the means of samples.
     OtherCurvature,
-    /// The step is of another form, or has one iteration less.
+    /// The step is of another form, has one iteration less, or looks ahead.
     OtherStep,
 }
 
@@ -71,40 +178,14 @@ impl AttentionMistake {
 /// The parameters after each step of a network of both kinds of attention, one causal, both padded, and of a convolution
 /// with groups.
 pub(crate) fn attention_run<B: AutodiffBackend>(
-    form: StepForm,
+    method: Method,
     mistake: Option<AttentionMistake>,
 ) -> Parameters {
     let dtype = element_dtype::<B>();
     let mut network = Network::<B>::new().map(&mut Filler::new(21, dtype));
     let mut batches = RandomBatches::new(22, dtype);
-    let skipped = match mistake {
-        Some(AttentionMistake::NoMeanOfValues) => vec!["across.value".to_string()],
-        _ => Vec::new(),
-    };
-    let with_variance = form != StepForm::Momentum;
-    let curvature = match with_variance != (mistake == Some(AttentionMistake::OtherCurvature)) {
-        true => InputCurvature::MeanVariance,
-        false => InputCurvature::Mean,
-    };
-    let step = match (mistake, form) {
-        (Some(AttentionMistake::OtherStep), StepForm::Orthogonal { iterations }) => {
-            StepForm::Orthogonal {
-                iterations: iterations - 1,
-            }
-        }
-        (Some(AttentionMistake::OtherStep), StepForm::Normalized) => StepForm::RowsAndColumns,
-        (Some(AttentionMistake::OtherStep), _) => StepForm::Normalized,
-        _ => form,
-    };
-    let config = MacConfig::new()
-        .with_step(step)
-        .with_curvature(curvature)
-        .with_tcov(2)
-        .with_tinv(3)
-        .with_weight_decay(1e-2);
-    let mut optim = config.with_skip_layers(skipped).init();
-    // Steps of known length are a fifth of the rate.
-    let lr = if with_variance { 0.05 } else { 0.01 };
+    let mut optim = method.optimizer(mistake);
+    let lr = method.lr();
     let mut parameters = Parameters::new();
     for step in 0..STEPS {
         let images = batches.inputs([BATCH, 2, KEYS, 3]);

@@ -3,7 +3,7 @@
 //! Burn has one default float type for a device and a process, which `NdArray<f32>` and
 //! `NdArray<f64>` would share; and a driver that ends a process must not end the test.
 
-use crate::attention_run::{AttentionMistake, FORMS, attention_run};
+use crate::attention_run::{AttentionMistake, METHODS, attention_run};
 use crate::digits_run::{Mistake, digits_run, mistaken_run};
 use crate::half::{HalfRun, half_runs, single_roundings};
 use crate::run::{Bits, Kind, MistakenRun, Run};
@@ -11,7 +11,6 @@ use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_ndarray::NdArray;
-use mac_burn::StepForm;
 use mac_burn_examples::backend::{Selected, describe};
 use mac_burn_examples::no_device::{NoDevice, probe};
 use mac_burn_tests::{Answered, Asked, Process, this_executable};
@@ -26,7 +25,7 @@ const DIGITS: &str = "digits network, 30 steps";
 /// The results of a backend.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// By case: [`DIGITS`], those of [`FORMS`], `trace mlp`, ….
+    /// By case: [`DIGITS`], those of [`METHODS`], `trace mlp`, ….
     pub(crate) runs: BTreeMap<String, Run>,
     /// Runs with mistakes; none of the oracle.
     pub(crate) mistakes: Vec<MistakenRun>,
@@ -109,11 +108,11 @@ fn answer<B: AutodiffBackend>() -> Answer {
         what: mistake.what().into(),
         parameters: mistaken_run::<B>(mistake),
     });
-    let of_attention = FORMS.into_iter().flat_map(|(form, case)| {
+    let of_attention = METHODS.into_iter().flat_map(|(method, case)| {
         AttentionMistake::ALL.map(|mistake| MistakenRun {
             case: case.into(),
             what: mistake.what().into(),
-            parameters: attention_run::<B>(form, Some(mistake)),
+            parameters: attention_run::<B>(method, Some(mistake)),
         })
     });
     Answer {
@@ -132,14 +131,10 @@ fn right_answer<B: AutodiffBackend>() -> Answer {
         parameters: digits_run::<B>(),
     };
     runs.insert(DIGITS.into(), digits);
-    for (form, case) in FORMS {
+    for (method, case) in METHODS {
         let attention = Run {
-            kind: match form {
-                StepForm::Momentum => Kind::Attention,
-                StepForm::Normalized | StepForm::RowsAndColumns => Kind::KnownLength,
-                StepForm::Orthogonal { .. } => Kind::Orthogonal,
-            },
-            parameters: attention_run::<B>(form, None),
+            kind: method.kind(),
+            parameters: attention_run::<B>(method, None),
         };
         runs.insert(case.into(), attention);
     }

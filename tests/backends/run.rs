@@ -88,8 +88,8 @@ impl From<Bits> for u64 {
 }
 
 /// Largest difference of a parameter after any step of a trace. The authors' own `f32` differs from
-/// their `f64` by 1e-7 to 5e-7, as do the backends, which sum in other orders; the smallest mistake that
-/// the replay of traces makes (`tests/traces/comparison.rs`) moves a parameter by 4.2e-5, 20 times this.
+/// their `f64` by 4e-8 to 8e-7, as do the backends, which sum in other orders; the smallest mistake that
+/// the replay of traces makes (`tests/traces/comparison.rs`) moves a parameter by 1.0e-5, 5 times this.
 const TRACE: f64 = 2e-6;
 
 /// The same on `NdArray<f32>` for a run whose derivatives it approximates; of traces, see

@@ -15,11 +15,11 @@ use std::path::Path;
 #[derive(Default)]
 pub(crate) struct TraceRuns {
     pub(crate) runs: BTreeMap<String, Run>,
-    /// Traces of `MAC_TRACES` that are not MAC's, or that one `Mac` cannot run, and why.
+    /// Traces of `MAC_TRACES` that are not covered, or that one `Mac` cannot run, and why.
     pub(crate) not_run: Vec<(String, String)>,
 }
 
-/// The parameters after each step of every trace of MAC, in the repository and in `MAC_TRACES`. Those of the
+/// The parameters after each step of every trace, in the repository and in `MAC_TRACES`. Those of the
 /// repository must all be run.
 pub(crate) fn trace_runs<B: AutodiffBackend>() -> TraceRuns {
     let mut traces = TraceRuns::default();

@@ -11,7 +11,11 @@ pub(crate) mod layer;
 pub(crate) mod layer_spec;
 #[path = "../traces/network.rs"]
 pub(crate) mod network;
+#[path = "../traces/optimizer.rs"]
+pub(crate) mod optimizer;
 #[path = "../traces/replay.rs"]
 pub(crate) mod replay;
+#[path = "../traces/update_rule.rs"]
+pub(crate) mod update_rule;
 #[path = "../traces/vision_transformer.rs"]
 pub(crate) mod vision_transformer;

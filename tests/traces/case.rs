@@ -6,13 +6,16 @@ use std::{
 };
 
 use burn::tensor::TensorData;
-use mac_burn::{MacConfig, MacError, WeightDecayForm};
+use mac_burn::MacError;
 use mac_burn_tests::files::{FileError, list, read, read_json};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::layer_spec::{Conv2dSpec, Extent, LayerKind, LayerSpec, Padding};
+use crate::{
+    layer_spec::{Conv2dSpec, Extent, LayerKind, LayerSpec, Padding},
+    optimizer::{self, Change, Optimizer},
+};
 
 /// One run of the authors' code: everything about it that is not a tensor.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,6 +32,9 @@ pub(crate) struct Case {
     pub(crate) loss: String,
     pub(crate) grad_recorded_at_steps: BTreeSet<usize>,
     pub(crate) update: String,
+    /// The learning rate that the KL clip has for the whole run.
+    pub(crate) preconditioner_lr: Option<f64>,
+    pub(crate) kl_clip: Option<f64>,
     pub(crate) architecture: Architecture,
     pub(crate) first_layer: Option<String>,
     pub(crate) param_groups: Vec<ParameterGroup>,
@@ -39,6 +45,9 @@ pub(crate) struct Case {
     /// No file has this: it is how tests make a mistake.
     #[serde(skip)]
     pub(crate) qkv_means: QkvMeans,
+    /// The same.
+    #[serde(skip)]
+    pub(crate) change: Option<Change>,
 }
 
 /// The means by which attention's projection to queries, keys and values is preconditioned.
@@ -57,7 +66,17 @@ pub(crate) enum QkvMeans {
 /// The class of the authors' code that made the trace.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Official {
+    /// The path in the authors' repository.
+    #[serde(default)]
+    pub(crate) file: String,
     pub(crate) cls: String,
+}
+
+impl Official {
+    /// The folder that the class belongs to, whose classes are other ones than those of the same name elsewhere.
+    pub(crate) fn folder(&self) -> &str {
+        self.file.split('/').next().unwrap_or_default()
+    }
 }
 
 /// The constructor arguments of the authors' optimizer.
@@ -129,33 +148,13 @@ impl Case {
     }
 
     /// The optimizer's settings, its weight decay and exemptions from it left to the caller.
-    pub(crate) fn config(&self) -> Result<MacConfig, TraceError> {
-        Ok(MacConfig::new()
-            .with_damping(self.hyper.damping)
-            .with_stat_decay(self.hyper.stat_decay)
-            .with_momentum(self.hyper.momentum)
-            .with_tcov(self.hyper.tcov)
-            .with_tinv(self.hyper.tinv)
-            .with_weight_decay_form(self.weight_decay_form()?))
-    }
-
-    /// The update rule, which `case.json` states in words.
-    ///
-    /// Only `momentum_step` is plain momentum; the authors' `nag_step` takes its first step without
-    /// the look-ahead, as no optimizer of this project does.
-    fn weight_decay_form(&self) -> Result<WeightDecayForm, TraceError> {
-        let momentum = self.update.starts_with("momentum_step");
-        let decoupled = self.update.contains("decoupled");
-        let coupled = self.update.replace("decoupled", "").contains("coupled");
-
-        match (momentum, decoupled, coupled) {
-            (true, true, false) => Ok(WeightDecayForm::Decoupled),
-            (true, false, true) => Ok(WeightDecayForm::Coupled),
-            _ => Err(TraceError::Unsupported(format!(
-                "the update rule `{}` is not known",
-                self.update
-            ))),
+    pub(crate) fn optimizer(&self) -> Result<Optimizer, TraceError> {
+        let mut optimizer = Optimizer::of(self)?;
+        if let Some(change) = self.change {
+            change(&mut optimizer);
         }
+
+        Ok(optimizer)
     }
 
     /// Whether the replay takes reciprocals of 32 numbers or more at a time, which `NdArray<f32>` does by
@@ -294,12 +293,13 @@ pub(crate) fn case_folders(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
 
 /// Why a case is not replayed; none if it is.
 ///
-/// An architecture or a layer that the harness does not know is an error, not a reason: the case would
-/// be MAC's.
+/// An update rule, an architecture or a layer that the harness does not know is an error, not a reason: the
+/// case would be one of a known optimizer.
 pub(crate) fn not_covered(case: &Case) -> Result<Option<String>, TraceError> {
-    if case.official.cls != "MAC" {
-        return Ok(Some(format!("optimizer {}", case.official.cls)));
+    if let Some(reason) = optimizer::not_covered(case) {
+        return Ok(Some(reason));
     }
+    case.optimizer()?;
     case.architecture.known()?;
     for value in &case.architecture.layers {
         let spec = LayerSpec::read(value)?;

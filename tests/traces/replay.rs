@@ -209,9 +209,54 @@ impl Decays {
     }
 }
 
+/// An optimizer that another may take over from, with its state.
+struct Relay<O> {
+    current: O,
+    /// The other one, and the step that it begins with.
+    successor: Option<(usize, O)>,
+    step: usize,
+}
+
+impl<O> Relay<O> {
+    /// The optimizer that a function makes of a weight decay, which there is from a step on.
+    fn new(
+        decay_from: usize,
+        decay: f64,
+        make: impl Fn(f64) -> Result<O, TraceError>,
+    ) -> Result<Self, TraceError> {
+        let (current, successor) = match decay_from {
+            0 => (make(decay)?, None),
+            from => (make(0.0)?, Some((from, make(decay)?))),
+        };
+
+        Ok(Self {
+            current,
+            successor,
+            step: 0,
+        })
+    }
+
+    fn step<B: AutodiffBackend, N: Network<B>>(
+        &mut self,
+        lr: f64,
+        network: N,
+        gradients: GradientsParams,
+    ) -> N
+    where
+        O: Optimizer<N, B>,
+    {
+        if let Some((_, successor)) = self.successor.take_if(|(from, _)| *from == self.step) {
+            self.current = successor.load_record(self.current.to_record());
+        }
+        self.step += 1;
+
+        self.current.step(lr, network, gradients)
+    }
+}
+
 /// [`Route::Mac`].
 struct Whole<B: AutodiffBackend, N: Network<B>> {
-    mac: Mac<N, B>,
+    mac: Relay<Mac<N, B>>,
 }
 
 impl<B: AutodiffBackend, N: Network<B>> Whole<B, N> {
@@ -227,18 +272,17 @@ impl<B: AutodiffBackend, N: Network<B>> Whole<B, N> {
         let exempt = exempt
             .iter()
             .filter_map(|name| names.path(name).map(str::to_owned));
-        let mac = case
-            .config()?
-            .with_weight_decay(decay)
-            .with_no_decay(exempt.collect())
-            .try_init()?;
-
-        Ok(Some(Self {
-            mac: match covariance {
+        let exempt: Vec<_> = exempt.collect();
+        let optimizer = case.optimizer()?;
+        let mac = Relay::new(optimizer.decay_from, decay, |decay| {
+            let mac = optimizer.with_weight_decay(decay, &exempt).mac()?;
+            Ok(match covariance {
                 Some(covariance) => mac.with_input_covariance(covariance)?,
                 None => mac,
-            },
-        }))
+            })
+        })?;
+
+        Ok(Some(Self { mac }))
     }
 }
 
@@ -253,7 +297,7 @@ impl<B: AutodiffBackend, N: Network<B>> Trainer<B, N> for Whole<B, N> {
     }
 
     fn preconditioner(&self) -> &MacPreconditioner<B> {
-        self.mac.preconditioner()
+        self.mac.current.preconditioner()
     }
 }
 
@@ -267,7 +311,7 @@ struct ByHand<'a, B: AutodiffBackend, N: Network<B>> {
 /// The parameters of one weight decay, with their optimizer.
 struct Group<B: AutodiffBackend, N: Network<B>> {
     parameters: Vec<String>,
-    optimizer: OptimizerAdaptor<MacOptimizer<B::InnerBackend>, N, B>,
+    optimizer: Relay<OptimizerAdaptor<MacOptimizer<B::InnerBackend>, N, B>>,
 }
 
 impl<'a, B: AutodiffBackend, N: Network<B>> ByHand<'a, B, N> {
@@ -277,11 +321,15 @@ impl<'a, B: AutodiffBackend, N: Network<B>> ByHand<'a, B, N> {
         covariance: Option<&InputCovariance<B>>,
         decays: Decays,
     ) -> Result<Self, TraceError> {
-        let config = case.config()?;
-        let preconditioner = config.try_init_preconditioner()?;
-        let groups = decays.0.into_iter().map(|(decay, parameters)| Group {
-            parameters,
-            optimizer: config.clone().with_weight_decay(decay).optimizer().into(),
+        let optimizer = case.optimizer()?;
+        let preconditioner = optimizer.preconditioner()?;
+        let groups = decays.0.into_iter().map(|(decay, parameters)| {
+            let step = |decay| Ok(optimizer.with_weight_decay(decay, &[]).step::<B>().into());
+
+            Ok(Group {
+                parameters,
+                optimizer: Relay::new(optimizer.decay_from, decay, step)?,
+            })
         });
 
         Ok(Self {
@@ -290,7 +338,7 @@ impl<'a, B: AutodiffBackend, N: Network<B>> ByHand<'a, B, N> {
                 Some(covariance) => preconditioner.with_input_covariance(covariance)?,
                 None => preconditioner,
             },
-            groups: groups.collect(),
+            groups: groups.collect::<Result<_, TraceError>>()?,
         })
     }
 }

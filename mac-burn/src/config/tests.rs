@@ -129,10 +129,11 @@ fn a_configuration_survives_json() {
         assert_eq!(read.max_grad_norm, config.max_grad_norm);
         assert_eq!((read.curvature, read.step), (config.curvature, config.step));
         assert_eq!(read.auxiliary_weight_decay, config.auxiliary_weight_decay);
+        assert_eq!(read.nesterov_first_step, config.nesterov_first_step);
     }
     let written: serde_json::Value =
         serde_json::from_str(&all.to_string()).expect("it is written as JSON");
-    assert_eq!(written.as_object().expect("it has fields").len(), 19);
+    assert_eq!(written.as_object().expect("it has fields").len(), 20);
 }
 
 /// Breaks when a field must be there: configurations that were written before it was could no longer be read.

@@ -1,12 +1,14 @@
+use super::factor::inverse as invert;
 use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::layers::Recorded;
 use crate::precision::{at_least_f32, bytes};
 use crate::report::Coverage;
-use crate::statistics::moments::{patch_moment, second_moment, with_ones};
+use crate::statistics::moments::moment_with_ones;
 use crate::statistics::patches::Conv2dGeometry;
-use crate::statistics::{ActivationSums, untracked};
+use crate::statistics::second_moments::{SampleRows, patches};
+use crate::statistics::{Demand, LayerStatistics, untracked};
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
@@ -138,19 +140,15 @@ impl<B: Backend> InputCovariance<B> {
     pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
         self.check(&input.dims());
         let input = at_least_f32(untracked(&input));
-        let mean = match &self.rows {
-            Rows::Tokens => {
-                let size = input.dims()[D - 1];
-                let rows = input.shape().num_elements() / size.max(1);
-                second_moment(with_ones(input.reshape([1, rows, size]))).div_scalar(rows as f64)
-            }
+        let (sum, rows) = match &self.rows {
+            Rows::Tokens => moment_with_ones(std::iter::once(SampleRows::of_tokens(input, None))),
             Rows::Patches(geometry) => {
                 let dims = input.dims();
                 let shape: [usize; 4] = std::array::from_fn(|dim| dims[dim]);
-                let (sum, rows) = patch_moment(input.reshape(shape), geometry);
-                sum.div_scalar(rows.max(1) as f64)
+                moment_with_ones(patches(input.reshape(shape), geometry))
             }
         };
+        let mean = sum.div_scalar(rows.max(1) as f64);
         self.sum = Some(match self.sum.take() {
             Some(sum) => sum + mean,
             None => mean,
@@ -285,11 +283,15 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
         self.layer
     }
 
-    fn wants_activations(&self) -> bool {
-        false
+    fn demand(&self) -> Demand {
+        Demand::default()
     }
 
-    fn observe(&mut self, _sums: ActivationSums<B>, _decay: f64) -> Option<Batches> {
+    fn is_measured(&self) -> bool {
+        true
+    }
+
+    fn observe(&mut self, _statistics: &LayerStatistics<B>, _decay: f64) -> Option<Batches> {
         None
     }
 
@@ -324,14 +326,9 @@ impl<B: Backend> Curvature<B> for InputCovarianceCurvature<B> {
 
     fn report(&self) -> CurvatureReport {
         CurvatureReport {
-            coverage: Coverage::InputCovariance,
             covers_bias: self.layer.bias.is_some(),
-            batches: Batches::default(),
-            last_refresh: None,
-            mean_norm_squared: None,
-            gain: None,
-            mean_share: None,
             bytes: self.on_device.as_ref().map_or(0, bytes),
+            ..CurvatureReport::of(Coverage::InputCovariance)
         }
     }
 
@@ -362,12 +359,12 @@ impl SecondMoment {
         for group in self.elements.chunks_exact(size * size) {
             let mut matrix = DMatrix::from_row_slice(size, size, group);
             (0..size).for_each(|i| matrix[(i, i)] += damping);
-            let factor = matrix.cholesky().ok_or(MacError::SingularCovariance {
+            let inverted = invert(matrix).ok_or(MacError::SingularCovariance {
                 layer: self.layer,
                 damping,
             })?;
             // Symmetric, so column-major order is row-major order.
-            inverse.extend_from_slice(factor.inverse().as_slice());
+            inverse.extend_from_slice(inverted.as_slice());
         }
         Ok(TensorData::new(inverse, shape))
     }

@@ -19,7 +19,7 @@ impl<B: Backend> Matrices<B> {
     /// The matrices of a weight: the projections to queries, keys and values are one each.
     pub(crate) fn of<const D: usize>(kind: LayerKind, weight: Tensor<B, D>) -> Vec<Self> {
         let dims = weight.dims();
-        let (means, size) = kind.means_and_size(&dims);
+        let (_, size) = kind.means_and_size(&dims);
         let outputs = kind.size_output(&dims);
         match kind {
             LayerKind::Conv2d { groups } => vec![Self {
@@ -33,24 +33,14 @@ impl<B: Backend> Matrices<B> {
                 mean: 0,
             }],
             LayerKind::FusedAttention | LayerKind::GroupedQueryAttention { .. } => {
-                let values = kind.value_columns(outputs).unwrap_or(0);
-                // As wide as values, where nothing tells keys from queries.
-                let keys = values.min(outputs - values);
-                let queries = outputs - values - keys;
                 let weight = weight.reshape([1, size, outputs]);
-                let mut start = 0;
-                let parts =
-                    [(queries, 0), (keys, 0), (values, means - 1)].map(|(columns, mean)| {
-                        let values =
-                            (columns > 0).then(|| weight.clone().narrow(2, start, columns));
-                        start += columns;
-                        values.map(|values| Self {
-                            values,
-                            input_axis: 1,
-                            mean,
-                        })
-                    });
-                parts.into_iter().flatten().collect()
+                let blocks = kind.output_blocks(outputs).into_iter();
+                let matrices = blocks.map(|block| Self {
+                    values: weight.clone().narrow(2, block.start, block.outputs),
+                    input_axis: 1,
+                    mean: block.mean,
+                });
+                matrices.collect()
             }
         }
     }

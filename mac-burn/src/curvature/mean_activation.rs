@@ -10,7 +10,7 @@ use super::{
 use crate::layer::{Layer, LayerRecord};
 use crate::precision::bytes;
 use crate::report::Coverage;
-use crate::statistics::ActivationSums;
+use crate::statistics::{ActivationSums, Demand, LayerStatistics, Statistic};
 use crate::{InputCurvature, MacError};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -71,7 +71,7 @@ impl<B: Backend> MeanActivation<B> {
         Self {
             layer,
             settings,
-            averages: ActivationAverages::new(squares_of(settings.inputs), sums),
+            averages: ActivationAverages::new(squares_of(settings.kind.inputs()), sums),
             in_use: None,
             rank_one: None,
             inverse_root: None,
@@ -115,7 +115,7 @@ impl<B: Backend> MeanActivation<B> {
     fn whitened_mean(&self) -> Option<WhitenedMean<B>> {
         let InUse { mean, square, .. } = self.in_use.as_ref()?;
         let (mean, damping) = (&mean.inputs, self.settings.damping);
-        Some(match (self.settings.inputs, square) {
+        Some(match (self.settings.kind.inputs(), square) {
             (InputCurvature::Mean, _) => WhitenedMean::of_damping(mean, damping),
             (InputCurvature::MeanVariance, Some(square)) if damping.is_finite() => {
                 WhitenedMean::of_variance(mean, square, damping)
@@ -127,7 +127,7 @@ impl<B: Backend> MeanActivation<B> {
 
     /// Whether there is a bias that is preconditioned with the weight.
     fn has_bias(&self) -> bool {
-        self.settings.biases && self.layer.bias.is_some()
+        self.settings.covers_bias(self.layer)
     }
 
     fn forget_preconditioners(&mut self) {
@@ -147,7 +147,7 @@ impl<B: Backend> MeanActivation<B> {
             updates: record.updates,
             rejected: record.rejected,
         };
-        let squares = squares_of(settings.inputs);
+        let squares = squares_of(settings.kind.inputs());
         let (square, last_refresh) = (record.mean_square, record.last_refresh);
         Self {
             layer,
@@ -179,11 +179,12 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         self.layer
     }
 
-    fn wants_activations(&self) -> bool {
-        true
+    fn demand(&self) -> Demand {
+        Demand::of(&[Statistic::Activations])
     }
 
-    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches> {
+    fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches> {
+        let sums = statistics.activations.clone()?;
         self.averages.observe(sums, decay)
     }
 
@@ -206,7 +207,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
     }
 
     fn precondition(&mut self, gradient: LayerGradient<B>, guard: bool) -> LayerGradient<B> {
-        match self.settings.inputs {
+        match self.settings.kind.inputs() {
             InputCurvature::Mean => match self.rank_one(&gradient) {
                 Some(rank_one) => rank_one.apply(gradient, guard),
                 None => gradient,
@@ -252,7 +253,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
         let root = self.inverse_root.as_ref();
         let mean_norm_squared = in_use.map(InUse::norm_squared);
         let damping = self.settings.damping;
-        let (coverage, gain) = match self.settings.inputs {
+        let (coverage, gain) = match self.settings.kind.inputs() {
             InputCurvature::Mean => {
                 let gain = mean_norm_squared.map(|norm| match damping.is_infinite() {
                     true => 1.0,
@@ -266,7 +267,6 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
             }
         };
         CurvatureReport {
-            coverage,
             covers_bias: self.has_bias(),
             batches: self.averages.batches(),
             last_refresh: in_use.and_then(|in_use| in_use.last_refresh),
@@ -277,6 +277,7 @@ impl<B: Backend> Curvature<B> for MeanActivation<B> {
                 + in_use.map_or(0, InUse::bytes)
                 + rank_one.map_or(0, |(_, rank_one)| rank_one.bytes())
                 + root.map_or(0, InverseRoot::bytes),
+            ..CurvatureReport::of(coverage)
         }
     }
 

@@ -1,26 +1,39 @@
 //! Curvatures of single layers, and what they are applied to.
 
 mod averages;
+mod eva;
+mod factor;
+mod foof;
 mod input_covariance;
 mod inverse_root;
+mod kfac;
 mod matrices;
 mod mean_activation;
+mod moving_average;
 mod rank_one;
+mod smac;
 mod whitened_mean;
 
 pub use input_covariance::{FirstLayer, InputCovariance};
 pub(crate) use input_covariance::{InputCovarianceCurvature, InputCovarianceRecord};
 pub(crate) use inverse_root::InverseRoot;
+pub(crate) use kfac::KfacSettings;
+pub use kfac::{GradientScale, KfacDamping};
 pub(crate) use matrices::Matrices;
 pub(crate) use mean_activation::{MeanActivation, MeanActivationRecord};
 #[cfg(test)]
 pub(crate) use whitened_mean::WhitenedMean;
 
-use crate::layer::{Layer, LayerKind, LayerRecord};
+use self::eva::{Eva, EvaRecord};
+use self::factor::FailedInversions;
+use self::foof::{Foof, FoofRecord};
+use self::kfac::{Kfac, KfacRecord};
+use self::smac::{Smac, SmacRecord};
+use crate::layer::{Layer, LayerKind, LayerRecord, OutputBlock};
 use crate::optimizer::gradients::Preparation;
 use crate::precision::{as_dtype, at_least_f32};
 use crate::report::Coverage;
-use crate::statistics::ActivationSums;
+use crate::statistics::{Demand, LayerStatistics, Statistic};
 use crate::{InputCurvature, MacError};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -31,18 +44,23 @@ use std::fmt::Debug;
 /// Curvature of one layer: what is known of it, and the preconditioner made of that.
 ///
 /// Nothing here waits for the device but [`to_record`](Self::to_record), [`report`](Self::report) and what
-/// inverts a matrix on the host, which a curvature says of itself.
+/// inverts a matrix on the host, as [`refresh`](Self::refresh) and [`set_damping`](Self::set_damping) of the dense ones do.
 pub(crate) trait Curvature<B: Backend>: Debug + Send + Sync {
     /// The layer.
     fn layer(&self) -> Layer;
 
-    /// Whether it is made of what recorders see.
-    fn wants_activations(&self) -> bool;
+    /// The statistics that it is made of; none if it was measured before training.
+    fn demand(&self) -> Demand;
 
-    /// Takes the sums of a step into the moving averages, whose decay is `decay`.
+    /// Whether its input side was measured before training.
+    fn is_measured(&self) -> bool {
+        false
+    }
+
+    /// Takes the statistics of a step into the moving averages, whose decay is `decay`, if they are those that it is made of.
     ///
     /// Returns the batches so far if it left some of this one out, where that is known without waiting for a device.
-    fn observe(&mut self, sums: ActivationSums<B>, decay: f64) -> Option<Batches>;
+    fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches>;
 
     /// Takes the moving averages into use, in a step that is counted from 1.
     fn refresh(&mut self, step: u64);
@@ -77,13 +95,115 @@ impl<B: Backend> Clone for Box<dyn Curvature<B>> {
     }
 }
 
+/// A kind of curvature, with the settings that only it has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum CurvatureKind {
+    Mac(InputCurvature),
+    Smac {
+        /// Whether a first layer whose inputs were measured has a diagonal on the output side too.
+        scales_first_layer: bool,
+    },
+    Foof {
+        /// Whether the moving average starts from the identity.
+        identity_start: bool,
+    },
+    Eva,
+    Kfac(KfacSettings),
+}
+
+impl CurvatureKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mac(_) => "MAC",
+            Self::Smac { .. } => "SMAC",
+            Self::Foof { .. } => "FOOF",
+            Self::Eva => "Eva",
+            Self::Kfac(_) => "K-FAC",
+        }
+    }
+
+    /// The statistics that a layer's curvature is made of.
+    pub(crate) fn demand(self) -> Demand {
+        match self {
+            Self::Mac(_) => Demand::of(&[Statistic::Activations]),
+            Self::Smac { .. } => Demand::of(&[Statistic::Activations, Statistic::OutputSquares]),
+            Self::Foof { .. } => Demand::of(&[foof::INPUTS]),
+            Self::Eva => Demand::of(&eva::DEMAND),
+            Self::Kfac(settings) => settings.demand(),
+        }
+    }
+
+    /// What the input side of MAC's curvature is made of.
+    fn inputs(self) -> InputCurvature {
+        match self {
+            Self::Mac(inputs) => inputs,
+            _ => InputCurvature::Mean,
+        }
+    }
+}
+
 /// The settings of a layer's curvature: what it is made of, and what it preconditions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CurvatureSettings {
-    pub(crate) inputs: InputCurvature,
+    pub(crate) kind: CurvatureKind,
     pub(crate) damping: f64,
     /// Whether a bias is preconditioned with its weight, to which it adds an input of 1.
     pub(crate) biases: bool,
+}
+
+impl CurvatureSettings {
+    /// A curvature that has seen nothing, shaped like the first statistics of a layer; none if they are not what it is made of.
+    pub(crate) fn curvature<B: Backend>(
+        self,
+        layer: Layer,
+        statistics: &LayerStatistics<B>,
+    ) -> Option<Box<dyn Curvature<B>>> {
+        Some(match self.kind {
+            CurvatureKind::Mac(_) => self.mean_activation(layer, statistics)?,
+            // As the authors have it, the projections of attention that are one have no diagonal.
+            CurvatureKind::Smac { .. } => match layer.kind {
+                LayerKind::Linear | LayerKind::Conv2d { .. } => {
+                    let inputs = self.mean_activation(layer, statistics)?;
+                    Box::new(Smac::new(inputs, self.damping))
+                }
+                LayerKind::FusedAttention | LayerKind::GroupedQueryAttention { .. } => {
+                    self.mean_activation(layer, statistics)?
+                }
+            },
+            CurvatureKind::Foof { identity_start } => {
+                Box::new(Foof::new(layer, self, identity_start, statistics)?)
+            }
+            CurvatureKind::Eva => Box::new(Eva::new(layer, self, statistics)?),
+            CurvatureKind::Kfac(kfac) => Box::new(Kfac::new(layer, self, kfac, statistics)?),
+        })
+    }
+
+    fn mean_activation<B: Backend>(
+        self,
+        layer: Layer,
+        statistics: &LayerStatistics<B>,
+    ) -> Option<Box<dyn Curvature<B>>> {
+        let sums = statistics.activations.as_ref()?;
+        Some(Box::new(MeanActivation::new(layer, self, sums)))
+    }
+
+    /// The curvature of a first layer whose inputs were measured.
+    pub(crate) fn of_measured<B: Backend>(
+        self,
+        measured: InputCovarianceCurvature<B>,
+    ) -> Box<dyn Curvature<B>> {
+        match self.kind {
+            CurvatureKind::Smac {
+                scales_first_layer: true,
+            } => Box::new(Smac::new(Box::new(measured), self.damping)),
+            _ => Box::new(measured),
+        }
+    }
+
+    /// Whether a layer has a bias that is preconditioned with its weight.
+    fn covers_bias(self, layer: Layer) -> bool {
+        self.biases && layer.bias.is_some()
+    }
 }
 
 /// The recorded batches that were offered to a layer's moving average.
@@ -115,19 +235,37 @@ pub(crate) struct CurvatureReport {
     pub(crate) gain: Option<f64>,
     /// `‖ā‖² / E‖a‖²` of the moving averages.
     pub(crate) mean_share: Option<f64>,
+    pub(crate) inversions: FailedInversions,
     /// Bytes of the tensors held between steps.
     pub(crate) bytes: usize,
 }
 
+impl CurvatureReport {
+    /// Of a layer of which nothing else is known.
+    fn of(coverage: Coverage) -> Self {
+        Self {
+            coverage,
+            covers_bias: false,
+            batches: Batches::default(),
+            last_refresh: None,
+            mean_norm_squared: None,
+            gain: None,
+            mean_share: None,
+            inversions: FailedInversions::default(),
+            bytes: 0,
+        }
+    }
+}
+
 /// Any curvature in a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "records are few, and most are of the larger kind"
-)]
 pub(crate) enum CurvatureRecord {
     MeanActivation(MeanActivationRecord),
     InputCovariance(InputCovarianceRecord),
+    Smac(SmacRecord),
+    Foof(FoofRecord),
+    Eva(EvaRecord),
+    Kfac(KfacRecord),
 }
 
 impl CurvatureRecord {
@@ -135,6 +273,19 @@ impl CurvatureRecord {
         match self {
             Self::MeanActivation(record) => &record.layer,
             Self::InputCovariance(record) => &record.layer,
+            Self::Smac(record) => record.inputs.layer(),
+            Self::Foof(record) => &record.layer,
+            Self::Eva(record) => &record.layer,
+            Self::Kfac(record) => &record.layer,
+        }
+    }
+
+    /// Whether it was measured before training, on its input side.
+    pub(crate) fn is_measured(&self) -> bool {
+        match self {
+            Self::InputCovariance(_) => true,
+            Self::Smac(record) => record.inputs.is_measured(),
+            _ => false,
         }
     }
 
@@ -143,6 +294,25 @@ impl CurvatureRecord {
         match self {
             Self::MeanActivation(record) => Some(record.batches()),
             Self::InputCovariance(_) => None,
+            Self::Smac(record) => record.inputs.batches(),
+            Self::Foof(record) => Some(record.counts.batches()),
+            Self::Eva(record) => Some(record.counts.batches()),
+            Self::Kfac(record) => Some(record.counts.batches()),
+        }
+    }
+
+    /// The name of the optimizer whose curvature it is, for one with curvatures of this kind; none if that may have it.
+    pub(crate) fn optimizer(&self, kind: CurvatureKind) -> Option<&'static str> {
+        match (self, kind) {
+            (
+                Self::MeanActivation(_) | Self::InputCovariance(_),
+                CurvatureKind::Mac(_) | CurvatureKind::Smac { .. },
+            ) => None,
+            (Self::MeanActivation(_) | Self::InputCovariance(_), _) => Some("MAC"),
+            (Self::Smac(_), _) => Some("SMAC"),
+            (Self::Foof(_), _) => Some("FOOF"),
+            (Self::Eva(_), _) => Some("Eva"),
+            (Self::Kfac(_), _) => Some("K-FAC"),
         }
     }
 
@@ -154,25 +324,84 @@ impl CurvatureRecord {
         settings: CurvatureSettings,
         device: &B::Device,
     ) -> Result<Option<Box<dyn Curvature<B>>>, MacError> {
+        let shapes = Shapes::new(layer, weight, settings);
         let (means, size) = layer.kind.means_and_size(weight);
-        Ok(match self {
-            Self::MeanActivation(record) => record.fits(means, size).then(|| {
-                let restored = MeanActivation::from_record(record, layer, settings, device);
-                Box::new(restored) as Box<dyn Curvature<B>>
-            }),
+        let fits = match &self {
+            Self::MeanActivation(record) => record.fits(means, size),
             Self::InputCovariance(record) => {
-                if !record.fits(means, size + usize::from(layer.bias.is_some())) {
-                    return Ok(None);
-                }
-                let restored =
-                    InputCovarianceCurvature::from_record(record, layer, settings.damping)?;
-                Some(Box::new(restored))
+                record.fits(means, size + usize::from(layer.bias.is_some()))
             }
-        })
+            Self::Smac(record) => record.fits(shapes.vectors[0]),
+            Self::Foof(record) => record.fits(&shapes.parts),
+            Self::Eva(record) => record.fits(shapes.means, &shapes.vectors),
+            Self::Kfac(record) => record.fits(&shapes.parts, &shapes.blocks, &shapes.outputs),
+        };
+        if !fits {
+            return Ok(None);
+        }
+        Ok(Some(match (self, settings.kind) {
+            (Self::MeanActivation(record), _) => {
+                Box::new(MeanActivation::from_record(record, layer, settings, device))
+            }
+            (Self::InputCovariance(record), _) => Box::new(InputCovarianceCurvature::from_record(
+                record,
+                layer,
+                settings.damping,
+            )?),
+            (Self::Smac(SmacRecord { inputs, outputs }), _) => {
+                let Some(inputs) = inputs.restore(layer, weight, settings, device)? else {
+                    return Ok(None);
+                };
+                Box::new(Smac::from_record(inputs, outputs, settings.damping, device))
+            }
+            (Self::Foof(record), CurvatureKind::Foof { identity_start }) => Box::new(
+                Foof::from_record(record, layer, settings, identity_start, device),
+            ),
+            (Self::Eva(record), _) => Box::new(Eva::from_record(record, layer, settings, device)),
+            (Self::Kfac(record), CurvatureKind::Kfac(kfac)) => {
+                Box::new(Kfac::from_record(record, layer, settings, kfac, device))
+            }
+            (Self::Foof(_) | Self::Kfac(_), _) => return Ok(None),
+        }))
+    }
+}
+
+/// The shapes of the statistics of a layer with a weight.
+struct Shapes {
+    /// Of the second moments of its inputs.
+    parts: Vec<[usize; 3]>,
+    /// The same for each block of outputs.
+    blocks: Vec<[usize; 3]>,
+    /// Of the second moments of the gradients at the outputs of each block.
+    outputs: Vec<[usize; 3]>,
+    /// Of the means of its inputs.
+    means: [usize; 3],
+    /// Of the means of the gradients at the outputs of each block.
+    vectors: Vec<[usize; 3]>,
+}
+
+impl Shapes {
+    fn new(layer: Layer, weight: &[usize], settings: CurvatureSettings) -> Self {
+        let (means, size) = layer.kind.means_and_size(weight);
+        let width = size + usize::from(settings.covers_bias(layer));
+        let (groups, parts) = match layer.kind {
+            LayerKind::Conv2d { groups } => (groups, 1),
+            _ => (1, means),
+        };
+        let blocks = layer.kind.output_blocks(layer.kind.size_output(weight));
+        let outputs = blocks.iter().map(|block| block.outputs / groups);
+        Self {
+            parts: vec![[groups, width, width]; parts],
+            blocks: vec![[groups, width, width]; blocks.len()],
+            outputs: outputs.clone().map(|size| [groups, size, size]).collect(),
+            means: [means, 1, width],
+            vectors: outputs.map(|size| [groups, 1, size]).collect(),
+        }
     }
 }
 
 /// The gradients of a layer's parameters, in `f32` or wider.
+#[derive(Clone)]
 pub(crate) struct LayerGradient<B: Backend> {
     pub(crate) weight: WeightGradient<B>,
     /// None for a layer without a bias, or with one that is not trained.
@@ -185,6 +414,7 @@ pub(crate) struct LayerGradient<B: Backend> {
 
 /// The gradient of a weight, in its own shape: on a backend that fuses, a gradient that is reshaped is no longer part of
 /// the kernel that updates the weight.
+#[derive(Clone)]
 pub(crate) enum WeightGradient<B: Backend> {
     /// `[size_input, size_output]`.
     Matrix(Tensor<B, 2>),
@@ -270,11 +500,64 @@ impl<B: Backend> LayerGradient<B> {
         }
     }
 
+    /// The sum of the products with the elements of another gradient of the layer, `[1]`.
+    pub(crate) fn dot(&self, other: &Self) -> Tensor<B, 1> {
+        let weight = match (&self.weight, &other.weight) {
+            (WeightGradient::Matrix(left), WeightGradient::Matrix(right)) => product(left, right),
+            (WeightGradient::Kernel(left), WeightGradient::Kernel(right)) => product(left, right),
+            _ => unreachable!("both are of one layer"),
+        };
+        match (&self.bias, &other.bias) {
+            (Some(left), Some(right)) => weight + product(left, right),
+            _ => weight,
+        }
+    }
+
+    /// Multiplied by a number on a device, `[1]`.
+    pub(crate) fn scaled(self, factor: &Tensor<B, 1>) -> Self {
+        let device = self.weight.device();
+        let factor = as_dtype(factor.clone().to_device(&device), self.weight.dtype());
+        let (for_matrix, for_kernel) = (factor.clone(), factor.clone());
+        let bias = self.bias.clone().map(|bias| bias * factor);
+        let scaled = self.with_weight(
+            |weight| weight * for_matrix.reshape([1, 1]),
+            |kernel| kernel * for_kernel.reshape([1, 1, 1, 1]),
+        );
+        Self { bias, ..scaled }
+    }
+
     pub(crate) fn size_output(&self) -> usize {
         match &self.weight {
             WeightGradient::Matrix(weight) => weight.dims()[1],
             WeightGradient::Kernel(weight) => weight.dims()[0],
         }
+    }
+
+    /// This gradient with what a function makes of each block of its outputs, as rows `[groups, outputs, size_input]`, with a last column
+    /// for the bias if `augmented`.
+    fn map_blocks(
+        self,
+        kind: LayerKind,
+        augmented: bool,
+        function: impl Fn(OutputBlock, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Self {
+        let groups = match kind {
+            LayerKind::Conv2d { groups } => groups,
+            _ => 1,
+        };
+        let rows = self.to_rows(groups, augmented);
+        let blocks = kind.output_blocks(self.size_output());
+        let rows = match blocks[..] {
+            [block] => function(block, rows),
+            _ => {
+                let parts = blocks.into_iter().map(|block| {
+                    let rows = rows.clone().narrow(1, block.start, block.outputs);
+                    function(block, rows)
+                });
+                Tensor::cat(parts.collect(), 1)
+            }
+        };
+        self.with_rows(rows, augmented)
     }
 
     /// The gradient as `[groups, size_output / groups, size_input]`, with a last column for the bias if `augmented`: 0 where
@@ -337,6 +620,10 @@ impl<B: Backend> WeightGradient<B> {
             Self::Kernel(weight) => weight.dtype(),
         }
     }
+}
+
+fn product<B: Backend, const D: usize>(left: &Tensor<B, D>, right: &Tensor<B, D>) -> Tensor<B, 1> {
+    (left.clone() * right.clone()).sum()
 }
 
 /// Replaces a tensor by what a function makes of it.

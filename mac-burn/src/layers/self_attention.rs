@@ -171,7 +171,7 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Tensor<B, 3> {
         let [batch, tokens, _] = input.dims();
         let padded = fitted_padding("mask_pad", padded, [batch, tokens]);
-        let [query, key, value] = self.heads(input.clone());
+        let [query, key, value] = self.heads(recorders, input.clone(), padded.as_ref());
         let mut scores = self.scores(query, key);
         if let Some(mask) = padded.clone() {
             scores = scores.mask_fill(mask.reshape([batch, 1, 1, tokens]), MASKED);
@@ -193,7 +193,7 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Tensor<B, 3> {
         let [batch, tokens, _] = input.dims();
         let uncounted = fitted_padding("uncounted", uncounted, [batch, tokens]);
-        let [query, key, value] = self.heads(input.clone());
+        let [query, key, value] = self.heads(recorders, input.clone(), uncounted.as_ref());
         let scores = with_bias(self.scores(query, key), bias);
         let seen = Seen {
             recorders,
@@ -204,14 +204,25 @@ impl<B: Backend> SelfAttention<B> {
     }
 
     /// Queries, keys and values, each `[batch, heads, tokens, d_head]`.
-    fn heads(&self, input: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+    fn heads(
+        &self,
+        recorders: Option<&SelfAttentionRecorders<B>>,
+        input: Tensor<B, 3>,
+        uncounted: Option<&Tensor<B, 2, Bool>>,
+    ) -> [Tensor<B, 4>; 3] {
         let [batch, tokens, d_model] = input.dims();
         // As one matrix: for each sample Burn 0.21 makes a product of its own, and a gradient of the weight's size.
         let all = self.qkv.forward(input.reshape([batch * tokens, d_model]));
         let size = all.dims()[1] / 3;
+        let mut all = all.reshape([batch, tokens, 3 * size]);
+        if let Some(recorders) = recorders {
+            let (weight, bias) = (&self.qkv.weight, self.qkv.bias.as_ref());
+            let recorder = &recorders.qkv;
+            all = recorder.record_fused_output(weight, bias, size, uncounted, all);
+        }
         [0, 1, 2].map(|part| {
             all.clone()
-                .narrow(1, part * size, size)
+                .narrow(2, part * size, size)
                 .reshape([batch, tokens, self.n_heads, size / self.n_heads])
                 .swap_dims(1, 2)
         })

@@ -36,6 +36,7 @@ use std::marker::PhantomData;
 pub struct MacOptimizer<B: Backend> {
     momentum: f64,
     nesterov: bool,
+    nesterov_first_step: bool,
     weight_decay: f64,
     weight_decay_form: WeightDecayForm,
     form: StepForm,
@@ -64,6 +65,7 @@ impl<B: Backend> MacOptimizer<B> {
         Self {
             momentum: config.momentum,
             nesterov: config.nesterov,
+            nesterov_first_step: config.nesterov_first_step,
             weight_decay: config.weight_decay,
             weight_decay_form: config.weight_decay_form,
             form: config.step,
@@ -153,7 +155,8 @@ impl<B: Backend> MacOptimizer<B> {
         if self.momentum == 0.0 {
             return (grad, None);
         }
-        let ahead = self.nesterov.then(|| grad.clone());
+        let looks_ahead = self.nesterov && (self.nesterov_first_step || velocity.is_some());
+        let ahead = looks_ahead.then(|| grad.clone());
         let velocity = match velocity {
             Some(velocity) => velocity.mul_scalar(self.momentum) + grad,
             None => grad,

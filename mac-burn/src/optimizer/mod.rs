@@ -18,7 +18,7 @@ use crate::inventory::Inventory;
 use crate::patterns::PathPatterns;
 use crate::precision::bytes;
 use crate::report::Report;
-use crate::{InputCovariance, MacConfig, MacError, MacPreconditioner};
+use crate::{CurvatureConfig, InputCovariance, MacError, MacPreconditioner};
 use burn::grad_clipping::GradientClipping;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::adaptor::OptimizerAdaptor;
@@ -112,11 +112,13 @@ where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
 {
-    pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
+    pub(crate) fn new(config: &impl CurvatureConfig) -> Result<Self, MacError> {
+        let preconditioner = MacPreconditioner::of_mac(config)?;
+        let config = config.common();
         let clipping = config.gradient_clipping.as_ref();
         Ok(Self {
-            preconditioner: MacPreconditioner::of_mac(config)?,
-            optimizer: MacOptimizer::new(config),
+            preconditioner,
+            optimizer: MacOptimizer::new(&config),
             auxiliary: None,
             states: ParameterStates::<B, _>::new(),
             auxiliary_weight_decay: config.auxiliary_weight_decay,
@@ -155,9 +157,9 @@ where
             factor: norm_factor(&grads, self.max_grad_norm),
             guard: self.guard,
         };
-        let mut prepared = self
-            .preconditioner
-            .run(&inventory, &mut grads, &preparation)?;
+        let mut prepared =
+            self.preconditioner
+                .run(&inventory, &mut grads, &preparation, Some(lr))?;
         if self.auxiliary.is_none() {
             self.preconditioner.warn_of_low_coverage(&inventory);
         }

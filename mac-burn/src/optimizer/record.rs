@@ -3,7 +3,7 @@ use super::mac_optimizer::MacOptimizer;
 use super::parameter_steps::{ParameterState, ParameterStates};
 use crate::inventory::Inventory;
 use crate::preconditioner::not_a_record;
-use crate::{MacConfig, MacError, MacPreconditioner, MacPreconditionerRecord, Report};
+use crate::{CurvatureConfig, MacError, MacPreconditioner, MacPreconditionerRecord, Report};
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::SimpleOptimizer;
 use burn::optim::record::{AdaptorRecord, AdaptorRecordItem};
@@ -96,7 +96,7 @@ where
     /// If the configuration is not valid, or the record has another version or belongs to another model.
     pub fn report<M: AutodiffModule<B>>(
         self,
-        config: &MacConfig,
+        config: &impl CurvatureConfig,
         module: &M,
     ) -> Result<Report, MacError> {
         let preconditioner = MacPreconditioner::of_mac(config)?;

@@ -1,22 +1,25 @@
+mod kl_clip;
 mod record;
 mod warnings;
 
+pub(crate) use kl_clip::KlClip;
 pub use record::MacPreconditionerRecord;
 pub(crate) use record::not_a_record;
 
+use self::kl_clip::KlClipOfStep;
 use self::record::{Curvatures, Setting};
 use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
-use crate::curvature::{Curvature, CurvatureSettings, LayerGradient, MeanActivation};
+use crate::curvature::{CurvatureKind, CurvatureSettings, LayerGradient};
 use crate::inventory::Inventory;
 use crate::layer::Layer;
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
 use crate::report::Report;
-use crate::statistics::{ActivationSums, Recorder, Schedule, Wants, enable_backward_hook};
-use crate::{InputCovariance, InputCurvature, MacConfig, MacError, StepForm};
+use crate::statistics::{Demand, LayerStatistics, Recorder, Schedule, enable_backward_hook};
+use crate::{CurvatureConfig, InputCovariance, InputCurvature, MacError, StepForm};
 use burn::module::{AutodiffModule, ParamId};
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsParams, LearningRate};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use std::collections::{BTreeMap, HashMap};
@@ -67,7 +70,7 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     tcov: u64,
     tinv: u64,
     skip_layers: PathPatterns,
-    curvature: InputCurvature,
+    method: Method,
     /// Whether biases of recorded layers are the auxiliary optimizer's.
     auxiliary_biases: bool,
     /// Whether the momentum of weights is preconditioned, and not their gradients.
@@ -83,15 +86,40 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     warnings: Warnings,
 }
 
+/// The curvatures of an optimizer, and what is done with what they precondition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) kind: CurvatureKind,
+    pub(crate) kl_clip: Option<KlClip>,
+}
+
+impl Method {
+    /// Curvatures of a kind, without a KL clip.
+    pub(crate) fn of(kind: CurvatureKind) -> Self {
+        Self {
+            kind,
+            kl_clip: None,
+        }
+    }
+
+    /// Checks that it does not depend on the learning rate of a step.
+    pub(crate) fn check_without_lr(&self) -> Result<(), MacError> {
+        self.kl_clip.map_or(Ok(()), KlClip::check_without_lr)
+    }
+}
+
 /// A layer that takes part in a step: it has a gradient and is not skipped.
 struct Participant<B: AutodiffBackend> {
     layer: Layer,
     recorders: Vec<Recorder<B>>,
-    sums: Option<ActivationSums<B::InnerBackend>>,
+    statistics: Option<LayerStatistics<B::InnerBackend>>,
 }
 
 impl<B: AutodiffBackend> MacPreconditioner<B> {
-    pub(crate) fn new(config: &MacConfig) -> Result<Self, MacError> {
+    /// A configuration that was not checked is checked here.
+    pub(crate) fn new(config: &impl CurvatureConfig) -> Result<Self, MacError> {
+        let method = config.method().0;
+        let config = config.common();
         config.validate()?;
         enable_backward_hook::<B>();
         Ok(Self {
@@ -100,11 +128,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             tcov: config.tcov as u64,
             tinv: config.tinv as u64,
             skip_layers: PathPatterns::new("skip_layers", &config.skip_layers)?,
-            curvature: config.curvature,
+            method,
             auxiliary_biases: config.auxiliary_biases,
             raw_momentum: false,
             step: 0,
-            schedule: Schedule::new(),
+            schedule: Schedule::new(method.kind.demand()),
             curvatures: Curvatures::<B>::new(),
             loaded: None,
             paths: BTreeMap::new(),
@@ -113,9 +141,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     /// The preconditioner of [`Mac`](crate::Mac), which leaves the gradients of weights as they are if the step preconditions their momentum.
-    pub(crate) fn of_mac(config: &MacConfig) -> Result<Self, MacError> {
+    pub(crate) fn of_mac(config: &impl CurvatureConfig) -> Result<Self, MacError> {
         Ok(Self {
-            raw_momentum: config.step != StepForm::Momentum,
+            raw_momentum: config.common().step != StepForm::Momentum,
             ..Self::new(config)?
         })
     }
@@ -126,11 +154,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     fn settings(&self) -> CurvatureSettings {
-        let is_paper = self.curvature == InputCurvature::Mean && !self.raw_momentum;
+        let by_variance = self.method.kind == CurvatureKind::Mac(InputCurvature::MeanVariance);
         CurvatureSettings {
-            inputs: self.curvature,
+            kind: self.method.kind,
             damping: self.damping.current,
-            biases: is_paper && !self.auxiliary_biases,
+            biases: !(by_variance || self.raw_momentum || self.auxiliary_biases),
         }
     }
 
@@ -146,8 +174,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ) -> Result<Self, MacError> {
         self.check_input_covariance()?;
         let curvature = covariance.curvature(self.damping.current)?;
-        self.curvatures
-            .insert(curvature.layer().weight, Box::new(curvature));
+        let curvature = self.settings().of_measured(curvature);
+        self.curvatures.insert(curvature.layer().weight, curvature);
         Ok(self)
     }
 
@@ -155,9 +183,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     fn check_input_covariance(&self) -> Result<(), MacError> {
         let (field, value, allowed) = if self.raw_momentum {
             ("step", "another", "`Momentum` beside an input covariance")
-        } else if self.curvature != InputCurvature::Mean {
+        } else if self.method.kind == CurvatureKind::Mac(InputCurvature::MeanVariance) {
             let value = "`MeanVariance`";
             ("curvature", value, "`Mean` beside an input covariance")
+        } else if !matches!(
+            self.method.kind,
+            CurvatureKind::Mac(_) | CurvatureKind::Smac { .. }
+        ) {
+            let allowed = "that of MAC or SMAC beside an input covariance";
+            ("curvature", self.method.kind.name(), allowed)
         } else if self.auxiliary_biases {
             (
                 "auxiliary_biases",
@@ -202,7 +236,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         mut grads: GradientsParams,
     ) -> Result<GradientsParams, MacError> {
         let inventory = Inventory::with_gradients(module, &grads);
-        self.run(&inventory, &mut grads, &Preparation::none())?;
+        self.run(&inventory, &mut grads, &Preparation::none(), None)?;
         Ok(grads)
     }
 
@@ -212,6 +246,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         inventory: &Inventory<B>,
         grads: &mut GradientsParams,
         preparation: &Preparation<B>,
+        lr: Option<LearningRate>,
     ) -> Result<Prepared<B>, MacError> {
         let participants = self.participants(inventory)?;
         self.use_loaded_record(inventory)?;
@@ -222,6 +257,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         self.unsubscribe_from_skipped_layers(inventory);
         let mut prepared = Prepared::none();
+        let mut preconditioned = Vec::new();
+        let mut clip = self.method.kl_clip.map(|clip| clip.of_step(lr));
         let biases = self.settings().biases;
         // In the order of the module: ids are random, and what a backend fuses depends on what follows what.
         for weight in &inventory.parameters {
@@ -231,7 +268,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if self.skip_layers.cover(weight.layer_path()) {
                 continue;
             }
-            let is_measured = !curvature.wants_activations();
+            let is_measured = curvature.is_measured();
             let layer = curvature.layer().with_bias_if(biases || is_measured);
             let Some(mut gradient) = LayerGradient::take(layer, grads) else {
                 continue;
@@ -247,7 +284,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 }
                 // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too.
                 None if self.damping.current.is_infinite() => {}
-                None => gradient = curvature.precondition(gradient, preparation.guard),
+                None => {
+                    let raw = clip.is_some().then(|| gradient.clone());
+                    gradient = curvature.precondition(gradient, preparation.guard);
+                    if let (Some(clip), Some(raw)) = (&mut clip, raw) {
+                        clip.observe(&raw, &gradient);
+                    }
+                }
             }
             preparation.look_for_broken(&mut gradient);
             for id in layer.parameters() {
@@ -257,13 +300,21 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 }
             }
             gradient.put(layer, grads);
+            preconditioned.push(layer);
+        }
+        if let Some(factor) = clip.and_then(KlClipOfStep::factor) {
+            for layer in preconditioned {
+                if let Some(gradient) = LayerGradient::take(layer, grads) {
+                    gradient.scaled(&factor).put(layer, grads);
+                }
+            }
         }
         self.step += 1;
         self.schedule.set_due(self.step.is_multiple_of(self.tcov));
         Ok(prepared)
     }
 
-    /// The layers with a recorder that take part in a step, in the order of the module, with the sums of all devices.
+    /// The layers with a recorder that take part in a step, in the order of the module, with the statistics of all devices.
     fn participants(&self, inventory: &Inventory<B>) -> Result<Vec<Participant<B>>, MacError> {
         let mut participants = Vec::<Participant<B>>::new();
         let mut positions = HashMap::<ParamId, usize>::new();
@@ -272,7 +323,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
-            let mut all = found.recorder.sums();
+            let mut all = found.recorder.statistics();
             // Passes of another weight are a mistake of the recorder that ran them, if the module has that weight.
             if let Some(other) = all.iter().find(|recorded| {
                 !recorded.of_clone
@@ -292,43 +343,40 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 participants.push(Participant {
                     layer,
                     recorders: Vec::new(),
-                    sums: None,
+                    statistics: None,
                 });
                 participants.len() - 1
             });
             let participant = &mut participants[position];
             participant.recorders.push(found.recorder.shared());
             for recorded in all {
-                let sums = recorded.sums.inner().on_device(&weight.device);
-                participant.sums = Some(match participant.sums.take() {
-                    Some(earlier) => earlier.add(sums),
-                    None => sums,
+                let statistics = recorded.statistics.inner().on_device(&weight.device);
+                participant.statistics = Some(match participant.statistics.take() {
+                    Some(earlier) => earlier.add(statistics),
+                    None => statistics,
                 });
             }
         }
         Ok(participants)
     }
 
-    /// Takes the sums of a layer into its curvature.
+    /// Takes the statistics of a layer into its curvature.
     fn observe(&mut self, participant: &Participant<B>, inventory: &Inventory<B>) {
         let layer = participant.layer;
         let due = self.step.is_multiple_of(self.tcov);
         let (settings, decay) = (self.settings(), self.stat_decay.current);
         // A layer that first takes part between two due steps waits for neither of them.
         let first = !self.curvatures.contains_key(&layer.weight);
-        if let Some(sums) = &participant.sums
+        if let Some(statistics) = &participant.statistics
             && (due || first)
         {
-            let curvature = self
-                .curvatures
-                .entry(layer.weight)
-                .or_insert_with(|| Box::new(MeanActivation::new(layer, settings, sums)));
-            self.paths
-                .entry(layer.weight)
-                .or_insert_with(|| inventory.path_of(layer));
-            if curvature.wants_activations()
-                && let Some(batches) = curvature.observe(sums.clone(), decay)
-            {
+            if first && let Some(curvature) = settings.curvature(layer, statistics) {
+                self.curvatures.insert(layer.weight, curvature);
+                self.paths.insert(layer.weight, inventory.path_of(layer));
+            }
+            let curvature = self.curvatures.get_mut(&layer.weight);
+            let batches = curvature.and_then(|curvature| curvature.observe(statistics, decay));
+            if let Some(batches) = batches {
                 self.warn_if_mostly_rejected(layer.weight, batches);
             }
         }
@@ -351,14 +399,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     /// Lets the recorders of a layer begin anew, and tells them which passes are wanted.
     fn end_recording(&self, participant: &Participant<B>) {
-        let wants = match self.curvatures.get(&participant.layer.weight) {
-            None => Wants::Everything,
-            Some(curvature) if curvature.wants_activations() => Wants::WhatIsDue,
-            Some(_) => Wants::Nothing,
-        };
+        let curvature = self.curvatures.get(&participant.layer.weight);
+        let demand = curvature.map(|curvature| curvature.demand());
         for recorder in &participant.recorders {
             recorder.end_step();
-            recorder.subscribe(&self.schedule, wants);
+            recorder.subscribe(&self.schedule, demand);
         }
     }
 
@@ -368,7 +413,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if let Some(Some(weight)) = weight
                 && self.skip_layers.cover(weight.layer_path())
             {
-                found.recorder.subscribe(&self.schedule, Wants::Nothing);
+                let nothing = Some(Demand::default());
+                found.recorder.subscribe(&self.schedule, nothing);
             }
         }
     }
@@ -431,12 +477,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     pub(crate) fn load(mut self, record: MacPreconditionerRecord) -> Result<Self, MacError> {
         record.check()?;
         record.check_momentum(self.raw_momentum)?;
+        record.check_curvature(self.method.kind)?;
         let (damping, stat_decay) = record.settings();
         self.damping = self.damping.resumed(damping, "damping");
         self.stat_decay = self.stat_decay.resumed(stat_decay, "stat_decay");
         self.step = record.step();
         // The next step may be one of another model.
-        self.schedule = Schedule::new();
+        self.schedule = Schedule::new(self.method.kind.demand());
         self.curvatures.clear();
         self.loaded = Some(record);
         Ok(self)

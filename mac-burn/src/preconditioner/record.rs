@@ -1,7 +1,8 @@
 use crate::MacError;
 use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{
-    Curvature, CurvatureRecord, CurvatureSettings, InputCovarianceRecord, MeanActivationRecord,
+    Curvature, CurvatureKind, CurvatureRecord, CurvatureSettings, InputCovarianceRecord,
+    MeanActivationRecord,
 };
 use crate::inventory::Inventory;
 use crate::layer::Layer;
@@ -141,14 +142,25 @@ impl MacPreconditionerRecord {
         }
     }
 
+    /// Checks that its curvatures are of this kind; by mean, and by mean and variance, MAC's take each other's place.
+    pub(super) fn check_curvature(&self, kind: CurvatureKind) -> Result<(), MacError> {
+        let expected = kind.name();
+        let all = self.curvatures.iter();
+        let found = all
+            .filter_map(|record| record.optimizer(kind))
+            .find(|found| *found != expected);
+        match found {
+            None => Ok(()),
+            Some(found) => Err(MacError::RecordOfAnotherCurvature { found, expected }),
+        }
+    }
+
     pub(crate) fn is_of_version_1(&self) -> bool {
         self.version == 1
     }
 
     pub(super) fn has_input_covariance(&self) -> bool {
-        let is_measured =
-            |record: &CurvatureRecord| matches!(record, CurvatureRecord::InputCovariance(_));
-        self.curvatures.iter().any(is_measured)
+        self.curvatures.iter().any(CurvatureRecord::is_measured)
     }
 
     pub(super) fn step(&self) -> u64 {
@@ -196,8 +208,7 @@ fn find<B: AutodiffBackend>(inventory: &Inventory<B>, record: &CurvatureRecord) 
         .recorders
         .iter()
         .any(|recorder| recorder.layer.is_none_or(|recorded| recorded == layer));
-    let needs_recorder = matches!(record, CurvatureRecord::MeanActivation(_));
-    ((recorded || !needs_recorder) && layer.kind.fits(&weight.shape)).then_some(layer)
+    ((recorded || record.is_measured()) && layer.kind.fits(&weight.shape)).then_some(layer)
 }
 
 impl<B: Backend> Record<B> for MacPreconditionerRecord {

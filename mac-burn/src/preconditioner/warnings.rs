@@ -70,7 +70,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             }
         }
         let unknown = self.curvatures.iter().filter(|(weight, curvature)| {
-            !curvature.wants_activations() && inventory.parameter(**weight).is_none()
+            curvature.is_measured() && inventory.parameter(**weight).is_none()
         });
         for (weight, _) in unknown {
             self.warnings

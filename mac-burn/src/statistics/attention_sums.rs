@@ -1,9 +1,10 @@
 //! Sums of what attention's linear maps see. Masks are true at padded positions.
 
 use super::activation_sums::{ActivationSums, Rows, untracked};
+use super::second_moments::counted;
 use crate::precision::at_least_f32;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, Tensor};
 
 /// The input of attention's value projection: `A X`, the attention probabilities times the values.
 ///
@@ -129,7 +130,7 @@ pub(crate) fn valid_token_sums<B: Backend>(
     };
     let [batch, tokens, size] = input.dims();
     let rows = at_least_f32(input).reshape([batch * tokens, size]);
-    let valid = valid(padded, rows.dtype()).reshape([1, batch * tokens]);
+    let valid = counted(padded, rows.dtype()).reshape([1, batch * tokens]);
     let count = valid.clone().sum_dim(1);
     ActivationSums {
         squares: valid.clone().matmul(rows.clone().square()),
@@ -150,7 +151,7 @@ pub(crate) fn valid_token_sums<B: Backend>(
 ///
 /// A bias sees `Σ_n ᾱ_n`: 1, or less with a quiet softmax. A sample whose keys are all padded has no valid
 /// query. The sums of a batch without a valid query are 0.
-pub(crate) fn attended_sums<B: Backend>(attended: AttendedValues<'_, B>) -> ActivationSums<B> {
+pub(crate) fn attended_sums<B: Backend>(attended: &AttendedValues<'_, B>) -> ActivationSums<B> {
     let (queries_padded, keys_padded) = (attended.queries_padded, attended.keys_padded);
     let probabilities = untracked(attended.probabilities);
     let values = at_least_f32(untracked(attended.values));
@@ -171,14 +172,9 @@ pub(crate) fn attended_sums<B: Backend>(attended: AttendedValues<'_, B>) -> Acti
     }
 }
 
-/// 1 for a token that counts, 0 for one that is padded.
-fn valid<B: Backend>(padded: &Tensor<B, 2, Bool>, dtype: DType) -> Tensor<B, 2> {
-    padded.clone().bool_not().float().cast(dtype)
-}
-
 /// The queries that are padded or have padded keys only, `[batch, queries]`. What the latter attend to, as much
 /// to one key as to another, would be taken for attention to other samples' values at these positions.
-fn uncounted_queries<B: Backend>(
+pub(super) fn uncounted_queries<B: Backend>(
     queries: usize,
     queries_padded: Option<&Tensor<B, 2, Bool>>,
     keys_padded: Option<&Tensor<B, 2, Bool>>,
@@ -214,7 +210,7 @@ fn valid_attention_mean<B: Backend>(
 ) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let [batch, heads, queries, keys] = probabilities.dims();
     let rows = at_least_f32(probabilities).reshape([batch * heads * queries, keys]);
-    let valid = valid(padded, rows.dtype());
+    let valid = counted(padded, rows.dtype());
     let count = valid.clone().reshape([1, batch * queries]).sum_dim(1);
     let sum = valid
         .reshape([batch, 1, queries])
@@ -235,7 +231,7 @@ fn position_means<B: Backend>(
         let sums = values.sum_dim(0).reshape([keys, size]);
         return sums.div_scalar(batch as f64);
     };
-    let valid = valid(padded, values.dtype()).reshape([batch, keys, 1]);
+    let valid = counted(padded, values.dtype()).reshape([batch, keys, 1]);
     let sums = (values * valid.clone()).sum_dim(0).reshape([keys, size]);
     let counts = valid.sum_dim(0).reshape([keys, 1]);
     sums / counts.clamp_min(1.0)

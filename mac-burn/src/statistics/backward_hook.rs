@@ -1,9 +1,11 @@
-//! A function that runs when gradients flow back through a tensor.
+//! A function that runs when gradients flow back through a tensor, and may sum up these gradients.
 //!
 //! A layer is written for any `B: Backend`, and a custom operation of Burn's needs to know that `B` is
 //! `Autodiff<I, C>`. Where an optimizer is made, `I` is known: it is `B::InnerBackend`. So [`enable`] registers
 //! there, by the backend's type, how a hook is attached to its tensors, and [`on_backward`] looks that up.
 
+use super::layer_statistics::{Part, Statistic, Sums};
+use super::output_gradients::GradientRows;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
 use burn::backend::autodiff::grads::Gradients;
@@ -35,42 +37,121 @@ pub(crate) fn enable<B: AutodiffBackend>() {
     backends.insert(TypeId::of::<B>(), attach::<B::InnerBackend>);
 }
 
+/// Sums over the rows of a gradient, by statistic.
+pub(super) type GradientSums<B> = Vec<(Statistic, Sums<B>)>;
+
 /// Returns the tensor, and runs `function` when gradients flow back through what is returned: once for each
-/// backward pass, and never if there is none.
+/// backward pass, and never if there is none. It is given the sums over the gradient's `rows`; none without rows, or if it runs at once.
 ///
 /// It runs inside the backward pass, which holds locks of Burn's: it must not use tensors of `B`, but may
-/// clone, move and drop them.
-pub(crate) fn on_backward<B: Backend, const D: usize>(
+/// clone, move and drop them. The sums are made by the inner backend, which those locks do not concern.
+pub(super) fn on_backward<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
-    function: impl Fn() + Send + Sync + 'static,
+    rows: Option<GradientRows<Tensor<B, 2>>>,
+    function: impl Fn(GradientSums<B>) + Send + Sync + 'static,
 ) -> Tensor<B, D> {
     let backends = BACKENDS.read().unwrap_or_else(PoisonError::into_inner);
     let attach = backends
         .as_ref()
         .and_then(|backends| backends.get(&TypeId::of::<B>()));
     let Some(attach) = attach.copied() else {
-        function();
+        function(Vec::new());
         return tensor;
     };
     drop(backends);
     match tensor.into_primitive() {
         TensorPrimitive::Float(primitive) => {
-            let hooked = attach(Box::new(primitive), Hook(Arc::new(function)));
-            let primitive: Box<FloatTensor<B>> = hooked
-                .downcast()
-                .unwrap_or_else(|_| unreachable!("a hook keeps the primitive's type"));
-            Tensor::from_primitive(TensorPrimitive::Float(*primitive))
+            let hook = Hook {
+                rows: rows.map(|rows| Arc::new(rows.map_valid(erased))),
+                function: Arc::new(move |sums: Vec<ErasedSums>| {
+                    function(sums.into_iter().map(ErasedSums::restored).collect());
+                }),
+            };
+            restored(attach(Box::new(primitive), hook))
         }
         quantized => {
-            function();
+            function(Vec::new());
             Tensor::from_primitive(quantized)
         }
     }
 }
 
-/// The function of [`on_backward`].
+/// The primitive of a tensor, whose type is erased.
+type Erased = Box<dyn Any + Send + Sync>;
+
+fn erased<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Erased {
+    Box::new(tensor.into_primitive().tensor())
+}
+
+/// The tensor of a backend that was registered by the type of its primitives.
+fn restored<B: Backend, const D: usize>(primitive: Box<dyn Any>) -> Tensor<B, D> {
+    let primitive: Box<FloatTensor<B>> = primitive
+        .downcast()
+        .unwrap_or_else(|_| unreachable!("a hook keeps the primitive's type"));
+    Tensor::from_primitive(TensorPrimitive::Float(*primitive))
+}
+
+/// [`Sums`] whose backend is erased.
+struct ErasedSums {
+    statistic: Statistic,
+    /// The sum and the count of each part.
+    parts: Vec<[Erased; 2]>,
+    samples: usize,
+    rows: usize,
+}
+
+impl ErasedSums {
+    /// As sums of [`Autodiff<I>`], without a graph.
+    fn new<I: Backend>((statistic, sums): (Statistic, Sums<I>)) -> Self {
+        let outside_graph =
+            |tensor: Tensor<I, 3>| erased(Tensor::<Autodiff<I>, 3>::from_inner(tensor));
+        let parts = sums.parts.into_iter();
+        Self {
+            statistic,
+            parts: parts
+                .map(|part| [part.sum, part.count].map(outside_graph))
+                .collect(),
+            samples: sums.samples,
+            rows: sums.rows,
+        }
+    }
+
+    fn restored<B: Backend>(self) -> (Statistic, Sums<B>) {
+        let parts = self.parts.into_iter().map(|part| {
+            let [sum, count] = part.map(|primitive| restored(primitive));
+            Part { sum, count }
+        });
+        let sums = Sums {
+            parts: parts.collect(),
+            samples: self.samples,
+            rows: self.rows,
+        };
+        (self.statistic, sums)
+    }
+}
+
+/// The function of [`on_backward`], and the rows that it is given the sums over.
 #[derive(Clone)]
-struct Hook(Arc<dyn Fn() + Send + Sync>);
+struct Hook {
+    rows: Option<Arc<GradientRows<Erased>>>,
+    function: Arc<dyn Fn(Vec<ErasedSums>) + Send + Sync>,
+}
+
+impl Hook {
+    fn run<I: Backend>(&self, gradient: &FloatTensor<I>) {
+        let sums = self.rows.as_ref().map_or_else(Vec::new, |rows| {
+            let valid = |valid: &Erased| {
+                let valid: Option<&FloatTensor<Autodiff<I>>> = valid.downcast_ref();
+                let valid = valid.map(|valid| valid.primitive.clone());
+                valid.map(|valid| Tensor::from_primitive(TensorPrimitive::Float(valid)))
+            };
+            let valid = rows.valid.as_ref().and_then(valid);
+            let sums = rows.sums::<I>(gradient.clone(), valid);
+            sums.into_iter().map(ErasedSums::new).collect()
+        });
+        (self.function)(sums);
+    }
+}
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +159,7 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// The identity as an operation of the graph: it launches no kernel, forward or backward.
+/// The identity as an operation of the graph: it launches no kernel forward, and backward those of the sums only.
 #[derive(Debug)]
 struct Identity;
 
@@ -86,8 +167,11 @@ impl<I: Backend> Backward<I, 1> for Identity {
     type State = Hook;
 
     fn backward(self, ops: Ops<Hook, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        (ops.state.0)();
-        unary::<I, _>(ops.parents, ops.node, grads, |grad| grad);
+        let hook = ops.state;
+        unary::<I, _>(ops.parents, ops.node, grads, |gradient| {
+            hook.run::<I>(&gradient);
+            gradient
+        });
     }
 }
 

@@ -2,19 +2,20 @@
 
 use super::activation_sums::untracked;
 use super::attention_sums::AttendedValues;
+use super::backward_hook::on_backward;
+use super::layer_statistics::{Demand, Statistic, Sums, WeightSharing};
+use super::output_gradients::GradientRows;
+use super::passes::lock;
 use super::patches::Conv2dGeometry;
 use super::schedule::without_recording;
+use super::second_moments::{SampleRows, attended_rows, patches};
 use crate::layer::Layer;
 use crate::precision::at_least_f32;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::unfold4d;
-use burn::tensor::ops::UnfoldOptions;
 use std::any::Any;
 use std::cell::RefCell;
-
-/// Patches are made for as many images at a time as keep below this many elements.
-const PATCH_ELEMENTS: usize = 1 << 24;
+use std::sync::{Arc, Mutex};
 
 /// The second moments of the inputs of a weight.
 #[derive(Debug, Clone)]
@@ -33,9 +34,54 @@ pub(crate) struct Moment<B: Backend> {
     pub(crate) attention: Option<Tensor<B, 2>>,
 }
 
+/// The gradients at the outputs of a weight.
+pub(crate) type GradientMoments<B> = Vec<(Layer, Sums<B>)>;
+
+/// [`GradientMoments`] that backward passes add to.
+type Sink<B> = Arc<Mutex<GradientMoments<B>>>;
+
 thread_local! {
     /// A `Vec<Moment<B>>`, while moments are wanted.
     static WANTED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+    /// A [`Sink<B>`], while moments of gradients are wanted.
+    static GRADIENTS: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// The second moments of the gradients at the outputs of all layers with recorders, in the backward passes through forward passes of this
+/// thread while `passes` runs. The passes count for no optimizer.
+pub(crate) fn gradient_moments_of<B: Backend>(passes: impl FnOnce()) -> GradientMoments<B> {
+    /// Puts back what was wanted before, also after a panic in a pass.
+    struct Before(Option<Box<dyn Any>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            GRADIENTS.set(self.0.take());
+        }
+    }
+    let sink: Sink<B> = Arc::default();
+    let _before = Before(GRADIENTS.replace(Some(Box::new(sink.clone()))));
+    without_recording(passes);
+    std::mem::take(&mut *lock(&sink))
+}
+
+/// Adds the second moment of the gradient at a layer's output when gradients flow back through what is returned, if those of this backend
+/// are wanted.
+pub(super) fn observe_gradients<B: Backend, const D: usize>(
+    layer: Layer,
+    output: Tensor<B, D>,
+    rows: impl FnOnce(Demand) -> Option<GradientRows<Tensor<B, 2>>>,
+) -> Tensor<B, D> {
+    let sink = GRADIENTS.with_borrow(|wanted| {
+        let wanted = wanted.as_ref();
+        let sink = wanted.and_then(|wanted| wanted.downcast_ref::<Sink<B>>());
+        sink.cloned()
+    });
+    let Some(sink) = sink else { return output };
+    let demand = Demand::of(&[Statistic::OutputMoments(WeightSharing::Expand)]);
+    let rows = rows(demand);
+    on_backward(output, rows, move |sums| {
+        let sums = sums.into_iter().map(|(_, sums)| (layer, sums));
+        lock(&sink).extend(sums);
+    })
 }
 
 /// The moments of all layers with recorders in the forward passes of this thread while `passes` runs. The passes count for no
@@ -93,13 +139,12 @@ fn add<B: Backend>(known: &mut Vec<Moment<B>>, new: Moment<B>) {
 impl<B: Backend> Moment<B> {
     /// Of the rows of an input, `[.., size]`.
     pub(super) fn of_rows<const D: usize>(layer: Layer, input: &Tensor<B, D>) -> Self {
-        let size = input.dims()[D - 1];
-        let rows = input.shape().num_elements() / size.max(1);
-        let input = at_least_f32(untracked(input)).reshape([1, rows, size]);
+        let rows = SampleRows::of_tokens(untracked(input), None);
+        let (sum, rows) = moment_with_ones(std::iter::once(rows));
         Self {
             layer,
             attended: false,
-            sum: second_moment(with_ones(input)),
+            sum,
             rows,
             attention: None,
         }
@@ -108,17 +153,10 @@ impl<B: Backend> Moment<B> {
     /// Of the values through attention, a row for each sample, head and query; a bias sees the sum of its probabilities. Padding
     /// counts as what it is attended to.
     pub(super) fn of_attended(layer: Layer, attended: &AttendedValues<'_, B>) -> Self {
+        let all = AttendedValues::new(attended.probabilities, attended.values);
+        let (sum, rows) = moment_with_ones(attended_rows(&all));
         let probabilities = at_least_f32(untracked(attended.probabilities));
-        let values = at_least_f32(untracked(attended.values));
         let [batch, heads, queries, keys] = probabilities.dims();
-        let [_, _, size] = values.dims();
-        let rows = batch * heads * queries;
-        let inputs = probabilities
-            .clone()
-            .reshape([batch, heads * queries, keys])
-            .matmul(values)
-            .reshape([1, rows, size]);
-        let weight = probabilities.clone().reshape([1, rows, keys]).sum_dim(2);
         let attention = probabilities
             .reshape([batch * heads, queries, keys])
             .sum_dim(0)
@@ -126,7 +164,7 @@ impl<B: Backend> Moment<B> {
         Self {
             layer,
             attended: true,
-            sum: second_moment(with_ones(Tensor::cat(vec![inputs, weight], 2))),
+            sum,
             rows,
             attention: Some(attention),
         }
@@ -138,7 +176,7 @@ impl<B: Backend> Moment<B> {
         input: &Tensor<B, 4>,
         geometry: &Conv2dGeometry,
     ) -> Self {
-        let (sum, rows) = patch_moment(at_least_f32(untracked(input)), geometry);
+        let (sum, rows) = moment_with_ones(patches(untracked(input), geometry));
         Self {
             layer,
             attended: false,
@@ -149,60 +187,15 @@ impl<B: Backend> Moment<B> {
     }
 }
 
-/// `Σ a aᵀ` over the rows of `[groups, rows, size]`, `[groups, size, size]`.
-pub(crate) fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
-    rows.clone().swap_dims(1, 2).matmul(rows)
-}
-
-/// Rows with a 1 at their end.
-pub(crate) fn with_ones<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [groups, count, _] = rows.dims();
-    let ones = Tensor::ones([groups, count, 1], (&rows.device(), rows.dtype()));
-    Tensor::cat(vec![rows, ones], 2)
-}
-
-/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
-/// that, and its `pad` makes them in the float type of the device, not of the image.
-fn zero_padded<B: Backend>(
-    images: Tensor<B, 4>,
-    (top, bottom): (usize, usize),
-    (left, right): (usize, usize),
-) -> Tensor<B, 4> {
-    let [batch, channels, height, width] = images.dims();
-    let shape = [batch, channels, top + height + bottom, left + width + right];
-    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
-    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
-    padded.slice_assign(inside, images)
-}
-
-/// `Σ a aᵀ` over the patches of a batch, a few images at a time, `[groups, size + 1, size + 1]`, and the number of patches.
-pub(crate) fn patch_moment<B: Backend>(
-    images: Tensor<B, 4>,
-    geometry: &Conv2dGeometry,
+/// `Σ a aᵀ` with `a = [v ; 1]` over all rows, which all count, `[groups, size + 1, size + 1]`, and their number.
+pub(crate) fn moment_with_ones<B: Backend>(
+    chunks: impl Iterator<Item = SampleRows<B>>,
 ) -> (Tensor<B, 3>, usize) {
-    let [batch, channels, height, width] = images.dims();
-    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
-    let positions = rows.positions() * columns.positions();
-    let size = channels / geometry.groups * rows.kernel * columns.kernel;
-    let images_at_once = PATCH_ELEMENTS / (geometry.groups * size * positions).max(1);
-
-    let images = zero_padded(images, rows.padding, columns.padding);
-    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
-    let mut sum: Option<Tensor<B, 3>> = None;
-    for chunk in images.split(images_at_once.max(1), 0) {
-        let count = chunk.dims()[0];
-        let patches = unfold4d(chunk, geometry.kernel_size, options.clone())
-            .reshape([count, geometry.groups, size, positions])
-            .permute([1, 0, 3, 2])
-            .reshape([geometry.groups, count * positions, size]);
-        let moment = second_moment(with_ones(patches));
-        sum = Some(match sum {
-            Some(sum) => sum + moment,
-            None => moment,
-        });
-    }
-    let sum = sum.unwrap_or_else(|| {
-        Tensor::zeros([geometry.groups, size + 1, size + 1], &Default::default())
+    let chunks = chunks.map(|rows| {
+        let count = rows.samples_and_rows().1;
+        let moment = rows.with_ones().second_moment(WeightSharing::Expand);
+        (moment.sum, count)
     });
-    (sum, batch * positions)
+    let sum = chunks.reduce(|(sum, rows), (new, more)| (sum + new, rows + more));
+    sum.unwrap_or_else(|| (Tensor::zeros([1, 1, 1], &Default::default()), 0))
 }

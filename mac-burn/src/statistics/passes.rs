@@ -1,4 +1,4 @@
-use super::activation_sums::ActivationSums;
+use super::layer_statistics::LayerStatistics;
 use crate::layer::Layer;
 use burn::tensor::backend::Backend;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 #[derive(Debug)]
 pub(super) struct Passes<B: Backend>(Arc<Mutex<State<B>>>);
 
-/// Sums that a step takes from a recorder.
+/// Statistics that a step takes from a recorder.
 #[derive(Debug)]
-pub(crate) struct RecordedSums<B: Backend> {
+pub(crate) struct RecordedStatistics<B: Backend> {
     pub(crate) layer: Layer,
-    pub(crate) sums: ActivationSums<B>,
+    pub(crate) statistics: LayerStatistics<B>,
     /// Whether a clone ran the passes, which may stand for another layer by now.
     pub(crate) of_clone: bool,
 }
@@ -39,11 +39,11 @@ struct Entry<B: Backend> {
     of_clone: bool,
 }
 
-/// The sums of a pass, or of several.
+/// The statistics of a pass, or of several.
 #[derive(Debug)]
 struct Pass<B: Backend> {
     layer: Layer,
-    sums: ActivationSums<B>,
+    statistics: LayerStatistics<B>,
     steps: Mutex<Steps<B>>,
 }
 
@@ -91,22 +91,22 @@ impl<B: Backend> Passes<B> {
     }
 
     /// Counts a pass. It is called within backward passes and uses no tensor.
-    pub(super) fn count(&self, layer: Layer, sums: ActivationSums<B>) {
+    pub(super) fn count(&self, layer: Layer, statistics: LayerStatistics<B>) {
         let mut state = lock(&self.0);
         state.passes.push(Entry {
-            pass: Arc::new(Pass::new(layer, sums)),
+            pass: Arc::new(Pass::new(layer, statistics)),
             from: Arc::downgrade(&self.0),
             of_clone: false,
         });
         self.forget_taken(&mut state.passes);
     }
 
-    /// The sums that a step takes, of passes here and of clones.
-    pub(super) fn all(&self) -> Vec<RecordedSums<B>> {
+    /// The statistics that a step takes, of passes here and of clones.
+    pub(super) fn all(&self) -> Vec<RecordedStatistics<B>> {
         let passes = self.counting(&lock(&self.0));
-        let sums = passes.into_iter().map(|entry| RecordedSums {
+        let sums = passes.into_iter().map(|entry| RecordedStatistics {
             layer: entry.pass.layer,
-            sums: entry.pass.sums.clone(),
+            statistics: entry.pass.statistics.clone(),
             of_clone: entry.of_clone,
         });
         sums.collect()
@@ -198,15 +198,15 @@ impl<B: Backend> Passes<B> {
             left.of_clone == right.of_clone
                 && left.from.ptr_eq(&this) == right.from.ptr_eq(&this)
                 && left.pass.layer == right.pass.layer
-                && left.pass.sums.inputs.device() == right.pass.sums.inputs.device()
+                && left.pass.statistics.device() == right.pass.statistics.device()
         };
         let runs = passes
             .chunk_by(|left, right| is_alike(left, right) && !is_shared(left) && !is_shared(right));
         let added = runs.map(|run| {
-            let sums = run.iter().map(|entry| entry.pass.sums.clone());
-            match (run, sums.reduce(ActivationSums::add)) {
-                ([first, _, ..], Some(sums)) => Entry {
-                    pass: Arc::new(Pass::new(first.pass.layer, sums)),
+            let all = run.iter().map(|entry| entry.pass.statistics.clone());
+            match (run, all.reduce(LayerStatistics::add)) {
+                ([first, _, ..], Some(all)) => Entry {
+                    pass: Arc::new(Pass::new(first.pass.layer, all)),
                     ..first.clone()
                 },
                 _ => run[0].clone(),
@@ -306,10 +306,10 @@ impl<B: Backend> Clone for Entry<B> {
 }
 
 impl<B: Backend> Pass<B> {
-    fn new(layer: Layer, sums: ActivationSums<B>) -> Self {
+    fn new(layer: Layer, statistics: LayerStatistics<B>) -> Self {
         Self {
             layer,
-            sums,
+            statistics,
             steps: Mutex::new(Steps {
                 gone_from: Vec::new(),
                 taken_from: Vec::new(),
@@ -339,7 +339,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::layer::LayerKind;
-    use crate::statistics::Rows;
+    use crate::statistics::{ActivationSums, Rows};
     use burn::module::ParamId;
     use burn::tensor::Tensor;
     use burn_flex::Flex;
@@ -354,8 +354,10 @@ mod tests {
             bias: None,
         };
         let row = Tensor::<Flex, 2>::ones([1, 3], &Default::default());
+        let mut statistics = LayerStatistics::none();
+        statistics.activations = Some(ActivationSums::of_rows(row));
         passes.add_up();
-        passes.count(layer, ActivationSums::of_rows(row));
+        passes.count(layer, statistics);
     }
 
     /// The rows of all passes. Fails if they are kept one by one.
@@ -367,9 +369,12 @@ mod tests {
             all.len()
         );
         all.iter()
-            .map(|recorded| match recorded.sums.rows {
-                Rows::Counted(rows) => rows,
-                Rows::Weighed { .. } => unreachable!("rows are counted"),
+            .map(|recorded| match recorded.statistics.activations {
+                Some(ActivationSums {
+                    rows: Rows::Counted(rows),
+                    ..
+                }) => rows,
+                _ => unreachable!("rows are counted"),
             })
             .sum()
     }

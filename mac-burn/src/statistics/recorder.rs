@@ -2,11 +2,15 @@ use super::activation_sums::{ActivationSums, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
+use super::layer_statistics::{Demand, LayerStatistics, Statistic, WeightSharing};
 use super::moments::{self, Moment};
-use super::passes::{Passes, RecordedSums, lock};
+use super::output_gradients::GradientRows;
+use super::passes::{Passes, RecordedStatistics, lock};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
+use super::second_moments::{SampleRows, attended_rows, counted, moment_sums, patches};
 use crate::layer::{Layer, LayerKind};
+use crate::precision::wider_of_f32;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -15,8 +19,8 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
 use burn::tensor::{Bool, Tensor};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::{fmt, iter};
 
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
 ///
@@ -32,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// ([`tcov`](crate::MacConfig::tcov)) is due, and it counts when gradients flow back through it. A layer without a
 /// statistic is always recorded, and so are all layers while an optimizer has yet to take its first step: a clone of
 /// an optimizer that never steps makes every model record every pass. Before
-/// the process has made an optimizer for the backend, a pass counts at once.
+/// the process has made an optimizer for the backend, or an [`OutputSpectrum`](crate::spectrum::OutputSpectrum), a pass counts at once.
 /// [`without_recording`](crate::without_recording) excludes passes that only propagate gradients to other parameters.
 ///
 /// # Who owns the sums
@@ -117,19 +121,12 @@ struct State {
 
 /// The passes that an optimizer wants of a recorder.
 #[derive(Debug, Clone)]
-pub(crate) struct Subscription {
-    pub(crate) optimizer: ScheduleObserver,
-    pub(crate) wants: Wants,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wants {
-    /// All, since it has no statistic of the layer yet.
-    Everything,
-    /// The passes that its schedule is due for.
-    WhatIsDue,
-    /// None: it does not precondition the layer by what it saw.
-    Nothing,
+struct Subscription {
+    optimizer: ScheduleObserver,
+    /// What it asks for; empty if it does not precondition the layer by what it saw.
+    demand: Demand,
+    /// Whether it has no statistic of the layer yet, and so wants all passes, and not only those that its schedule is due for.
+    without_statistic: bool,
 }
 
 /// A linear map `input · weight (+ bias)`, as its parameters.
@@ -172,8 +169,11 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        self.record(layer, weight, output, || {
-            ActivationSums::of_rows(untracked(input))
+        self.record(layer, weight, None, output, |demand| {
+            let mut seen = Inputs::new(layer, demand);
+            seen.activations(|| ActivationSums::of_rows(untracked(input)));
+            seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), None)));
+            seen.statistics
         })
     }
 
@@ -195,19 +195,24 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        self.record(layer, weight, output, || {
-            valid_token_sums(untracked(input), padded)
+        self.record(layer, weight, padded, output, |demand| {
+            let mut seen = Inputs::new(layer, demand);
+            seen.activations(|| valid_token_sums(untracked(input), padded));
+            seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), padded)));
+            seen.statistics
         })
     }
 
     /// Records what the value projection of attention sees, see
     /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) for the mean that this makes.
     ///
-    /// The output may be that of the projection or any tensor made of it alone, such as the attended values.
+    /// The output may be that of the projection or any tensor made of it alone, such as the attended values. Curvatures that are made of
+    /// the gradients at the output too, as K-FAC's is, need the projection's own, or that split into heads.
     ///
     /// # Shapes
     ///
     /// - weight: `[size_input, size_output]`
+    /// - output: any, or of the gradients to be seen `[batch, keys, size_output]` or `[batch, heads, keys, size_output / heads]`
     #[must_use = "a pass counts when gradients flow back through the output that is returned"]
     pub fn record_attended<const O: usize>(
         &self,
@@ -218,12 +223,17 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_attended(layer, &attended));
-        self.record(layer, weight, output, || attended_sums(attended))
+        self.record(layer, weight, attended.keys_padded, output, |demand| {
+            let mut seen = Inputs::new(layer, demand);
+            seen.activations(|| attended_sums(&attended));
+            seen.attended_rows(&attended);
+            seen.statistics
+        })
     }
 
     /// Records what one projection to queries, keys and values sees: its tokens, `attended.values`, for the columns of
     /// the queries and keys, and the attended ones for the last `value_columns` columns. Tokens that are padded as keys
-    /// count in neither.
+    /// count in neither. The output may be any tensor that is made of the projection.
     ///
     /// # Shapes
     ///
@@ -241,22 +251,45 @@ impl<B: Backend> Recorder<B> {
         attended: AttendedValues<'_, B>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        let [_, columns] = weight.dims();
-        assert!(
-            value_columns <= columns,
-            "`value_columns` is {value_columns}, but the weight has {columns} columns"
-        );
-        let kind = match 3 * value_columns == columns {
-            true => LayerKind::FusedAttention,
-            false => LayerKind::GroupedQueryAttention { value_columns },
-        };
-        let layer = Layer::matrix(kind, weight, bias);
+        let layer = fused_attention(weight, bias, value_columns);
         moments::observe(|| Moment::of_rows(layer, attended.values));
         moments::observe(|| Moment::of_attended(layer, &attended));
-        self.record(layer, weight, output, || {
-            let tokens = valid_token_sums(untracked(attended.values), attended.keys_padded);
-            tokens.beside(attended_sums(attended))
+        let (values, padded) = (attended.values, attended.keys_padded);
+        self.record_pass(layer, weight, None, output, |demand| {
+            let mut seen = Inputs::new(layer, demand);
+            seen.activations(|| {
+                let tokens = valid_token_sums(untracked(values), padded);
+                tokens.beside(attended_sums(&attended))
+            });
+            seen.rows(|| iter::once(SampleRows::of_tokens(untracked(values), padded)));
+            seen.attended_rows(&attended);
+            seen.statistics
         })
+    }
+
+    /// Records the gradients at the output of one projection to queries, keys and values, which curvatures such as K-FAC's are made of,
+    /// beside what [`record_fused_attention`](Self::record_fused_attention) records. For others it does nothing.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`
+    /// - padded: `[batch, tokens]`, true at padded tokens
+    /// - output: that of the projection, `[batch, tokens, size_output]`
+    ///
+    /// # Panics
+    ///
+    /// If the weight has fewer columns than `value_columns`.
+    #[must_use = "gradients are seen when they flow back through the output that is returned"]
+    pub fn record_fused_output(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        value_columns: usize,
+        padded: Option<&Tensor<B, 2, Bool>>,
+        output: Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let layer = fused_attention(weight, bias, value_columns);
+        self.record(layer, weight, padded, output, |_| LayerStatistics::none())
     }
 
     /// Records the input of a two-dimensional convolution with the parameters of `layer`.
@@ -280,39 +313,77 @@ impl<B: Backend> Recorder<B> {
         let weight = &layer.weight;
         let layer = Layer::conv2d(layer);
         moments::observe(|| Moment::of_patches(layer, input, &geometry));
-        self.record(layer, weight, output, || {
-            // Taken out, so that threads do not wait for each other's sums.
-            let mut incidence = self.incidence().and_then(|mut kept| kept.take());
-            let sums = patch_sums(untracked(input), &geometry, &mut incidence);
-            if let Some(mut kept) = self.incidence() {
-                *kept = incidence;
-            }
-            sums
+        self.record(layer, weight, None, output, |demand| {
+            let mut seen = Inputs::new(layer, demand);
+            seen.activations(|| {
+                // Taken out, so that threads do not wait for each other's sums.
+                let mut incidence = self.incidence().and_then(|mut kept| kept.take());
+                let sums = patch_sums(untracked(input), &geometry, &mut incidence);
+                if let Some(mut kept) = self.incidence() {
+                    *kept = incidence;
+                }
+                sums
+            });
+            seen.rows(|| patches(untracked(input), &geometry));
+            seen.statistics
         })
     }
 
+    /// Records what a layer saw, and the gradients at its output, whose rows may be padded.
     fn record<const D: usize, const O: usize>(
         &self,
         layer: Layer,
         weight: &Param<Tensor<B, D>>,
+        padded: Option<&Tensor<B, 2, Bool>>,
         output: Tensor<B, O>,
-        sums: impl FnOnce() -> ActivationSums<B>,
+        seen: impl FnOnce(Demand) -> LayerStatistics<B>,
+    ) -> Tensor<B, O> {
+        let (shape, dtype) = (output.dims(), wider_of_f32(output.dtype()));
+        let size_output = layer.kind.size_output(&weight.dims());
+        let gradients = |demand| {
+            let valid = padded.map(|padded| counted(padded, dtype));
+            GradientRows::of(demand, layer.kind, &shape, size_output, valid)
+        };
+        let output = moments::observe_gradients(layer, output, gradients);
+        self.record_pass(layer, weight, Some(&gradients), output, seen)
+    }
+
+    fn record_pass<const D: usize, const O: usize>(
+        &self,
+        layer: Layer,
+        weight: &Param<Tensor<B, D>>,
+        gradients: Option<&dyn Fn(Demand) -> Option<GradientRows<Tensor<B, 2>>>>,
+        output: Tensor<B, O>,
+        seen: impl FnOnce(Demand) -> LayerStatistics<B>,
     ) -> Tensor<B, O> {
         let Some(shared) = &self.shared else {
             return output;
         };
         let differentiates = B::ad_enabled(&output.device()) && weight.is_require_grad();
-        if !differentiates || recording_is_paused() || !lock(&shared.state).is_subscribed() {
+        if !differentiates || recording_is_paused() {
             return output;
         }
-        let sums = sums();
+        let demand = lock(&shared.state).demand();
+        if demand.is_empty() {
+            return output;
+        }
+        let seen = seen(demand);
         lock(&shared.state).layer = Some(layer);
-        if sums.is_empty() {
+        let gradients = gradients.and_then(|gradients| gradients(demand));
+        if seen.is_empty() && gradients.is_none() {
             return output;
         }
         shared.passes.add_up();
         let passes = shared.passes.shared();
-        on_backward(output, move || passes.count(layer, sums.clone()))
+        on_backward(output, gradients, move |sums| {
+            let mut statistics = seen.clone();
+            for (statistic, sums) in sums {
+                statistics.insert(statistic, sums);
+            }
+            if !statistics.is_empty() {
+                passes.count(layer, statistics);
+            }
+        })
     }
 
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
@@ -321,23 +392,21 @@ impl<B: Backend> Recorder<B> {
 }
 
 impl State {
-    /// Whether any optimizer wants the next pass. No optimizer may have stepped the layer yet, or all of those that
-    /// have may be gone: the next to come wants its first pass.
-    fn is_subscribed(&self) -> bool {
-        if Schedule::any_awaits_first_step() {
-            return true;
-        }
-        let mut present = self
-            .subscriptions
-            .iter()
-            .filter_map(|subscription| Some((subscription.wants, subscription.optimizer.is_due()?)))
+    /// What optimizers ask of the next pass. No optimizer may have stepped the layer yet, or all of those that
+    /// have may be gone: the next to come wants its first pass. It may not have been made yet, and is taken for MAC.
+    fn demand(&self) -> Demand {
+        let awaited = Schedule::demand_before_first_steps();
+        let present = self.subscriptions.iter();
+        let mut present = present
+            .filter_map(|subscription| Some((subscription, subscription.optimizer.is_due()?)))
             .peekable();
-        present.peek().is_none()
-            || present.any(|(wants, due)| match wants {
-                Wants::Everything => true,
-                Wants::WhatIsDue => due,
-                Wants::Nothing => false,
-            })
+        if present.peek().is_none() {
+            return awaited.and(Demand::of(&[Statistic::Activations]));
+        }
+        let asked = present.filter(|(subscription, due)| *due || subscription.without_statistic);
+        asked.fold(awaited, |demand, (subscription, _)| {
+            demand.and(subscription.demand)
+        })
     }
 }
 
@@ -378,8 +447,8 @@ impl<B: Backend> Recorder<B> {
         latest.or_else(|| shared.passes.layer())
     }
 
-    /// The sums that a step takes, with the layer of each.
-    pub(crate) fn sums(&self) -> Vec<RecordedSums<B>> {
+    /// The statistics that a step takes, with the layer of each.
+    pub(crate) fn statistics(&self) -> Vec<RecordedStatistics<B>> {
         let shared = self.shared.as_ref();
         shared.map_or_else(Vec::new, |shared| shared.passes.all())
     }
@@ -392,7 +461,9 @@ impl<B: Backend> Recorder<B> {
     }
 
     /// Enters what an optimizer wants, in place of what it wanted before and of those that are gone.
-    pub(crate) fn subscribe(&self, schedule: &Schedule, wants: Wants) {
+    ///
+    /// `demand` is none where it has no statistic of the layer yet.
+    pub(crate) fn subscribe(&self, schedule: &Schedule, demand: Option<Demand>) {
         if let Some(shared) = &self.shared {
             let subscriptions = &mut lock(&shared.state).subscriptions;
             subscriptions.retain(|known| {
@@ -400,8 +471,83 @@ impl<B: Backend> Recorder<B> {
             });
             subscriptions.push(Subscription {
                 optimizer: schedule.observer(),
-                wants,
+                demand: demand.unwrap_or(schedule.demand()),
+                without_statistic: demand.is_none(),
             });
+        }
+    }
+}
+
+/// A projection to queries, keys and values.
+fn fused_attention<B: Backend>(
+    weight: Weight<'_, B>,
+    bias: Bias<'_, B>,
+    value_columns: usize,
+) -> Layer {
+    let [_, columns] = weight.dims();
+    assert!(
+        value_columns <= columns,
+        "`value_columns` is {value_columns}, but the weight has {columns} columns"
+    );
+    let kind = match 3 * value_columns == columns {
+        true => LayerKind::FusedAttention,
+        false => LayerKind::GroupedQueryAttention { value_columns },
+    };
+    Layer::matrix(kind, weight, bias)
+}
+
+/// What is asked for of the inputs of a pass.
+struct Inputs<B: Backend> {
+    has_bias: bool,
+    demand: Demand,
+    statistics: LayerStatistics<B>,
+}
+
+impl<B: Backend> Inputs<B> {
+    fn new(layer: Layer, demand: Demand) -> Self {
+        Self {
+            has_bias: layer.bias.is_some(),
+            demand,
+            statistics: LayerStatistics::none(),
+        }
+    }
+
+    fn activations(&mut self, sums: impl FnOnce() -> ActivationSums<B>) {
+        if self.demand.has(Statistic::Activations) {
+            self.statistics.activations = Some(sums());
+        }
+    }
+
+    /// A part of the inputs by its rows, to which a bias adds a 1.
+    fn rows<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
+        let has_bias = self.has_bias;
+        self.part(|| {
+            rows().map(move |rows| match has_bias {
+                true => rows.with_ones(),
+                false => rows,
+            })
+        });
+    }
+
+    /// A part of the inputs by what comes through attention.
+    fn attended_rows(&mut self, attended: &AttendedValues<'_, B>) {
+        let has_bias = self.has_bias;
+        self.part(|| {
+            attended_rows(attended).map(move |rows| match has_bias {
+                true => rows,
+                false => rows.without_last(),
+            })
+        });
+    }
+
+    fn part<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
+        for sharing in [WeightSharing::Expand, WeightSharing::Reduce] {
+            let statistic = Statistic::InputMoments(sharing);
+            if self.demand.has(statistic)
+                && let Some(sums) = moment_sums(rows(), sharing)
+            {
+                self.statistics.insert_part(statistic, sums);
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
+use super::layer_statistics::{Demand, STATISTICS, Statistic};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// The number of schedules that wait for the first step of their optimizer.
-static AWAITING_FIRST_STEP: AtomicUsize = AtomicUsize::new(0);
+/// The number of schedules that wait for the first step of their optimizer and ask for a statistic, of each statistic.
+static AWAITING_FIRST_STEP: [AtomicUsize; STATISTICS] = [const { AtomicUsize::new(0) }; STATISTICS];
 
 thread_local! {
     static PAUSES: Cell<usize> = const { Cell::new(0) };
@@ -17,14 +18,37 @@ thread_local! {
 pub(crate) struct Schedule {
     due: Arc<AtomicBool>,
     stepped: bool,
+    demand: Demand,
 }
 
 impl Schedule {
-    pub(crate) fn new() -> Self {
-        AWAITING_FIRST_STEP.fetch_add(1, Ordering::Relaxed);
-        Self {
+    /// Of an optimizer whose layers are made of these statistics.
+    pub(crate) fn new(demand: Demand) -> Self {
+        let schedule = Self {
             due: Arc::new(AtomicBool::new(true)),
             stepped: false,
+            demand,
+        };
+        for awaiting in schedule.awaiting() {
+            awaiting.fetch_add(1, Ordering::Relaxed);
+        }
+        schedule
+    }
+
+    /// What a layer is asked for that has no curvature yet.
+    pub(crate) fn demand(&self) -> Demand {
+        self.demand
+    }
+
+    fn awaiting(&self) -> impl Iterator<Item = &'static AtomicUsize> {
+        let all = Statistic::ALL.into_iter().zip(&AWAITING_FIRST_STEP);
+        let demand = self.demand;
+        all.filter_map(move |(statistic, awaiting)| demand.has(statistic).then_some(awaiting))
+    }
+
+    fn end_awaiting(&self) {
+        for awaiting in self.awaiting() {
+            awaiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -33,7 +57,7 @@ impl Schedule {
         self.due.store(due, Ordering::Relaxed);
         if !self.stepped {
             self.stepped = true;
-            AWAITING_FIRST_STEP.fetch_sub(1, Ordering::Relaxed);
+            self.end_awaiting();
         }
     }
 
@@ -41,23 +65,25 @@ impl Schedule {
         ScheduleObserver(Arc::downgrade(&self.due))
     }
 
-    /// Whether some optimizer has yet to take its first step.
-    pub(crate) fn any_awaits_first_step() -> bool {
-        AWAITING_FIRST_STEP.load(Ordering::Relaxed) > 0
+    /// What the optimizers ask for that have yet to take their first step; empty if there are none.
+    pub(crate) fn demand_before_first_steps() -> Demand {
+        Demand(std::array::from_fn(|statistic| {
+            AWAITING_FIRST_STEP[statistic].load(Ordering::Relaxed) > 0
+        }))
     }
 }
 
 /// A copy of an optimizer goes its own way, on whichever model.
 impl Clone for Schedule {
     fn clone(&self) -> Self {
-        Self::new()
+        Self::new(self.demand)
     }
 }
 
 impl Drop for Schedule {
     fn drop(&mut self) {
         if !self.stepped {
-            AWAITING_FIRST_STEP.fetch_sub(1, Ordering::Relaxed);
+            self.end_awaiting();
         }
     }
 }

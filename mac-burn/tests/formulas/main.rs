@@ -7,6 +7,8 @@ mod support;
 
 mod convergence;
 mod covariance;
+mod curvatures;
+mod output_spectrum;
 mod recording;
 mod reduction;
 mod spectrum;

@@ -14,6 +14,7 @@ mod support;
 mod auxiliary;
 mod auxiliary_record;
 mod clipping;
+mod curvatures;
 mod guard;
 mod half_precision;
 mod independence;

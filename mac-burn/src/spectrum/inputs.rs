@@ -1,57 +1,14 @@
-//! How well a mean stands for the inputs of a layer: the spectra of their second moments.
-//!
-//! MAC approximates the curvature of a layer's input side, `A = E[a aᵀ]` with `a = [x ; 1]` (no 1 without a bias), by `ā āᵀ + ρ I`.
-//! That is right to the degree to which `A` has one large eigenvalue whose eigenvector is the direction of the mean `ā`. The rows of
-//! a value projection are the values through attention, so there it takes queries that attend alike as well. [`Spectrum`] measures
-//! all three, for a model and data of your own:
-//!
-//! ```
-//! use burn::nn::LinearConfig;
-//! use burn::tensor::{Distribution, Tensor};
-//! use mac_burn::MacLinear;
-//! use mac_burn::spectrum::Spectrum;
-//! # type B = burn::backend::Autodiff<burn::backend::Flex>;
-//! # let device = Default::default();
-//!
-//! let model: MacLinear<B> = LinearConfig::new(8, 4).init(&device).into();
-//! let batches = (0..3).map(|_| Tensor::<B, 2>::random([64, 8], Distribution::Default, &device));
-//! let spectrum = Spectrum::of(&model, |model| {
-//!     for batch in batches {
-//!         model.forward(batch);
-//!     }
-//! });
-//! println!("{spectrum}");
-//! # assert!(spectrum.layers[0].mean_share > 0.7);
-//! ```
-//!
-//! # How to read it
-//!
-//! - `share of λ₁`, `λ₁ / Σ λ`: the part of the second moment's trace that a rank-one matrix can stand for at most. Near 1, one
-//!   direction is nearly all of the curvature; near `1 / size`, there is no direction to tell from the others.
-//! - `λ₁ / λ₂`: how far the first eigenvalue is from the next.
-//! - `cos²`, that between the first eigenvector and the mean: near 1, the mean is the direction to take out of the step.
-//! - `mean's share`, `‖ā‖² / E‖a‖²`: the part that the mean itself explains; it is never above the share of `λ₁`. Inputs that are as
-//!   often far to one side as to the other have a first eigenvalue without a mean. Where the mean's share is small, MAC has little to
-//!   precondition with: it is SGD with momentum where the damping is above `‖ā‖²`.
-//! - `attention`, `n ‖ᾱ‖² / ‖Ā‖²` of the probabilities `Ā` of `n` queries, averaged over samples and heads, and their mean `ᾱ` over
-//!   the queries: from `1 / n` to 1, where the averages of all queries are alike. A causal network that attends to all tokens
-//!   before a query alike has 0.76 for three tokens. Heads and samples that differ from each other are not seen in it.
-//!
-//! The 1 of a bias is an input as any other, so that a layer with small inputs has a mean that explains most, by the bias. The
-//! mean is that of the rows; for a value projection MAC has the product of the averages over a batch in its place
-//! ([`MacMultiHeadAttention`](crate::MacMultiHeadAttention)).
-//!
-//! Sums are in the type of the inputs, but at least in `f32`, so that eigenvalues of less than `1e-6 λ₁` are rounding, and may be
-//! negative. They are found on the host in `f64`, in a time that grows with the cube of a layer's size: seconds for a thousand.
+//! The inputs of layers.
 
+use super::{Parameters, eigen};
 use crate::statistics::moments::{Moment, moments_of};
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DVector};
 use std::fmt;
 
-/// The spectra of the layers of a model.
+/// The spectra of the inputs of a model's layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spectrum {
     /// A layer each, or more of one with several means, in the order of the model.
@@ -77,7 +34,7 @@ pub struct LayerSpectrum {
     /// `‖ā‖² / E‖a‖²`; 0 if all inputs are 0.
     pub mean_share: f64,
     /// Of attended inputs, `n ‖ᾱ‖² / ‖Ā‖²` of the probabilities averaged over samples and heads, see [the
-    /// module](self#how-to-read-it); none for others, and where batches had other numbers of tokens.
+    /// module](super#how-to-read-it); none for others, and where batches had other numbers of tokens.
     pub attention_share: Option<f64>,
 }
 
@@ -100,42 +57,17 @@ impl Spectrum {
     /// without, hand over `model.valid()`.
     pub fn of<B: Backend, M: Module<B>>(module: &M, passes: impl FnOnce(&M)) -> Self {
         let moments = moments_of::<B>(|| passes(module));
-        let mut weights = Paths::default();
-        module.visit(&mut weights);
         // In the order of the module.
-        let layers = weights.found.iter().flat_map(|(id, path)| {
-            let own = moments.iter().filter(|moment| moment.layer.weight == *id);
-            own.flat_map(|moment| layer_spectra(path, moment))
+        let parameters = Parameters::of(module).into_iter();
+        let layers = parameters.flat_map(|parameter| {
+            let own = moments.iter();
+            let own = own.filter(|moment| moment.layer.weight == parameter.id);
+            let spectra = own.flat_map(|moment| layer_spectra(&parameter.layer, moment));
+            spectra.collect::<Vec<_>>()
         });
         Self {
             layers: layers.collect(),
         }
-    }
-}
-
-/// The parameters of a module, with the paths of their layers.
-#[derive(Default)]
-struct Paths {
-    path: Vec<String>,
-    found: Vec<(ParamId, String)>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Paths {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let layer = match self.path.len() {
-            // A bare parameter is its own layer.
-            0 | 1 => &self.path[..],
-            length => &self.path[..length - 1],
-        };
-        self.found.push((param.id, layer.join(".")));
     }
 }
 
@@ -152,8 +84,8 @@ fn layer_spectra<B: Backend>(path: &str, moment: &Moment<B>) -> Vec<LayerSpectru
         // The last row, that of the 1, is the mean.
         let mean: DVector<f64> = whole.row(width - 1).columns(0, size).transpose();
         let (norm, trace) = (mean.norm_squared(), second.trace());
-        let (eigenvalues, first) = eigen(second);
-        let along = first.dot(&mean);
+        let (eigenvalues, vectors) = eigen(second);
+        let along = vectors.column(0).dot(&mean);
         LayerSpectrum {
             path: path.to_string(),
             part: match (moment.attended, groups) {
@@ -174,21 +106,6 @@ fn layer_spectra<B: Backend>(path: &str, moment: &Moment<B>) -> Vec<LayerSpectru
         }
     });
     spectra.collect()
-}
-
-/// The eigenvalues of a symmetric matrix, the largest first, and the first eigenvector. They are no numbers where an element is none:
-/// the search would not end.
-fn eigen(matrix: DMatrix<f64>) -> (Vec<f64>, DVector<f64>) {
-    let size = matrix.nrows();
-    if !matrix.iter().all(|value| value.is_finite()) {
-        return (vec![f64::NAN; size], DVector::from_element(size, f64::NAN));
-    }
-    let eigen = SymmetricEigen::new(matrix);
-    let values = &eigen.eigenvalues;
-    let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|left, right| values[*right].total_cmp(&values[*left]));
-    let first = eigen.eigenvectors.column(order[0]).into_owned();
-    (order.iter().map(|index| values[*index]).collect(), first)
 }
 
 /// `n ‖ᾱ‖² / ‖Ā‖²`, where `Ā` has `n` rows with the mean `ᾱ`.

@@ -1,0 +1,235 @@
+//! Second moments of rows.
+
+use super::activation_sums::untracked;
+use super::attention_sums::{AttendedValues, uncounted_queries};
+use super::layer_statistics::{Part, Sums, WeightSharing};
+use super::patches::Conv2dGeometry;
+use crate::precision::at_least_f32;
+use burn::tensor::backend::Backend;
+use burn::tensor::module::unfold4d;
+use burn::tensor::ops::UnfoldOptions;
+use burn::tensor::{Bool, DType, Tensor};
+
+/// Rows are made for as many samples at a time as keep below this many elements, 64 MB in `f32`, or for one: patches of images, and
+/// values through attention.
+const ROW_ELEMENTS: usize = 1 << 24;
+
+/// Rows of samples.
+#[derive(Debug, Clone)]
+pub(crate) struct SampleRows<B: Backend> {
+    /// `[groups, samples, rows, size]`.
+    pub(crate) values: Tensor<B, 4>,
+    /// 1 at rows that count and 0 at padding, `[samples, rows]`; none where all count.
+    pub(crate) valid: Option<Tensor<B, 2>>,
+}
+
+impl<B: Backend> SampleRows<B> {
+    /// Of `[samples, .., size]`, with the tokens that are padded, `[samples, rows]`.
+    pub(crate) fn of_tokens<const D: usize>(
+        input: Tensor<B, D>,
+        padded: Option<&Tensor<B, 2, Bool>>,
+    ) -> Self {
+        let shape = input.dims();
+        let size = shape[D - 1];
+        let samples = if D > 1 { shape[0] } else { 1 };
+        let rows = shape.iter().product::<usize>() / (samples * size).max(1);
+        let values = at_least_f32(input).reshape([1, samples, rows, size]);
+        let valid = padded.map(|padded| counted(padded, values.dtype()));
+        Self { values, valid }
+    }
+
+    pub(crate) fn samples_and_rows(&self) -> (usize, usize) {
+        let [_, samples, rows, _] = self.values.dims();
+        (samples, samples * rows)
+    }
+
+    /// With a 1 at the end of each row.
+    pub(crate) fn with_ones(self) -> Self {
+        let [groups, samples, rows, _] = self.values.dims();
+        let options = (&self.values.device(), self.values.dtype());
+        let ones = Tensor::ones([groups, samples, rows, 1], options);
+        Self {
+            values: Tensor::cat(vec![self.values, ones], 3),
+            valid: self.valid,
+        }
+    }
+
+    /// Without the last number of each row.
+    pub(crate) fn without_last(self) -> Self {
+        let size = self.values.dims()[3];
+        Self {
+            values: self.values.narrow(3, 0, size - 1),
+            valid: self.valid,
+        }
+    }
+
+    /// The same without padding: 0 in its place.
+    fn masked(self) -> (Tensor<B, 4>, Option<Tensor<B, 2>>) {
+        let [_, samples, rows, _] = self.values.dims();
+        match self.valid {
+            Some(valid) => {
+                let mask = valid.clone().reshape([1, samples, rows, 1]);
+                (self.values * mask, Some(valid))
+            }
+            None => (self.values, None),
+        }
+    }
+
+    /// `Σ v vᵀ` of the rows, or of each sample's mean.
+    pub(crate) fn second_moment(self, sharing: WeightSharing) -> Part<B> {
+        let [groups, samples, rows, size] = self.values.dims();
+        let (values, valid) = self.masked();
+        match (sharing, valid) {
+            (WeightSharing::Expand, valid) => {
+                let sum = second_moment(values.reshape([groups, samples * rows, size]));
+                match valid {
+                    Some(valid) => Part {
+                        count: valid.sum().reshape([1, 1, 1]),
+                        sum,
+                    },
+                    None => Part::counted(sum, samples * rows),
+                }
+            }
+            (WeightSharing::Reduce, None) => {
+                let means = values.mean_dim(2).reshape([groups, samples, size]);
+                Part::counted(second_moment(means), samples)
+            }
+            (WeightSharing::Reduce, Some(valid)) => {
+                let counts = valid.sum_dim(1);
+                let sums = values.sum_dim(2).reshape([groups, samples, size]);
+                let divisor = counts.clone().clamp_min(1.0);
+                let means = sums / divisor.reshape([1, samples, 1]);
+                Part {
+                    sum: second_moment(means),
+                    count: counts.clamp_max(1.0).sum().reshape([1, 1, 1]),
+                }
+            }
+        }
+    }
+
+    /// `Σ f(v)` over the rows, `[groups, 1, size]`.
+    pub(crate) fn sum(self, function: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>) -> Part<B> {
+        let [groups, samples, rows, size] = self.values.dims();
+        let (values, valid) = self.masked();
+        let sum = function(values)
+            .reshape([groups, samples * rows, size])
+            .sum_dim(1);
+        match valid {
+            Some(valid) => Part {
+                count: valid.sum().reshape([1, 1, 1]),
+                sum,
+            },
+            None => Part::counted(sum, samples * rows),
+        }
+    }
+}
+
+/// `Σ a aᵀ` over chunks of rows; none without rows.
+pub(crate) fn moment_sums<B: Backend>(
+    chunks: impl Iterator<Item = SampleRows<B>>,
+    sharing: WeightSharing,
+) -> Option<Sums<B>> {
+    let chunks = chunks.map(|chunk| {
+        let (samples, rows) = chunk.samples_and_rows();
+        Sums {
+            parts: vec![chunk.second_moment(sharing)],
+            samples,
+            rows,
+        }
+    });
+    chunks.filter(|sums| sums.rows > 0).reduce(Sums::add)
+}
+
+/// 1 for a row that counts, 0 for one that is padded.
+pub(crate) fn counted<B: Backend>(padded: &Tensor<B, 2, Bool>, dtype: DType) -> Tensor<B, 2> {
+    padded.clone().bool_not().float().cast(dtype)
+}
+
+/// `Σ a aᵀ` over the rows of `[groups, rows, size]`, `[groups, size, size]`.
+pub(crate) fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
+    rows.clone().swap_dims(1, 2).matmul(rows)
+}
+
+/// The patches of images, of as many at a time as memory is bounded for: `[groups, images, positions, size]`, where the size is
+/// `channels / groups · kernel height · kernel width`.
+pub(crate) fn patches<B: Backend>(
+    images: Tensor<B, 4>,
+    geometry: &Conv2dGeometry,
+) -> impl Iterator<Item = SampleRows<B>> {
+    let [_, channels, height, width] = images.dims();
+    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
+    let positions = rows.positions() * columns.positions();
+    let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    let images_at_once = ROW_ELEMENTS / (geometry.groups * size * positions).max(1);
+
+    let images = zero_padded(at_least_f32(images), rows.padding, columns.padding);
+    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
+    let (kernel_size, groups) = (geometry.kernel_size, geometry.groups);
+    let chunks = images.split(images_at_once.max(1), 0).into_iter();
+    chunks.filter_map(move |chunk| {
+        let count = chunk.dims()[0];
+        if count == 0 {
+            return None;
+        }
+        let patches = unfold4d(chunk, kernel_size, options.clone())
+            .reshape([count, groups, size, positions])
+            .permute([1, 0, 3, 2]);
+        Some(SampleRows {
+            values: patches,
+            valid: None,
+        })
+    })
+}
+
+/// The values through attention, of as many samples at a time as memory is bounded for: `[1, samples, heads · queries, size + 1]`. Last in
+/// a row is the sum of its probabilities, which a bias sees. Queries that are padded, or see padding alone, do not count.
+pub(crate) fn attended_rows<B: Backend>(
+    attended: &AttendedValues<'_, B>,
+) -> impl Iterator<Item = SampleRows<B>> {
+    let probabilities = at_least_f32(untracked(attended.probabilities));
+    let values = at_least_f32(untracked(attended.values));
+    let [_, heads, queries, keys] = probabilities.dims();
+    let [_, _, size] = values.dims();
+    let uncounted = uncounted_queries(queries, attended.queries_padded, attended.keys_padded);
+    let valid = uncounted.map(|padded| counted(&padded, values.dtype()));
+    let ones = Tensor::ones(
+        [values.dims()[0], keys, 1],
+        (&values.device(), values.dtype()),
+    );
+    let values = Tensor::cat(vec![values, ones], 2);
+    let samples_at_once = (ROW_ELEMENTS / (heads * queries * (size + 1)).max(1)).max(1);
+    let batch = values.dims()[0];
+    let starts = (0..batch).step_by(samples_at_once);
+    starts.map(move |start| {
+        let count = samples_at_once.min(batch - start);
+        let probabilities = probabilities.clone().narrow(0, start, count);
+        let rows = probabilities
+            .reshape([count, heads * queries, keys])
+            .matmul(values.clone().narrow(0, start, count));
+        let valid = valid.as_ref().map(|valid| {
+            let valid = valid.clone().narrow(0, start, count);
+            let valid = valid.reshape([count, 1, queries]);
+            valid
+                .expand([count, heads, queries])
+                .reshape([count, heads * queries])
+        });
+        SampleRows {
+            values: rows.reshape([1, count, heads * queries, size + 1]),
+            valid,
+        }
+    })
+}
+
+/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
+/// that, and its `pad` makes them in the float type of the device, not of the image.
+fn zero_padded<B: Backend>(
+    images: Tensor<B, 4>,
+    (top, bottom): (usize, usize),
+    (left, right): (usize, usize),
+) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = images.dims();
+    let shape = [batch, channels, top + height + bottom, left + width + right];
+    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
+    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
+    padded.slice_assign(inside, images)
+}

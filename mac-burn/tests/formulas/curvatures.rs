@@ -1,0 +1,694 @@
+//! Gradients preconditioned by FOOF, Eva, K-FAC and SMAC against dense matrices, on random layers.
+
+use crate::support::random;
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module, Param};
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::{LinearConfig, PaddingConfig2d};
+use burn::optim::GradientsParams;
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor, TensorData};
+use burn_ndarray::NdArray;
+use mac_burn::{
+    AttendedValues, EvaConfig, FoofConfig, GradientScale, KfacConfig, MacConfig, MacConv2d,
+    MacLinear, MacPreconditioner, Recorder, SmacConfig, WeightSharing,
+};
+use nalgebra::{DMatrix, DVector};
+use proptest::prelude::*;
+
+type F64 = Autodiff<NdArray<f64>>;
+type Inner = NdArray<f64>;
+type Matrix = DMatrix<f64>;
+
+/// Of a preconditioned gradient, relative to its largest element. A row or a sample more or less, a transposed factor or the other damping
+/// shows at 1e-3.
+const ROUNDING: f64 = 1e-9;
+
+/// What a layer, or a group or projection of it, saw: `a` and the gradient at its outputs `g` of each row, by sample.
+struct Seen {
+    inputs: Vec<Matrix>,
+    outputs: Vec<Matrix>,
+    /// The inputs of the curvature, where they are others, as through attention.
+    attended: Option<Vec<Matrix>>,
+}
+
+impl Seen {
+    /// `Σ g aᵀ`, `[outputs, inputs]`.
+    fn gradient(&self) -> Matrix {
+        let samples = self.inputs.iter().zip(&self.outputs);
+        let products = samples.map(|(inputs, outputs)| outputs.transpose() * inputs);
+        products
+            .reduce(|left, right| left + right)
+            .expect("there are samples")
+    }
+
+    fn curvature_inputs(&self) -> &[Matrix] {
+        self.attended.as_ref().unwrap_or(&self.inputs)
+    }
+}
+
+/// The mean over rows of `v vᵀ`, or over samples of that of their mean.
+fn second_moment(samples: &[Matrix], sharing: WeightSharing) -> Matrix {
+    let rows: Vec<DVector<f64>> = samples
+        .iter()
+        .filter(|sample| sample.nrows() > 0)
+        .flat_map(|sample| match sharing {
+            WeightSharing::Expand => sample.row_iter().map(|row| row.transpose()).collect(),
+            WeightSharing::Reduce => vec![sample.row_mean().transpose()],
+        })
+        .collect();
+    let size = rows[0].len();
+    let sum = rows.iter().fold(Matrix::zeros(size, size), |sum, row| {
+        sum + row * row.transpose()
+    });
+    sum / rows.len() as f64
+}
+
+fn mean(samples: &[Matrix], function: impl Fn(f64) -> f64) -> DVector<f64> {
+    let rows: Vec<DVector<f64>> = samples
+        .iter()
+        .flat_map(|sample| sample.row_iter().map(|row| row.transpose().map(&function)))
+        .collect();
+    rows.iter().sum::<DVector<f64>>() / rows.len() as f64
+}
+
+fn damped(matrix: Matrix, damping: f64) -> Matrix {
+    let size = matrix.nrows();
+    matrix + Matrix::identity(size, size) * damping
+}
+
+fn inverse(matrix: Matrix) -> Matrix {
+    matrix.try_inverse().expect("it is regular")
+}
+
+/// One of the four, with what its formula needs.
+#[derive(Debug, Clone)]
+enum Rival {
+    Foof(FoofConfig),
+    Eva(EvaConfig),
+    Kfac(KfacConfig),
+    Smac(SmacConfig),
+}
+
+impl Rival {
+    fn preconditioner(&self) -> MacPreconditioner<F64> {
+        match self {
+            Self::Foof(config) => config.init_preconditioner(),
+            Self::Eva(config) => config.init_preconditioner(),
+            Self::Kfac(config) => config.init_preconditioner(),
+            Self::Smac(config) => config.init_preconditioner(),
+        }
+    }
+
+    /// The gradient of a block, preconditioned by what was seen in one step; `is_fused` for a part of one projection to queries, keys and
+    /// values.
+    fn applied(&self, gradient: Matrix, seen: &Seen, is_fused: bool) -> Matrix {
+        let inputs = seen.curvature_inputs();
+        match self {
+            Self::Foof(config) => {
+                let moment = second_moment(inputs, WeightSharing::Expand);
+                // After one update `(β I + (1 − β) A) / (1 − β)`.
+                let start = match config.identity_start {
+                    true => config.stat_decay / (1.0 - config.stat_decay),
+                    false => 0.0,
+                };
+                gradient * inverse(damped(moment, config.damping + start))
+            }
+            Self::Kfac(config) => {
+                let samples = seen.outputs.len() as f64;
+                let places = seen.outputs[0].nrows() as f64;
+                let scale = match (config.gradient_scale, config.weight_sharing) {
+                    (GradientScale::Unscaled, _) => 1.0,
+                    (GradientScale::MeanLoss, WeightSharing::Expand) => samples * samples * places,
+                    (GradientScale::MeanLoss, WeightSharing::Reduce) => (samples * places).powi(2),
+                    (GradientScale::SummedLoss, WeightSharing::Expand) => places,
+                    (GradientScale::SummedLoss, WeightSharing::Reduce) => places * places,
+                };
+                let inputs = second_moment(inputs, config.weight_sharing);
+                let outputs = second_moment(&seen.outputs, config.weight_sharing) * scale;
+                let mean = |matrix: &Matrix| matrix.trace() / matrix.nrows() as f64;
+                let pi = (mean(&inputs) / mean(&outputs)).sqrt();
+                let root = config.damping.sqrt();
+                inverse(damped(outputs, root / pi)) * gradient * inverse(damped(inputs, root * pi))
+            }
+            Self::Eva(config) => {
+                // By the Kronecker product itself, column after column.
+                let (a, g) = (mean(inputs, |x| x), mean(&seen.outputs, |x| x));
+                let vector = a.kronecker(&g);
+                let curvature = damped(&vector * vector.transpose(), config.damping);
+                let flat = DVector::from_column_slice(gradient.as_slice());
+                let solved = inverse(curvature) * flat;
+                Matrix::from_column_slice(gradient.nrows(), gradient.ncols(), solved.as_slice())
+            }
+            Self::Smac(config) => {
+                let a = mean(inputs, |x| x);
+                let input = inverse(damped(&a * a.transpose(), config.damping)) * config.damping;
+                let z = mean(&seen.outputs, |x| x * x);
+                let output = z.map(|z| 1.0 / (z + config.damping));
+                match is_fused {
+                    true => gradient * input,
+                    false => Matrix::from_diagonal(&output) * gradient * input,
+                }
+            }
+        }
+    }
+}
+
+fn rivals() -> impl Strategy<Value = Rival> {
+    let damping = 0.01..2.0f64;
+    let kfac = (
+        damping.clone(),
+        prop_oneof![Just(WeightSharing::Expand), Just(WeightSharing::Reduce)],
+        prop_oneof![
+            Just(GradientScale::MeanLoss),
+            Just(GradientScale::SummedLoss),
+            Just(GradientScale::Unscaled)
+        ],
+    );
+    prop_oneof![
+        (damping.clone(), any::<bool>()).prop_map(|(damping, identity)| Rival::Foof(
+            FoofConfig::new()
+                .with_damping(damping)
+                .with_identity_start(identity)
+        )),
+        damping.clone().prop_map(|damping| Rival::Eva(
+            EvaConfig::new().with_damping(damping).with_kl_clip(None)
+        )),
+        damping.prop_map(|damping| Rival::Smac(SmacConfig::new().with_damping(damping))),
+        kfac.prop_map(|(damping, sharing, scale)| Rival::Kfac(
+            KfacConfig::new()
+                .with_damping(damping)
+                .with_weight_sharing(sharing)
+                .with_gradient_scale(scale)
+                .with_kl_clip(None)
+        )),
+    ]
+}
+
+fn host<const D: usize>(tensor: &Tensor<F64, D>) -> Vec<f64> {
+    tensor.to_data().iter().collect()
+}
+
+/// `[samples, rows, size]` by sample, with a 1 in each row if asked for, and without the rows that are padded.
+fn samples(tensor: &Tensor<F64, 3>, one: bool, padded: Option<&[Vec<bool>]>) -> Vec<Matrix> {
+    let [count, rows, size] = tensor.dims();
+    let values = host(tensor);
+    let sample = |sample: usize| {
+        let kept: Vec<usize> = (0..rows)
+            .filter(|row| padded.is_none_or(|padded| !padded[sample][*row]))
+            .collect();
+        Matrix::from_fn(kept.len(), size + usize::from(one), |row, column| {
+            match column < size {
+                true => values[(sample * rows + kept[row]) * size + column],
+                false => 1.0,
+            }
+        })
+    };
+    (0..count).map(sample).collect()
+}
+
+/// The gradients of a layer's weight and bias after a step of the preconditioner, `[outputs, inputs (+ 1)]`. It is made before the forward
+/// pass, or the recorders would not know what it asks for.
+fn preconditioned<M: AutodiffModule<F64>, const D: usize>(
+    preconditioner: &mut MacPreconditioner<F64>,
+    module: &M,
+    weight: &Param<Tensor<F64, D>>,
+    bias: Option<&Param<Tensor<F64, 1>>>,
+    loss: Tensor<F64, 1>,
+) -> Matrix {
+    let grads = GradientsParams::from_grads(loss.backward(), module);
+    let grads = preconditioner.precondition(module, grads);
+    let found = grads.get::<Inner, D>(weight.id).expect("it has a gradient");
+    let shape = found.dims();
+    let values: Vec<f64> = found.into_data().iter().collect();
+    let matrix = match D {
+        // `[inputs, outputs]`.
+        2 => Matrix::from_row_slice(shape[0], shape[1], &values).transpose(),
+        _ => Matrix::from_row_slice(shape[0], values.len() / shape[0], &values),
+    };
+    match bias {
+        None => matrix,
+        Some(bias) => {
+            let bias = grads.get::<Inner, 1>(bias.id).expect("it has a gradient");
+            let bias: Vec<f64> = bias.into_data().iter().collect();
+            let columns = matrix.ncols();
+            let mut joined = matrix.insert_column(columns, 0.0);
+            joined.set_column(columns, &DVector::from_vec(bias));
+            joined
+        }
+    }
+}
+
+fn assert_close(found: &Matrix, expected: &Matrix, what: &str) {
+    assert_eq!(found.shape(), expected.shape(), "{what}");
+    let largest = expected.amax();
+    let difference = (found - expected).amax();
+    assert!(
+        difference <= ROUNDING * largest,
+        "{what}: {difference:e} of {largest:e}"
+    );
+}
+
+/// A linear layer with a recorder of its own, whose tokens may be padded.
+#[derive(Module, Debug)]
+struct Tokens<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+    bias: Option<Param<Tensor<B, 1>>>,
+    recorder: Recorder<B>,
+}
+
+impl Tokens<F64> {
+    fn new(inputs: usize, outputs: usize, bias: bool) -> Self {
+        let device = Default::default();
+        let config = LinearConfig::new(inputs, outputs).with_bias(bias);
+        let linear = config.init::<F64>(&device);
+        Self {
+            weight: linear.weight,
+            bias: linear.bias,
+            recorder: Recorder::new(),
+        }
+    }
+}
+
+fn mask(padded: &[Vec<bool>]) -> Tensor<F64, 2, Bool> {
+    let shape = [padded.len(), padded[0].len()];
+    let values = padded.iter().flatten().copied().collect();
+    Tensor::from_data(
+        TensorData::new::<bool, _>(values, shape),
+        &Default::default(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Breaks when any of the four differs from its formula on a linear layer: by a side, a scale, the bias' 1, or the rows.
+    #[test]
+    fn a_linear_layer_has_the_formula(
+        rival in rivals(),
+        (batch, tokens, inputs, outputs) in (1..4usize, 1..4usize, 1..6usize, 1..5usize),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut preconditioner = rival.preconditioner();
+        let config = LinearConfig::new(inputs, outputs).with_bias(bias);
+        let layer: MacLinear<F64> = config.init(&Default::default()).into();
+        let input = random::<F64, 3>([batch, tokens, inputs], seed);
+        let gradient = random::<F64, 3>([batch, tokens, outputs], seed ^ 1);
+        let loss = (layer.forward(input.clone()) * gradient.clone()).sum();
+        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
+        let seen = Seen {
+            inputs: samples(&input, bias, None),
+            outputs: samples(&gradient, false, None),
+            attended: None,
+        };
+        assert_close(&found, &rival.applied(seen.gradient(), &seen, false), &format!("{rival:?}"));
+    }
+
+    /// Breaks when a padded token counts in a second moment, a mean or their number. A scale by the number of places, which differs from sample
+    /// to sample here, is left out.
+    #[test]
+    fn padded_tokens_do_not_count(
+        rival in rivals(),
+        lengths in prop::collection::vec(1..4usize, 2..4),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        const TOKENS: usize = 4;
+        let rival = match rival {
+            Rival::Kfac(config) => Rival::Kfac(config.with_gradient_scale(GradientScale::Unscaled)),
+            rival => rival,
+        };
+        let mut preconditioner = rival.preconditioner();
+        let padded: Vec<Vec<bool>> = lengths
+            .iter()
+            .map(|length| (0..TOKENS).map(|token| token >= *length).collect())
+            .collect();
+        let layer = Tokens::new(3, 2, bias);
+        let input = random::<F64, 3>([lengths.len(), TOKENS, 3], seed);
+        let gradient = random::<F64, 3>([lengths.len(), TOKENS, 2], seed ^ 1);
+        let output = input.clone().reshape([lengths.len() * TOKENS, 3]).matmul(layer.weight.val());
+        let output = match &layer.bias {
+            Some(bias) => output + bias.val().unsqueeze_dim(0),
+            None => output,
+        };
+        let output = output.reshape([lengths.len(), TOKENS, 2]);
+        let output = layer.recorder.record_tokens(
+            &layer.weight,
+            layer.bias.as_ref(),
+            &input,
+            Some(&mask(&padded)),
+            output,
+        );
+        let loss = (output * gradient.clone()).sum();
+        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
+        // The gradient has the padding too, its curvature has not.
+        let whole = Seen {
+            inputs: samples(&input, bias, None),
+            outputs: samples(&gradient, false, None),
+            attended: None,
+        };
+        let seen = Seen {
+            inputs: samples(&input, bias, Some(&padded)),
+            outputs: samples(&gradient, false, Some(&padded)),
+            attended: None,
+        };
+        let expected = rival.applied(whole.gradient(), &seen, false);
+        assert_close(&found, &expected, &format!("{rival:?}"));
+    }
+
+    /// Breaks when a convolution's patches, their order, its groups or its positions are others.
+    #[test]
+    fn a_convolution_has_the_formula(
+        rival in rivals(),
+        groups in 1..3usize,
+        (kernel, stride) in ([1..4usize, 1..4usize], [1..3usize, 1..3usize]),
+        padding in any::<bool>(),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut preconditioner = rival.preconditioner();
+        let (channels, outputs) = (2 * groups, 2 * groups);
+        let padding = match padding {
+            true => PaddingConfig2d::Explicit(1, 0, 1, 1),
+            false => PaddingConfig2d::Valid,
+        };
+        let config = Conv2dConfig::new([channels, outputs], kernel)
+            .with_stride(stride)
+            .with_padding(padding.clone())
+            .with_groups(groups)
+            .with_bias(bias);
+        let layer: MacConv2d<F64> = config.init(&Default::default()).into();
+        let input = random::<F64, 4>([2, channels, 4, 3], seed);
+        let output = layer.forward(input.clone());
+        let [batch, _, rows, columns] = output.dims();
+        let gradient = random::<F64, 4>(output.dims(), seed ^ 1);
+        let loss = (output * gradient.clone()).sum();
+        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
+
+        let (top, left) = match padding {
+            PaddingConfig2d::Explicit(top, left, ..) => (top, left),
+            _ => (0, 0),
+        };
+        let (pixels, values) = (host(&input), host(&gradient));
+        let per_group = channels / groups;
+        let positions = rows * columns;
+        let mut expected = Vec::new();
+        for group in 0..groups {
+            let patch = |sample: usize, position: usize, element: usize| {
+                let (channel, rest) = (element / (kernel[0] * kernel[1]), element % (kernel[0] * kernel[1]));
+                if channel == per_group {
+                    return 1.0;
+                }
+                let y = (position / columns * stride[0] + rest / kernel[1]).checked_sub(top);
+                let x = (position % columns * stride[1] + rest % kernel[1]).checked_sub(left);
+                match (y, x) {
+                    (Some(y), Some(x)) if y < 4 && x < 3 => {
+                        pixels[((sample * channels + group * per_group + channel) * 4 + y) * 3 + x]
+                    }
+                    _ => 0.0,
+                }
+            };
+            let size = per_group * kernel[0] * kernel[1] + usize::from(bias);
+            let of_group = outputs / groups;
+            let seen = Seen {
+                inputs: (0..batch)
+                    .map(|sample| Matrix::from_fn(positions, size, |position, element| patch(sample, position, element)))
+                    .collect(),
+                outputs: (0..batch)
+                    .map(|sample| {
+                        Matrix::from_fn(positions, of_group, |position, output| {
+                            values[(sample * outputs + group * of_group + output) * positions + position]
+                        })
+                    })
+                    .collect(),
+                attended: None,
+            };
+            expected.push(rival.applied(seen.gradient(), &seen, false));
+        }
+        let size = expected[0].ncols();
+        let rows: Vec<_> = expected.iter().flat_map(|group| group.row_iter()).collect();
+        let expected = Matrix::from_rows(&rows);
+        prop_assert_eq!(expected.ncols(), size);
+        assert_close(&found, &expected, &format!("{rival:?}"));
+    }
+
+    /// Breaks when queries, keys and values of one projection share an output factor, or values have the curvature of the tokens.
+    #[test]
+    fn a_fused_projection_has_the_formula_of_each_part(
+        rival in rivals(),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        const SIZE: usize = 3;
+        let mut preconditioner = rival.preconditioner();
+        let [batch, tokens, heads] = [2, 3, 2];
+        let layer = Tokens::new(SIZE, 6, bias);
+        let input = random::<F64, 3>([batch, tokens, SIZE], seed);
+        let gradient = random::<F64, 3>([batch, tokens, 6], seed ^ 1);
+        let scores = random::<F64, 4>([batch, heads, tokens, tokens], seed ^ 2);
+        let probabilities = softmax(scores, 3);
+        let projected = input.clone().reshape([batch * tokens, SIZE]).matmul(layer.weight.val());
+        let projected = match &layer.bias {
+            Some(bias) => projected + bias.val().unsqueeze_dim(0),
+            None => projected,
+        };
+        let projected = projected.reshape([batch, tokens, 6]);
+        let (weight, own_bias) = (&layer.weight, layer.bias.as_ref());
+        let projected = layer.recorder.record_fused_output(weight, own_bias, 2, None, projected);
+        let attended = AttendedValues::new(&probabilities, &input);
+        let projected = layer.recorder.record_fused_attention(weight, own_bias, 2, attended, projected);
+        let loss = (projected * gradient.clone()).sum();
+        let found = preconditioned(&mut preconditioner, &layer, weight, own_bias, loss);
+
+        // What a query of a head sees of the values.
+        let through = probabilities
+            .clone()
+            .reshape([batch, heads * tokens, tokens])
+            .matmul(input.clone());
+        let through = samples(&through, bias, None);
+        let tokens_seen = samples(&input, bias, None);
+        let means = mean_through(&probabilities, &input, bias);
+        let rows: Vec<_> = (0..3)
+            .map(|part| {
+                let attended = match (part, &rival) {
+                    (2, Rival::Foof(_) | Rival::Kfac(_)) => Some(through.clone()),
+                    // By the product of the averages, as MAC has it.
+                    (2, Rival::Eva(_) | Rival::Smac(_)) => Some(vec![means.clone()]),
+                    _ => None,
+                };
+                let own = gradient.clone().narrow(2, 2 * part, 2);
+                let seen = Seen {
+                    inputs: tokens_seen.clone(),
+                    outputs: samples(&own, false, None),
+                    attended,
+                };
+                rival.applied(seen.gradient(), &seen, true)
+            })
+            .collect();
+        let rows: Vec<_> = rows.iter().flat_map(|part| part.row_iter()).collect();
+        assert_close(&found, &Matrix::from_rows(&rows), &format!("{rival:?}"));
+    }
+}
+
+/// One row: the product of the averages of probabilities and of values at each position.
+fn mean_through(probabilities: &Tensor<F64, 4>, values: &Tensor<F64, 3>, one: bool) -> Matrix {
+    let [_, _, _, keys] = probabilities.dims();
+    let [_, _, size] = values.dims();
+    let attention = probabilities.clone().mean_dim(0).mean_dim(1).mean_dim(2);
+    let attention = attention.reshape([1, 1, keys]);
+    let mean = attention.matmul(values.clone().mean_dim(0));
+    let mut rows = samples(&mean.reshape([1, 1, size]), one, None);
+    rows.remove(0)
+}
+
+/// A layer with a batch of inputs and gradients at its outputs.
+struct Batch {
+    inputs: Tensor<F64, 2>,
+    outputs: Tensor<F64, 2>,
+}
+
+impl Batch {
+    fn step(&self, preconditioner: &mut MacPreconditioner<F64>, layer: &MacLinear<F64>) -> Matrix {
+        let loss = (layer.forward(self.inputs.clone()) * self.outputs.clone()).sum();
+        preconditioned(
+            preconditioner,
+            layer,
+            &layer.weight,
+            layer.bias.as_ref(),
+            loss,
+        )
+    }
+
+    fn seen(&self) -> Seen {
+        let rows =
+            |tensor: &Tensor<F64, 2>, one| samples(&tensor.clone().unsqueeze_dim(1), one, None);
+        Seen {
+            inputs: rows(&self.inputs, true),
+            outputs: rows(&self.outputs, false),
+            attended: None,
+        }
+    }
+}
+
+fn layer() -> MacLinear<F64> {
+    LinearConfig::new(3, 2).init(&Default::default()).into()
+}
+
+fn batch(rows: usize, seed: u64) -> Batch {
+    Batch {
+        inputs: random([rows, 3], seed),
+        outputs: random([rows, 2], seed + 1),
+    }
+}
+
+/// With one row `A = a aᵀ`, MAC's own. Breaks when FOOF's inverse has another scale than `1 / ρ`, or MAC's mean is not the row.
+#[test]
+fn foof_with_one_sample_is_mac_divided_by_the_damping() {
+    for (seed, damping) in [(1, 0.1), (2, 1.0), (3, 7.0)] {
+        let (layer, batch) = (layer(), batch(1, seed));
+        let mut foof = FoofConfig::new()
+            .with_damping(damping)
+            .init_preconditioner();
+        let found = batch.step(&mut foof, &layer) * damping;
+        let mut mac = MacConfig::new().with_damping(damping).init_preconditioner();
+        let expected = batch.step(&mut mac, &layer);
+        assert_close(&found, &expected, &format!("damping {damping}"));
+    }
+}
+
+/// Gradients at the outputs whose second moment is a multiple of the identity, `p I`: K-FAC is FOOF with the damping `π √ρ`, divided by
+/// `p + √ρ / π`. Breaks when the factors are on the wrong sides, or either has the other's damping.
+#[test]
+fn kfac_with_an_output_factor_like_the_identity_is_foof() {
+    let damping: f64 = 0.2;
+    let layer = layer();
+    let mut batch = batch(2, 5);
+    batch.outputs = Tensor::from_floats([[3.0, 0.0], [0.0, 3.0]], &Default::default());
+    let config = KfacConfig::new().with_damping(damping).with_kl_clip(None);
+    let scaled = config.with_gradient_scale(GradientScale::Unscaled);
+    let found = batch.step(&mut scaled.init_preconditioner(), &layer);
+    let p = 4.5;
+    let inputs = second_moment(&batch.seen().inputs, WeightSharing::Expand);
+    let pi = (inputs.trace() / 4.0 / p).sqrt();
+    let foof = FoofConfig::new().with_damping(pi * damping.sqrt());
+    let expected = batch.step(&mut foof.init_preconditioner(), &layer) / (p + damping.sqrt() / pi);
+    assert_close(&found, &expected, "p I");
+}
+
+/// Two steps. Breaks when the weights of old and new are exchanged, the bias correction is left out or wrong, or the first batch is not
+/// taken as it is where it is to be.
+#[test]
+fn averages_are_of_all_steps() {
+    const DECAY: f64 = 0.7;
+    let layer = layer();
+    let batches = [batch(4, 10), batch(3, 20)];
+    let moments = batches.each_ref().map(|batch| {
+        let seen = batch.seen();
+        let inputs = second_moment(&seen.inputs, WeightSharing::Expand);
+        (inputs, second_moment(&seen.outputs, WeightSharing::Expand))
+    });
+    let gradient = batches[1].seen().gradient();
+    let last = |preconditioner: &mut MacPreconditioner<F64>| {
+        batches
+            .each_ref()
+            .map(|batch| batch.step(preconditioner, &layer))[1]
+            .clone()
+    };
+
+    let foof = FoofConfig::new()
+        .with_stat_decay(DECAY)
+        .with_tcov(1)
+        .with_tinv(1);
+    let weights = [DECAY * (1.0 - DECAY), 1.0 - DECAY].map(|weight| weight / (1.0 - DECAY * DECAY));
+    let average = &moments[0].0 * weights[0] + &moments[1].0 * weights[1];
+    for identity in [false, true] {
+        let start = f64::from(u8::from(identity)) * DECAY * DECAY / (1.0 - DECAY * DECAY);
+        let expected = &gradient * inverse(damped(average.clone(), 1.0 + start));
+        let config = foof.clone().with_identity_start(identity);
+        let found = last(&mut config.init_preconditioner());
+        assert_close(
+            &found,
+            &expected,
+            &format!("FOOF from the identity: {identity}"),
+        );
+    }
+
+    let kfac = KfacConfig::new()
+        .with_stat_decay(DECAY)
+        .with_tcov(1)
+        .with_tinv(1)
+        .with_gradient_scale(GradientScale::Unscaled)
+        .with_kl_clip(None);
+    let average = |of: fn(&(Matrix, Matrix)) -> &Matrix| {
+        of(&moments[0]) * DECAY + of(&moments[1]) * (1.0 - DECAY)
+    };
+    let (inputs, outputs) = (
+        average(|(inputs, _)| inputs),
+        average(|(_, outputs)| outputs),
+    );
+    let root = kfac.damping.sqrt();
+    let pi = (inputs.trace() / 4.0 / (outputs.trace() / 2.0)).sqrt();
+    let expected =
+        inverse(damped(outputs, root / pi)) * &gradient * inverse(damped(inputs, root * pi));
+    assert_close(&last(&mut kfac.init_preconditioner()), &expected, "K-FAC");
+}
+
+/// Breaks when the clip has another sum than that over both layers, the learning rate of the wrong place, or scales without need.
+#[test]
+fn the_kl_clip_scales_all_layers_alike() {
+    #[derive(Module, Debug)]
+    struct Two<B: Backend> {
+        first: MacLinear<B>,
+        second: MacLinear<B>,
+    }
+    let two = Two {
+        first: layer(),
+        second: layer(),
+    };
+    let batches = [batch(4, 30), batch(2, 40)];
+    let step = |config: EvaConfig| -> [Matrix; 2] {
+        let mut preconditioner = config.init_preconditioner();
+        let loss = [&two.first, &two.second]
+            .into_iter()
+            .zip(&batches)
+            .map(|(layer, batch)| {
+                (layer.forward(batch.inputs.clone()) * batch.outputs.clone()).sum()
+            })
+            .reduce(|left, right| left + right)
+            .expect("there are two");
+        let grads = GradientsParams::from_grads(loss.backward(), &two);
+        let grads = preconditioner.precondition(&two, grads);
+        [&two.first, &two.second].map(|layer| {
+            let weight = grads
+                .get::<Inner, 2>(layer.weight.id)
+                .expect("it has a gradient");
+            let bias = layer.bias.as_ref().expect("it has a bias");
+            let bias = grads.get::<Inner, 1>(bias.id).expect("it has a gradient");
+            let weight: Vec<f64> = weight.transpose().into_data().iter().collect();
+            let matrix = Matrix::from_row_slice(2, 3, &weight);
+            let bias: Vec<f64> = bias.into_data().iter().collect();
+            let mut joined = matrix.insert_column(3, 0.0);
+            joined.set_column(3, &DVector::from_vec(bias));
+            joined
+        })
+    };
+    let free = step(EvaConfig::new().with_kl_clip(None));
+    let sum: f64 = free
+        .iter()
+        .zip(&batches)
+        .map(|(after, batch)| after.dot(&batch.seen().gradient()))
+        .sum();
+    let lr = 0.3;
+    for (limit, is_clipped) in [(1e-3, true), (2.0 * lr * lr * sum, false)] {
+        let config = EvaConfig::new()
+            .with_kl_clip(Some(limit))
+            .with_kl_clip_lr(Some(lr));
+        let factor = (limit / (lr * lr * sum)).sqrt().min(1.0);
+        assert_eq!(factor < 1.0, is_clipped);
+        for (found, free) in step(config).iter().zip(&free) {
+            assert_close(found, &(free * factor), &format!("limit {limit}"));
+        }
+    }
+}

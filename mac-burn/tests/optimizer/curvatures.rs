@@ -1,0 +1,433 @@
+//! The life of optimizers with other curvatures than MAC's: records, settings, what recorders keep, and inversions that fail.
+
+use crate::support::{B, Network, random, through_files, train, values};
+use burn::config::Config;
+use burn::module::AutodiffModule;
+use burn::nn::LinearConfig;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use mac_burn::{
+    Coverage, EvaConfig, FoofConfig, GradientScale, KfacConfig, KfacDamping, Mac, MacConfig,
+    MacError, MacLinear, SmacConfig, WeightSharing, without_recording,
+};
+
+type Optim = Mac<Network<B>, B>;
+
+/// Recording every third step and refreshing every fourth, so that a resume falls between two recordings, between two refreshes, and on
+/// either.
+fn mac() -> MacConfig {
+    MacConfig::new()
+        .with_tcov(3)
+        .with_tinv(4)
+        .with_stat_decay(0.6)
+        .with_weight_decay(1e-3)
+}
+
+/// The four, and variants that keep other things.
+const ALL: [&str; 7] = [
+    "FOOF",
+    "FOOF from the identity",
+    "Eva",
+    "K-FAC",
+    "K-FAC of the authors",
+    "SMAC",
+    "SMAC with Nesterov",
+];
+
+fn optimizer(name: &str) -> Optim {
+    let mac = mac();
+    match name {
+        "FOOF" => FoofConfig::new().with_settings_of(&mac).init(),
+        "FOOF from the identity" => FoofConfig::new()
+            .with_settings_of(&mac)
+            .with_identity_start(true)
+            .init(),
+        "Eva" => EvaConfig::new().with_settings_of(&mac).init(),
+        "K-FAC" => KfacConfig::new().with_settings_of(&mac).init(),
+        "K-FAC of the authors" => KfacConfig::of_mac_authors()
+            .with_tcov(3)
+            .with_tinv(4)
+            .init(),
+        "SMAC" => SmacConfig::new().with_settings_of(&mac).init(),
+        "SMAC with Nesterov" => SmacConfig::new().with_tcov(3).with_tinv(4).init(),
+        other => unreachable!("{other} is none of them"),
+    }
+}
+
+/// Breaks when a record loses an average, its weight, an inverse, or what is in use.
+#[test]
+fn a_run_that_is_resumed_is_bit_equal_at_every_step() {
+    const STEPS: u64 = 10;
+    for name in ALL {
+        let mut optim = optimizer(name);
+        let expected = train(Network::<B>::new(7), &mut optim, 0..STEPS);
+        for stop in 0..STEPS {
+            let mut optim = optimizer(name);
+            let network = train(Network::<B>::new(7), &mut optim, 0..stop);
+            let (network, mut optim) = through_files(network, optim, optimizer(name));
+            let network = train(network, &mut optim, stop..STEPS);
+            assert_eq!(
+                values(&network),
+                values(&expected),
+                "{name}, resumed at step {stop}"
+            );
+        }
+    }
+}
+
+/// Breaks when a damping that is set is not used until the next refresh, or is lost in a record.
+#[test]
+fn a_damping_set_between_steps_holds_at_once_and_in_the_record() {
+    for name in ALL {
+        let run = |damping: Option<f64>, interrupted: bool| {
+            let mut optim = optimizer(name);
+            let mut network = train(Network::<B>::new(7), &mut optim, 0..2);
+            if let Some(damping) = damping {
+                optim.set_damping(damping).expect("it is allowed");
+            }
+            if interrupted {
+                (network, optim) = through_files(network, optim, optimizer(name));
+            }
+            values(&train(network, &mut optim, 2..3))
+        };
+        assert_ne!(run(Some(0.25), false), run(None, false), "{name}");
+        assert_eq!(run(Some(0.25), false), run(Some(0.25), true), "{name}");
+    }
+}
+
+/// Breaks when infinite damping, which is momentum SGD, inverts or divides.
+#[test]
+fn infinite_damping_set_in_training_is_momentum_sgd() {
+    for name in ["FOOF", "Eva", "K-FAC", "SMAC"] {
+        let mut optim = optimizer(name);
+        optim.set_damping(f64::INFINITY).expect("it is allowed");
+        let found = train(Network::<B>::new(7), &mut optim, 0..5);
+        let mut sgd = mac().with_damping(f64::INFINITY).init();
+        let expected = train(Network::<B>::new(7), &mut sgd, 0..5);
+        assert_eq!(values(&found), values(&expected), "{name}");
+    }
+}
+
+/// Breaks when statistics of one curvature are taken for those of another, or the error does not name both.
+#[test]
+fn a_record_of_another_curvature_is_refused_by_name() {
+    let records = [
+        ("MAC", mac().init()),
+        ("FOOF", optimizer("FOOF")),
+        ("Eva", optimizer("Eva")),
+        ("K-FAC", optimizer("K-FAC")),
+        ("SMAC", optimizer("SMAC")),
+    ];
+    for (found, optim) in records {
+        let mut optim = optim;
+        let network = train(Network::<B>::new(7), &mut optim, 0..1);
+        for expected in ["FOOF", "Eva", "K-FAC", "SMAC"] {
+            let loaded = optimizer(expected).try_load_record(optim.to_record(), &network);
+            match loaded {
+                // The first layers of SMAC may be MAC's, so its records may be.
+                Ok(_) => assert!(found == expected || (found, expected) == ("MAC", "SMAC")),
+                Err(error) => assert_eq!(
+                    error,
+                    MacError::RecordOfAnotherCurvature { found, expected }
+                ),
+            }
+        }
+        let loaded = mac().init().try_load_record(optim.to_record(), &network);
+        assert_eq!(loaded.is_ok(), found == "MAC", "{found}");
+    }
+}
+
+/// Breaks when a report of a curvature is that of another, leaves out the memory of dense factors, or counts a bias twice.
+#[test]
+fn a_report_tells_the_curvature_and_its_memory() {
+    let cases = [
+        ("FOOF", Coverage::InputSecondMoment),
+        ("Eva", Coverage::MeansOfBothSides),
+        ("K-FAC", Coverage::KroneckerFactors),
+        ("SMAC", Coverage::MeanActivationAndOutputSquares),
+    ];
+    // Inputs and outputs of the three layers, with the 1 of a bias.
+    let layers = [(10, 3), (48, 6), (7, 2)];
+    let numbers = |of: fn(usize, usize) -> usize| -> usize {
+        layers
+            .iter()
+            .map(|(inputs, outputs)| of(*inputs, *outputs))
+            .sum()
+    };
+    for (name, coverage) in cases {
+        let mut optim = optimizer(name);
+        let network = train(Network::<B>::new(7), &mut optim, 0..5);
+        let report = optim.report(&network);
+        // All but the norm.
+        assert_eq!(report.covered_parameters, report.parameters - 6, "{name}");
+        let preconditioned = report.layers.iter();
+        for layer in preconditioned {
+            assert_eq!(layer.coverage, coverage, "{name}, {}", layer.path);
+            assert_eq!(
+                (layer.updates, layer.rejected),
+                (2, 0),
+                "{name}, {}",
+                layer.path
+            );
+            assert_eq!(layer.last_refresh, Some(5), "{name}, {}", layer.path);
+        }
+        // Beside these, a few numbers a layer: counts and weights.
+        let expected = match name {
+            "FOOF" => numbers(|inputs, _| 2 * inputs * inputs),
+            "Eva" => numbers(|inputs, outputs| 2 * (inputs + outputs)),
+            "K-FAC" => numbers(|inputs, outputs| 2 * (inputs * inputs + outputs * outputs)),
+            _ => continue,
+        };
+        let counts = report.statistics_bytes / 4 - expected;
+        assert!(counts <= 5 * layers.len(), "{name}: {counts} numbers more");
+        assert!(
+            report.to_string().contains(&coverage.to_string()),
+            "{report}"
+        );
+    }
+}
+
+/// A step whose second moment of inputs, all of whose elements are 4, cannot be inverted: by Cholesky its second pivot is 0 without rounding.
+fn singular_step(optim: &mut Mac<MacLinear<B>, B>, layer: MacLinear<B>) -> MacLinear<B> {
+    let input = Tensor::<B, 2>::from_floats([[2.0, 2.0], [2.0, 2.0]], &Default::default());
+    let loss = layer.forward(input).square().sum();
+    let grads = GradientsParams::from_grads(loss.backward(), &layer);
+    optim.step(0.0, layer, grads)
+}
+
+fn singular_layer() -> MacLinear<B> {
+    let config = LinearConfig::new(2, 2).with_bias(false);
+    config.init(&Default::default()).into()
+}
+
+/// Breaks when a matrix that is not positive definite ends the program, is not tried with more damping, is not counted, or leaves a layer
+/// with numbers that are none.
+#[test]
+fn an_inversion_that_fails_is_retried_and_counted_and_the_last_inverse_stays() {
+    let config = FoofConfig::new()
+        .with_tcov(1)
+        .with_tinv(1)
+        .with_stat_decay(0.0);
+    let mut optim = config.clone().with_damping(1e-30).init();
+    let layer = singular_step(&mut optim, singular_layer());
+    let report = optim.report(&layer);
+    assert_eq!(report.layers[0].failed_inversions, 1);
+    let text = report.to_string();
+    assert!(text.contains("1 failed"), "{text}");
+
+    // Between a damping that is lost in the rounding of 4 and one that is not, there is one of which ten times as much is not.
+    let found = (0..40)
+        .map(|power| 1e-20 * 2f64.powi(power))
+        .find(|damping| {
+            let mut optim = config.clone().with_damping(*damping).init();
+            let layer = singular_step(&mut optim, singular_layer());
+            let report = optim.report(&layer);
+            (
+                report.layers[0].retried_inversions,
+                report.layers[0].failed_inversions,
+            ) == (1, 0)
+        });
+    assert!(
+        found.is_some(),
+        "no damping is enough when it is ten times as large only"
+    );
+
+    // What was inverted before stays in use.
+    let mut optim = config.with_damping(0.5).init();
+    let layer = singular_step(&mut optim, singular_layer());
+    let preconditioned = |optim: &Mac<MacLinear<B>, B>| {
+        let loss = without_recording(|| layer.forward(random([3, 2], 5))).sum();
+        let grads = GradientsParams::from_grads(loss.backward(), &layer);
+        let grads = optim.preconditioner().clone().precondition(&layer, grads);
+        let gradient = grads.get::<burn_flex::Flex, 2>(layer.weight.id);
+        gradient.expect("it has one").into_data()
+    };
+    let before = preconditioned(&optim);
+    optim.set_damping(1e-30).expect("it is allowed");
+    assert_eq!(optim.report(&layer).layers[0].failed_inversions, 1);
+    assert_eq!(preconditioned(&optim), before);
+}
+
+/// Breaks when a NaN in a batch enters a moving average, of either side, or is not counted.
+#[test]
+fn a_batch_that_is_not_finite_is_left_out_and_counted() {
+    for name in ["FOOF", "Eva", "K-FAC"] {
+        let optimizer = || -> Mac<MacLinear<B>, B> {
+            let mac = MacConfig::new()
+                .with_tcov(1)
+                .with_tinv(1)
+                .with_guard_gradients(true);
+            match name {
+                "FOOF" => FoofConfig::new().with_settings_of(&mac).init(),
+                "Eva" => EvaConfig::new().with_settings_of(&mac).init(),
+                _ => KfacConfig::new().with_settings_of(&mac).init(),
+            }
+        };
+        let run = |with_broken: bool| {
+            let mut optim = optimizer();
+            let config = LinearConfig::new(3, 2);
+            let mut layer: MacLinear<B> =
+                crate::support::filled(config.init::<B>(&Default::default()), 3).into();
+            for index in 0..4 {
+                let mut input = random::<B, 2>([4, 3], index);
+                if index == 1 {
+                    if !with_broken {
+                        continue;
+                    }
+                    input = input * f32::NAN;
+                }
+                let loss = layer.forward(input).square().mean();
+                let grads = GradientsParams::from_grads(loss.backward(), &layer);
+                layer = optim.step(0.1, layer, grads);
+            }
+            let rejected = optim.report(&layer).layers[0].rejected;
+            (values(&layer), rejected)
+        };
+        let (found, rejected) = run(true);
+        let (expected, none) = run(false);
+        assert_eq!((rejected, none), (1, 0), "{name}");
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// Breaks when the auxiliary optimizer steps a layer that is preconditioned, or a curvature takes its norm.
+#[test]
+fn an_auxiliary_optimizer_steps_the_rest() {
+    for name in ["FOOF", "Eva", "K-FAC", "SMAC"] {
+        let optim = optimizer(name).with_auxiliary_optimizer(AdamWConfig::new().init(), 0.1);
+        let mut optim = optim.expect("the factor is allowed");
+        let network = train(Network::<B>::new(7), &mut optim, 0..3);
+        let auxiliary = optim
+            .report(&network)
+            .auxiliary_optimizer
+            .expect("there is one");
+        assert_eq!(auxiliary.paths, ["norm.gamma", "norm.beta"], "{name}");
+    }
+}
+
+/// Breaks when a configuration loses a field in JSON, or its text is not that of Burn's configurations.
+#[test]
+fn configurations_survive_json() {
+    let foof = FoofConfig::new()
+        .with_damping(0.3)
+        .with_identity_start(true);
+    let read = FoofConfig::load_binary(foof.to_string().as_bytes()).expect("it is one");
+    assert_eq!(read.to_string(), foof.to_string());
+    let kfac = KfacConfig::of_mac_authors();
+    let read = KfacConfig::load_binary(kfac.to_string().as_bytes()).expect("it is one");
+    assert_eq!(
+        (
+            read.weight_sharing,
+            read.factor_damping,
+            read.gradient_scale
+        ),
+        (
+            WeightSharing::Reduce,
+            KfacDamping::Accumulated,
+            GradientScale::Unscaled
+        )
+    );
+    assert_eq!((read.kl_clip, read.kl_clip_lr), (Some(1e-3), Some(0.1)));
+    let eva = EvaConfig::new().with_kl_clip(None);
+    let read = EvaConfig::load_binary(eva.to_string().as_bytes()).expect("it is one");
+    assert_eq!(read.kl_clip, None);
+}
+
+/// Breaks when a field out of its range is taken, or the error names another.
+#[test]
+fn settings_out_of_their_range_are_refused_by_name() {
+    let field = |result: Result<(), MacError>| match result {
+        Err(MacError::InvalidConfig { field, .. }) => Some(field),
+        _ => None,
+    };
+    for damping in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(
+            field(FoofConfig::new().with_damping(damping).validate()),
+            Some("damping")
+        );
+    }
+    assert_eq!(
+        field(SmacConfig::new().with_stat_decay(1.0).validate()),
+        Some("stat_decay")
+    );
+    assert_eq!(
+        field(EvaConfig::new().with_tcov(0).validate()),
+        Some("tcov")
+    );
+    for limit in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let config = KfacConfig::new().with_kl_clip(Some(limit));
+        assert_eq!(field(config.validate()), Some("kl_clip"));
+        let config = KfacConfig::new().with_kl_clip_lr(Some(limit));
+        assert_eq!(field(config.validate()), Some("kl_clip_lr"));
+    }
+    // A preconditioner by itself does not know the learning rate.
+    let alone = EvaConfig::new().try_init_preconditioner::<B>();
+    assert!(matches!(
+        alone,
+        Err(MacError::InvalidConfig {
+            field: "kl_clip_lr",
+            ..
+        })
+    ));
+    for config in [
+        EvaConfig::new().with_kl_clip(None),
+        EvaConfig::new().with_kl_clip_lr(Some(0.1)),
+    ] {
+        assert!(config.try_init_preconditioner::<B>().is_ok());
+    }
+}
+
+/// Breaks when the KL clip has another learning rate than that of the step.
+#[test]
+fn the_kl_clip_has_the_learning_rate_of_the_step() {
+    let run = |lr: Option<f64>| {
+        let config = EvaConfig::new().with_kl_clip_lr(lr);
+        let mut optim: Optim = config.init();
+        // Which takes steps of 0.05.
+        values(&train(Network::<B>::new(7), &mut optim, 0..3))
+    };
+    assert_eq!(run(None), run(Some(0.05)));
+    assert_ne!(run(None), run(Some(0.1)));
+}
+
+/// Breaks when the first step looks ahead where it is not to, or a later one does not.
+#[test]
+fn the_first_step_may_look_ahead_or_not() {
+    let config = MacConfig::new()
+        .with_nesterov(true)
+        .with_damping(f64::INFINITY);
+    let run = |config: &MacConfig, steps: u64| {
+        let mut optim: Optim = config.init();
+        values(&train(Network::<B>::new(7), &mut optim, 0..steps))
+    };
+    let plain_first = config.clone().with_nesterov_first_step(false);
+    let without = config.clone().with_nesterov(false);
+    assert_eq!(run(&plain_first, 1), run(&without, 1));
+    assert_ne!(run(&plain_first, 2), run(&without, 2));
+    assert_ne!(run(&config, 1), run(&without, 1));
+}
+
+/// Breaks when what recorders are asked for is lost on the way to the inner module and back.
+#[test]
+fn a_validated_model_goes_on_training() {
+    let mut optim = optimizer("K-FAC");
+    let network = train(Network::<B>::new(7), &mut optim, 0..2);
+    let back = Network::<B>::from_inner(network.valid());
+    let network = train(back, &mut optim, 2..4);
+    assert_eq!(optim.report(&network).layers[0].updates, 2);
+}
+
+/// Breaks when what recorders see for one optimizer changes the gradients or the statistics of another.
+#[test]
+fn an_optimizer_that_waits_for_its_first_step_changes_no_other() {
+    let run = |waiting: Option<Optim>| {
+        let mut optim: Optim = mac().init();
+        let network = train(Network::<B>::new(7), &mut optim, 0..6);
+        drop(waiting);
+        values(&network)
+    };
+    let expected = run(None);
+    for name in ALL {
+        assert_eq!(run(Some(optimizer(name))), expected, "{name}");
+    }
+}
