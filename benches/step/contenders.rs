@@ -66,7 +66,7 @@ where
         .expect("the factor is allowed");
 
     let setup = Setup::new(options, make, device);
-    let mut contenders = rivals(&setup);
+    let mut contenders = baselines(&setup);
     contenders.extend([
         setup.train(MAC, plain.init()).contender(report_bytes),
         setup
@@ -98,7 +98,7 @@ where
     N: Network<B> + 'a,
 {
     let setup = Setup::new(options, make, device);
-    let mut contenders = rivals(&setup);
+    let mut contenders = baselines(&setup);
     let plain = |curvature: Curvature| curvature.optimizer([NEVER; 2]);
     let every = |curvature: Curvature| curvature.optimizer([1; 2]);
     for curvature in Curvature::ALL {
@@ -155,7 +155,7 @@ impl Curvature {
 }
 
 /// Burn's SGD, AdamW and Muon.
-fn rivals<'a, B, N>(setup: &Setup<'_, B, N>) -> Vec<Contender<'a>>
+fn baselines<'a, B, N>(setup: &Setup<'_, B, N>) -> Vec<Contender<'a>>
 where
     B: AutodiffBackend,
     N: Network<B> + 'a,

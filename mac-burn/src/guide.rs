@@ -207,7 +207,7 @@
 //! rows and columns; [`RowsAndColumns`](crate::StepForm::RowsAndColumns) divides the momentum by the lengths of its own. What is different here is
 //! that the second moment of the inputs is a diagonal and one vector: no matrix of the input's size is made, kept or inverted.
 //!
-//! # The rivals: FOOF, Eva, K-FAC, SMAC
+//! # Other curvatures: FOOF, Eva, K-FAC, SMAC
 //!
 //! MAC's claim is K-FAC's progress at SGD's cost. The curvatures that it is compared with are configurations beside
 //! [`MacConfig`](crate::MacConfig), which make the same [`Mac`](crate::Mac), and so the same loop, record, report and auxiliary optimizer:
@@ -245,13 +245,14 @@
 //! - **Rows.** A convolution's rows are its patches, those of a sequence its tokens, and padding is none. K-FAC may take the mean over a sample's
 //!   rows instead ([`WeightSharing`](crate::WeightSharing)). The values of attention have the second moment of what comes through it for FOOF and
 //!   K-FAC, a row for each head and query, and MAC's mean for the others.
-//! - **Micro-batches** add up, those of the gradients too: divide the loss of each by their number, so that the sum is that of one mean.
+//! - **Micro-batches** add up, those of the gradients too: divide the loss of each by their number, so that the sum is that of one mean. Calls of a layer in a
+//!   loop, and devices with a mean of their own each, add up too, as if they were further samples.
 //! - **Inverses** are made on the host in `f64`, from averages that are read at each refresh. A matrix that is not positive definite is tried with ten times
 //!   its damping; if that fails too, the layer keeps its last inverse. `report()` counts both.
 //! - **A pass before the optimizer is made** is recorded for MAC, so make the optimizer before the first forward pass: otherwise the first step leaves
 //!   the layers as they are, and says so.
 //!
-//! LNGD, Shampoo and AdaHessian are in the authors' repository too. They are not wanted here now; the latter two use nothing of what recorders see.
+//! LNGD, Shampoo and AdaHessian are in the authors' repository too. They are not planned: the latter two use nothing of what recorders see.
 //!
 //! # Accumulation, devices and threads
 //!

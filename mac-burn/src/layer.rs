@@ -35,6 +35,14 @@ impl LayerKind {
         }
     }
 
+    /// Whether it is one projection to queries, keys and values.
+    pub(crate) fn is_fused(self) -> bool {
+        matches!(
+            self,
+            Self::FusedAttention | Self::GroupedQueryAttention { .. }
+        )
+    }
+
     /// The number of means that a layer keeps.
     pub(crate) fn means(self) -> usize {
         match self {

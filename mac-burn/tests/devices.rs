@@ -14,8 +14,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, DeviceOps};
 use counting::{Counting, CountingFusion, Numbered, alone, elements};
 use mac_burn::{
-    InputCurvature, Mac, MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig,
-    StepForm,
+    EvaConfig, FoofConfig, InputCurvature, KfacConfig, Mac, MacConfig, MacConv2d, MacLinear,
+    MacSelfAttention, SelfAttentionConfig, SmacConfig, StepForm,
 };
 use support::{Network, busy_optimizer, gradients, images, random, values};
 
@@ -128,6 +128,20 @@ fn it_does_so_with_each_form_and_curvature() {
         check_moves::<Autodiff<Counting>>(|_| config.init());
         check_moves::<Autodiff<CountingFusion>>(|_| config.init());
     }
+}
+
+/// Breaks when an average stays on the device that it was begun on, or an inverse does.
+#[test]
+fn it_does_so_with_the_other_curvatures() {
+    fn check<B: AutodiffBackend<Device = Numbered>>() {
+        let mac = MacConfig::new().with_tcov(2).with_tinv(4);
+        check_moves::<B>(|_| SmacConfig::new().with_settings_of(&mac).init());
+        check_moves::<B>(|_| FoofConfig::new().with_settings_of(&mac).init());
+        check_moves::<B>(|_| EvaConfig::new().with_settings_of(&mac).init());
+        check_moves::<B>(|_| KfacConfig::new().with_settings_of(&mac).init());
+    }
+    check::<Autodiff<Counting>>();
+    check::<Autodiff<CountingFusion>>();
 }
 
 /// The network's gradients of two devices. That of the norm's gamma is broken on the first device, that of its

@@ -57,7 +57,7 @@ pub struct OptimizerArgs {
     pub no_input_covariance: bool,
 
     /// Do not precondition the layers whose path matches, such as "blocks.*.attention.**"; may be repeated. AdamW steps them if it
-    /// is beside MAC
+    /// is beside the optimizer
     #[arg(long, value_name = "PATTERN", help_heading = CURVATURE_HEADING)]
     pub skip_layers: Vec<String>,
 }

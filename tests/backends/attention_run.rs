@@ -63,8 +63,8 @@ impl Method {
     /// The kind of its run.
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Mac(StepForm::Momentum) => Kind::Attention,
-            Self::Smac | Self::Foof | Self::Eva | Self::Kfac => Kind::Attention,
+            Self::Mac(StepForm::Momentum) | Self::Smac | Self::Foof => Kind::Attention,
+            Self::Eva | Self::Kfac => Kind::BothSides,
             Self::Mac(StepForm::Normalized | StepForm::RowsAndColumns) => Kind::KnownLength,
             Self::Mac(StepForm::Orthogonal { .. }) => Kind::Orthogonal,
         }

@@ -50,8 +50,8 @@ macro_rules! curvature_config {
             weight_decay_form: $weight_decay_form:tt,
             $($(#[$field_attribute:meta])* pub $field:ident: $type:ty,)*
         }
-        check($config:ident) $check:block
-        method $method:block
+        check($checked:ident) $check:block
+        method($config:ident) $method:block
     ) => {
         $(#[$description])*
         #[derive(Config, Debug)]
@@ -146,7 +146,7 @@ macro_rules! curvature_config {
             pub fn validate(&self) -> Result<(), MacError> {
                 self.common().validate()?;
                 check("damping", self.damping, "finite", f64::is_finite)?;
-                let $config = self;
+                let $checked = self;
                 $check
             }
 
@@ -240,7 +240,7 @@ curvature_config! {
     /// for as many images at a time as take 64 MB. The values of attention have that of what comes through it. The factor `1/ρ` of the inverse
     /// stays in the step, so the learning rate goes with the damping.
     ///
-    /// A layer keeps `2 (size_input + 1)²` numbers. At each refresh `A` is read from the device and inverted on the host in `f64`, which waits
+    /// A layer keeps `2 (size_input + 1)²` numbers, a fused projection of attention twice as many, of its tokens and of what comes through it. At each refresh `A` is read from the device and inverted on the host in `f64`, which waits
     /// for the device: `tinv` is what it costs.
     ///
     /// It makes the same [`Mac`] as [`MacConfig`] does, and is used as that:
@@ -274,9 +274,9 @@ curvature_config! {
         pub identity_start: bool,
     }
     check(_config) { Ok(()) }
-    method {
+    method(config) {
         Method::of(CurvatureKind::Foof {
-            identity_start: _config.identity_start,
+            identity_start: config.identity_start,
         })
     }
 }
@@ -302,14 +302,15 @@ curvature_config! {
         /// above 0. Above 0, or none. Default: 0.001
         #[config(default = "Some(1e-3)")]
         pub kl_clip: Option<f64>,
-        /// The learning rate `η` of the KL clip, above 0; none for that of the step. The authors of MAC have 0.1. Default: none
+        /// The learning rate `η` of the KL clip, above 0; none for that of the step. Without a clip it is of no effect. The authors of MAC have 0.1.
+        /// Default: none
         #[config(default = "None")]
         pub kl_clip_lr: Option<f64>,
     }
-    check(_config) { KlClip::check(_config.kl_clip, _config.kl_clip_lr) }
-    method {
+    check(config) { KlClip::check(config.kl_clip, config.kl_clip_lr) }
+    method(config) {
         Method {
-            kl_clip: KlClip::new(_config.kl_clip, _config.kl_clip_lr),
+            kl_clip: KlClip::new(config.kl_clip, config.kl_clip_lr),
             ..Method::of(CurvatureKind::Eva)
         }
     }
@@ -326,8 +327,9 @@ curvature_config! {
     /// Moving averages start from the first batch. Projections to queries, keys and values have a `P` each, and the `A` of the values is that of
     /// what comes through attention.
     ///
-    /// A layer keeps `2 (size_input + 1)² + 2 size_output²` numbers; recording takes as much memory again, 64 MB for patches, and a copy of the
-    /// gradient at a convolution's output. At each refresh both are read from the device and inverted on the host in `f64`, which waits for
+    /// A layer keeps `2 (size_input + 1)² + 2 size_output²` numbers, a fused projection of attention `5 (size_input + 1)²` and two output factors for
+    /// each of its three parts. A pass that is recorded takes half of that, and two such passes are kept; while it is recorded, 64 MB for patches (or those
+    /// of one image, where they are more), a copy of the input with the 1 of a bias, and one of the gradient at a convolution's output. At each refresh both are read from the device and inverted on the host in `f64`, which waits for
     /// the device. It is used as [`FoofConfig`] is.
     KfacConfig {
         damping: 0.03,
@@ -348,18 +350,19 @@ curvature_config! {
         /// above 0. Above 0, or none. Default: 0.001
         #[config(default = "Some(1e-3)")]
         pub kl_clip: Option<f64>,
-        /// The learning rate `η` of the KL clip, above 0; none for that of the step. The authors of MAC have 0.1. Default: none
+        /// The learning rate `η` of the KL clip, above 0; none for that of the step. Without a clip it is of no effect. The authors of MAC have 0.1.
+        /// Default: none
         #[config(default = "None")]
         pub kl_clip_lr: Option<f64>,
     }
-    check(_config) { KlClip::check(_config.kl_clip, _config.kl_clip_lr) }
-    method {
+    check(config) { KlClip::check(config.kl_clip, config.kl_clip_lr) }
+    method(config) {
         Method {
-            kl_clip: KlClip::new(_config.kl_clip, _config.kl_clip_lr),
+            kl_clip: KlClip::new(config.kl_clip, config.kl_clip_lr),
             ..Method::of(CurvatureKind::Kfac(KfacSettings {
-                weight_sharing: _config.weight_sharing,
-                damping: _config.factor_damping,
-                gradient_scale: _config.gradient_scale,
+                weight_sharing: config.weight_sharing,
+                damping: config.factor_damping,
+                gradient_scale: config.gradient_scale,
             }))
         }
     }
@@ -403,9 +406,9 @@ curvature_config! {
         pub scale_first_layer: bool,
     }
     check(_config) { Ok(()) }
-    method {
+    method(config) {
         Method::of(CurvatureKind::Smac {
-            scales_first_layer: _config.scale_first_layer,
+            scales_first_layer: config.scale_first_layer,
         })
     }
 }

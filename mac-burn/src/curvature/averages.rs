@@ -9,7 +9,7 @@ use burn::tensor::{DType, ElementConversion, Tensor, TensorData};
 
 /// A power of two by which means are multiplied before they are summed to see whether they are finite: a sum of
 /// finite numbers may be infinite.
-const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
+pub(super) const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
 
 /// Below each `1 − βⁿ` but that of no update, which is 0.
 const SMALLEST_CORRECTION: f64 = 1e-30;

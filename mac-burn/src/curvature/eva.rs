@@ -99,7 +99,7 @@ impl<B: Backend> Eva<B> {
         let kind = self.layer.kind;
         let shape = weight.dims();
         let inputs = inputs.clone().to_device(&weight.device());
-        let [_, size] = [0, kind.means_and_size(&shape).1];
+        let (_, size) = kind.means_and_size(&shape);
         let blocks = kind.output_blocks(kind.size_output(&shape));
         let parts = Matrices::of(kind, weight).into_iter().zip(blocks);
         let updated = parts.map(|(part, block)| {
@@ -134,6 +134,7 @@ fn rank_one<B: Backend>(
 ) -> (Matrices<B>, Option<Tensor<B, 3>>) {
     let augmented = matrices.own(inputs);
     let mean = augmented.clone().narrow(2, 0, size);
+    // As MAC, without the 1 of a bias that is not trained.
     let one = bias.as_ref().map(|_| augmented.clone().narrow(2, size, 1));
     let product = match matrices.input_axis {
         1 => mean.clone().matmul(matrices.values.clone()),
@@ -203,6 +204,7 @@ impl<B: Backend> Curvature<B> for Eva<B> {
     }
 
     fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches> {
+        let statistics = &statistics.clone().on_device(&self.inputs.device());
         let [inputs, outputs] = means(self.layer, self.settings, statistics)?;
         let rows = statistics.get(Statistic::OutputGradients)?.parts[0]
             .count

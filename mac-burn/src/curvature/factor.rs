@@ -38,6 +38,10 @@ impl<B: Backend> Factor<B> {
         }
     }
 
+    pub(super) fn device(&self) -> B::Device {
+        self.average.device()
+    }
+
     pub(super) fn average_mut(&mut self) -> &mut MovingAverage<B> {
         &mut self.average
     }

@@ -25,6 +25,8 @@ pub(crate) struct Foof<B: Backend> {
     settings: CurvatureSettings,
     counts: BatchCounts<B>,
     inputs: Factor<B>,
+    /// The damping of the inverse.
+    inverted_with: f64,
     last_refresh: Option<u64>,
     inversions: FailedInversions,
 }
@@ -35,6 +37,8 @@ pub(crate) struct FoofRecord {
     pub(super) layer: LayerRecord,
     pub(super) counts: BatchCountsRecord,
     inputs: FactorRecord,
+    #[serde(with = "crate::number")]
+    inverted_with: f64,
     last_refresh: Option<u64>,
     inversions: FailedInversions,
 }
@@ -56,6 +60,7 @@ impl<B: Backend> Foof<B> {
             settings,
             counts: BatchCounts::new(&means[0]),
             inputs: Factor::new(start(identity_start), &means),
+            inverted_with: settings.damping,
             last_refresh: None,
             inversions: FailedInversions::default(),
         })
@@ -68,29 +73,38 @@ impl<B: Backend> Foof<B> {
         identity_start: bool,
         device: &B::Device,
     ) -> Self {
-        Self {
+        let mut restored = Self {
             layer,
             settings,
             counts: BatchCounts::from_record(record.counts, device),
             inputs: Factor::from_record(record.inputs, start(identity_start), device),
+            inverted_with: record.inverted_with,
             last_refresh: record.last_refresh,
             inversions: record.inversions,
+        };
+        if restored.inverted_with != settings.damping {
+            restored.invert();
         }
+        restored
     }
 
-    /// Inverts the average, or keeps the last inverse.
-    fn invert(&mut self) {
+    /// Inverts the average, or keeps the last inverse. Whether there is a new one.
+    fn invert(&mut self) -> bool {
         let damping = self.settings.damping;
+        self.inverted_with = damping;
         if damping.is_infinite() {
-            return;
+            return false;
         }
         let Some(parts) = self.inputs.read() else {
-            return;
+            return false;
         };
         let inverted = inverses(parts.iter().map(|part| (part, vec![damping; part.0.len()])));
-        if let Some(inverse) = self.inversions.count(inverted) {
+        let inverse = self.inversions.count(inverted);
+        let is_new = inverse.is_some();
+        if let Some(inverse) = inverse {
             self.inputs.set_inverse(inverse);
         }
+        is_new
     }
 }
 
@@ -132,6 +146,7 @@ impl<B: Backend> Curvature<B> for Foof<B> {
     }
 
     fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches> {
+        let statistics = &statistics.clone().on_device(&self.inputs.device());
         let means = input_means(self.layer, self.settings, INPUTS, statistics)?;
         let rows = statistics.get(INPUTS)?.parts[0].count.clone();
         let finite = Finite::of(&[&means]);
@@ -141,8 +156,9 @@ impl<B: Backend> Curvature<B> for Foof<B> {
 
     /// Reads the average from the device and inverts it on the host, `O(size³)`.
     fn refresh(&mut self, step: u64) {
-        self.invert();
-        self.last_refresh = Some(step);
+        if self.invert() {
+            self.last_refresh = Some(step);
+        }
     }
 
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
@@ -170,6 +186,7 @@ impl<B: Backend> Curvature<B> for Foof<B> {
             layer: self.layer.to_record(),
             counts: self.counts.to_record(),
             inputs: self.inputs.to_record(),
+            inverted_with: self.inverted_with,
             last_refresh: self.last_refresh,
             inversions: self.inversions,
         })

@@ -127,7 +127,7 @@ impl<B: Backend> InputCovariance<B> {
         }
     }
 
-    /// Adds a batch of the layer's inputs. Nothing is read back to the host.
+    /// Adds a batch of the layer's inputs; an empty one is none. Nothing is read back to the host.
     ///
     /// # Shapes
     ///
@@ -139,6 +139,9 @@ impl<B: Backend> InputCovariance<B> {
     /// If the input is not one that the layer takes: of another size, or for a `Conv2d` not of rank 4.
     pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
         self.check(&input.dims());
+        if input.shape().num_elements() == 0 {
+            return;
+        }
         let input = at_least_f32(untracked(&input));
         let (sum, rows) = match &self.rows {
             Rows::Tokens => moment_with_ones(std::iter::once(SampleRows::of_tokens(input, None))),
@@ -148,7 +151,7 @@ impl<B: Backend> InputCovariance<B> {
                 moment_with_ones(patches(input.reshape(shape), geometry))
             }
         };
-        let mean = sum.div_scalar(rows.max(1) as f64);
+        let mean = sum.div_scalar(rows as f64);
         self.sum = Some(match self.sum.take() {
             Some(sum) => sum + mean,
             None => mean,

@@ -1,6 +1,6 @@
 use super::factor::{Factor, FactorRecord, FailedInversions, HostMatrices, inverses};
 use super::foof::input_means;
-use super::moving_average::{BatchCounts, BatchCountsRecord, Finite, Means, Start, means_of};
+use super::moving_average::{BatchCounts, BatchCountsRecord, Finite, Means, Start};
 use super::{
     Batches, Curvature, CurvatureRecord, CurvatureReport, CurvatureSettings, LayerGradient,
 };
@@ -29,14 +29,16 @@ pub enum KfacDamping {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum GradientScale {
     /// The loss is a mean over the samples, so that the gradient of a sample's loss is `N` times what flows back to its outputs: with `N`
-    /// samples and `T` places of each, `P = N Σ g gᵀ` by [`WeightSharing::Expand`], and `P = N Σₙ gₙ gₙᵀ` with the sum `gₙ` over
-    /// a sample's places by [`WeightSharing::Reduce`]. As kfac-jax and singd have it.
+    /// samples `P = N Σ g gᵀ` over all rows by [`WeightSharing::Expand`], and `P = N Σₙ gₙ gₙᵀ` with the sum `gₙ` over
+    /// a sample's rows by [`WeightSharing::Reduce`]. As kfac-jax and singd have it. The samples are those of all passes of a step: right for
+    /// micro-batches whose losses add up to one mean, and `k` times too many where a layer is called `k` times, or each of `k` devices has a mean of its
+    /// own.
     #[default]
     MeanLoss,
     /// The loss is a sum over the samples: `P` is `1 / N²` of that.
     SummedLoss,
-    /// The mean over rows of what flows back, whatever the loss: with a mean over `N` samples of one place each `1 / N²` of the first.
-    /// As in the code of the authors of MAC.
+    /// The mean over rows of what flows back, or of the means over each sample's places, whatever the loss. As in the code of the authors of
+    /// MAC.
     Unscaled,
 }
 
@@ -62,19 +64,23 @@ impl KfacSettings {
         ]
     }
 
-    /// The factor of the mean over rows of `g gᵀ`.
-    fn scale<B: Backend>(self, sums: &Sums<B>) -> f64 {
+    /// `P` of the sums of `g gᵀ`, over rows or of the sums over each sample's rows.
+    fn output_factor<B: Backend>(self, sums: &Sums<B>) -> Means<B> {
         let samples = sums.samples as f64;
         let places = sums.rows as f64 / samples;
-        let places = match self.weight_sharing {
-            WeightSharing::Expand => places,
-            WeightSharing::Reduce => places * places,
-        };
-        match self.gradient_scale {
-            GradientScale::MeanLoss => samples * samples * places,
-            GradientScale::SummedLoss => places,
-            GradientScale::Unscaled => 1.0,
-        }
+        let parts = sums.parts.iter();
+        let factor = parts.map(|part| match self.gradient_scale {
+            GradientScale::MeanLoss => part.sum.clone().mul_scalar(samples),
+            GradientScale::SummedLoss => part.sum.clone().div_scalar(samples),
+            GradientScale::Unscaled => {
+                let mean = part.sum.clone() / part.count.clone();
+                match self.weight_sharing {
+                    WeightSharing::Expand => mean,
+                    WeightSharing::Reduce => mean.div_scalar(places * places),
+                }
+            }
+        });
+        factor.collect()
     }
 }
 
@@ -96,6 +102,8 @@ pub(crate) struct Kfac<B: Backend> {
     counts: BatchCounts<B>,
     inputs: Factor<B>,
     outputs: Factor<B>,
+    /// The damping of the inverses.
+    inverted_with: f64,
     last_refresh: Option<u64>,
     inversions: FailedInversions,
 }
@@ -107,6 +115,8 @@ pub(crate) struct KfacRecord {
     pub(super) counts: BatchCountsRecord,
     inputs: FactorRecord,
     outputs: FactorRecord,
+    #[serde(with = "crate::number")]
+    inverted_with: f64,
     last_refresh: Option<u64>,
     inversions: FailedInversions,
 }
@@ -139,6 +149,7 @@ impl<B: Backend> Kfac<B> {
             counts: BatchCounts::new(&inputs[0]),
             inputs: Factor::new(Start::FirstBatch, &inputs),
             outputs: Factor::new(Start::FirstBatch, &outputs),
+            inverted_with: settings.damping,
             last_refresh: None,
             inversions: FailedInversions::default(),
         })
@@ -151,26 +162,32 @@ impl<B: Backend> Kfac<B> {
         kfac: KfacSettings,
         device: &B::Device,
     ) -> Self {
-        Self {
+        let mut restored = Self {
             layer,
             settings,
             kfac,
             counts: BatchCounts::from_record(record.counts, device),
             inputs: Factor::from_record(record.inputs, Start::FirstBatch, device),
             outputs: Factor::from_record(record.outputs, Start::FirstBatch, device),
+            inverted_with: record.inverted_with,
             last_refresh: record.last_refresh,
             inversions: record.inversions,
+        };
+        if restored.inverted_with != settings.damping {
+            restored.invert(false);
         }
+        restored
     }
 
-    /// Inverts the averages, or keeps the last inverses.
-    fn invert(&mut self) {
+    /// Inverts the averages, or keeps the last inverses. Whether there are new ones. In a refresh, damping that accumulates does.
+    fn invert(&mut self, refreshes: bool) -> bool {
         let damping = self.settings.damping.sqrt();
+        self.inverted_with = self.settings.damping;
         if damping.is_infinite() {
-            return;
+            return false;
         }
         let Some((inputs, outputs)) = self.inputs.read().zip(self.outputs.read()) else {
-            return;
+            return false;
         };
         let blocks = self.layer.kind.output_blocks(total_size(&outputs));
         // Of each block, by group.
@@ -191,11 +208,13 @@ impl<B: Backend> Kfac<B> {
         let inverted = inverses(damped_inputs).zip(inverses(damped_outputs.clone()));
         let inverted = inverted
             .map(|((inputs, first), (outputs, second))| ((inputs, outputs), first || second));
-        if let Some((inputs, outputs)) = self.inversions.count(inverted) {
+        let inverses = self.inversions.count(inverted);
+        let are_new = inverses.is_some();
+        if let Some((inputs, outputs)) = inverses {
             self.inputs.set_inverse(inputs);
             self.outputs.set_inverse(outputs);
         }
-        if self.kfac.damping == KfacDamping::Accumulated {
+        if refreshes && self.kfac.damping == KfacDamping::Accumulated {
             let of_part = |part: usize| {
                 blocks
                     .iter()
@@ -210,6 +229,7 @@ impl<B: Backend> Kfac<B> {
             let damped = damped_outputs.map(|(outputs, damping)| outputs.damped(&damping));
             self.outputs.replace_average(&damped.collect::<Vec<_>>());
         }
+        are_new
     }
 }
 
@@ -240,17 +260,8 @@ fn means<B: Backend>(
 ) -> Option<[Means<B>; 2]> {
     let [inputs, outputs] = kfac.statistics();
     let inputs = input_means(layer, settings, inputs, statistics)?;
-    let sums = statistics.get(outputs)?;
-    let scale = kfac.scale(sums);
-    let outputs = means_of(sums).into_iter();
-    let outputs = outputs.map(|mean| {
-        if scale == 1.0 {
-            mean
-        } else {
-            mean.mul_scalar(scale)
-        }
-    });
-    Some([inputs, outputs.collect()])
+    let outputs = kfac.output_factor(statistics.get(outputs)?);
+    Some([inputs, outputs])
 }
 
 impl<B: Backend> Curvature<B> for Kfac<B> {
@@ -263,6 +274,7 @@ impl<B: Backend> Curvature<B> for Kfac<B> {
     }
 
     fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches> {
+        let statistics = &statistics.clone().on_device(&self.inputs.device());
         let [inputs, outputs] = means(self.layer, self.settings, self.kfac, statistics)?;
         let [of_inputs, _] = self.kfac.statistics();
         let rows = statistics.get(of_inputs)?.parts[0].count.clone();
@@ -274,14 +286,15 @@ impl<B: Backend> Curvature<B> for Kfac<B> {
 
     /// Reads the averages from the device and inverts them on the host, `O(size³)`.
     fn refresh(&mut self, step: u64) {
-        self.invert();
-        self.last_refresh = Some(step);
+        if self.invert(true) {
+            self.last_refresh = Some(step);
+        }
     }
 
     fn set_damping(&mut self, damping: f64) -> Result<(), MacError> {
         if damping != self.settings.damping {
             self.settings.damping = damping;
-            self.invert();
+            self.invert(false);
         }
         Ok(())
     }
@@ -305,6 +318,7 @@ impl<B: Backend> Curvature<B> for Kfac<B> {
             counts: self.counts.to_record(),
             inputs: self.inputs.to_record(),
             outputs: self.outputs.to_record(),
+            inverted_with: self.inverted_with,
             last_refresh: self.last_refresh,
             inversions: self.inversions,
         })

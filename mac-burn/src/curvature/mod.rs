@@ -161,15 +161,14 @@ impl CurvatureSettings {
         Some(match self.kind {
             CurvatureKind::Mac(_) => self.mean_activation(layer, statistics)?,
             // As the authors have it, the projections of attention that are one have no diagonal.
-            CurvatureKind::Smac { .. } => match layer.kind {
-                LayerKind::Linear | LayerKind::Conv2d { .. } => {
-                    let inputs = self.mean_activation(layer, statistics)?;
-                    Box::new(Smac::new(inputs, self.damping))
-                }
-                LayerKind::FusedAttention | LayerKind::GroupedQueryAttention { .. } => {
-                    self.mean_activation(layer, statistics)?
-                }
-            },
+            CurvatureKind::Smac { .. } if layer.kind.is_fused() => {
+                self.mean_activation(layer, statistics)?
+            }
+            CurvatureKind::Smac { .. } => {
+                statistics.get(Statistic::OutputSquares)?;
+                let inputs = self.mean_activation(layer, statistics)?;
+                Box::new(Smac::new(inputs, self.damping))
+            }
             CurvatureKind::Foof { identity_start } => {
                 Box::new(Foof::new(layer, self, identity_start, statistics)?)
             }
@@ -192,11 +191,19 @@ impl CurvatureSettings {
         self,
         measured: InputCovarianceCurvature<B>,
     ) -> Box<dyn Curvature<B>> {
+        self.with_outputs(Box::new(measured))
+    }
+
+    /// A curvature of MAC's with the output side of SMAC, where that has one.
+    fn with_outputs<B: Backend>(self, inputs: Box<dyn Curvature<B>>) -> Box<dyn Curvature<B>> {
         match self.kind {
-            CurvatureKind::Smac {
-                scales_first_layer: true,
-            } => Box::new(Smac::new(Box::new(measured), self.damping)),
-            _ => Box::new(measured),
+            CurvatureKind::Smac { scales_first_layer }
+                if !inputs.layer().kind.is_fused()
+                    && (scales_first_layer || !inputs.is_measured()) =>
+            {
+                Box::new(Smac::new(inputs, self.damping))
+            }
+            _ => inputs,
         }
     }
 
@@ -294,7 +301,7 @@ impl CurvatureRecord {
         match self {
             Self::MeanActivation(record) => Some(record.batches()),
             Self::InputCovariance(_) => None,
-            Self::Smac(record) => record.inputs.batches(),
+            Self::Smac(record) => record.batches(),
             Self::Foof(record) => Some(record.counts.batches()),
             Self::Eva(record) => Some(record.counts.batches()),
             Self::Kfac(record) => Some(record.counts.batches()),
@@ -341,18 +348,27 @@ impl CurvatureRecord {
         }
         Ok(Some(match (self, settings.kind) {
             (Self::MeanActivation(record), _) => {
-                Box::new(MeanActivation::from_record(record, layer, settings, device))
+                let restored = MeanActivation::from_record(record, layer, settings, device);
+                settings.with_outputs(Box::new(restored))
             }
-            (Self::InputCovariance(record), _) => Box::new(InputCovarianceCurvature::from_record(
-                record,
-                layer,
-                settings.damping,
-            )?),
+            (Self::InputCovariance(record), _) => settings.of_measured(
+                InputCovarianceCurvature::from_record(record, layer, settings.damping)?,
+            ),
             (Self::Smac(SmacRecord { inputs, outputs }), _) => {
-                let Some(inputs) = inputs.restore(layer, weight, settings, device)? else {
+                let of_inputs = CurvatureSettings {
+                    kind: CurvatureKind::Mac(InputCurvature::Mean),
+                    ..settings
+                };
+                let Some(inputs) = inputs.restore(layer, weight, of_inputs, device)? else {
                     return Ok(None);
                 };
-                Box::new(Smac::from_record(inputs, outputs, settings.damping, device))
+                match settings.kind {
+                    // The diagonal of a first layer that is to have none.
+                    CurvatureKind::Smac {
+                        scales_first_layer: false,
+                    } if inputs.is_measured() => inputs,
+                    _ => Box::new(Smac::from_record(inputs, outputs, settings.damping, device)),
+                }
             }
             (Self::Foof(record), CurvatureKind::Foof { identity_start }) => Box::new(
                 Foof::from_record(record, layer, settings, identity_start, device),

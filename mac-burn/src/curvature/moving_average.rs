@@ -1,16 +1,13 @@
 //! Moving averages of the statistics that curvatures beside MAC's are made of.
 
 use super::Batches;
-use super::averages::largest;
+use super::averages::{BELOW_OVERFLOW, largest};
 use super::rank_one::is_processor;
 use crate::precision::bytes;
 use crate::statistics::{ActivationSums, Sums};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, ElementConversion, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-
-/// A power of two by which means are multiplied before they are summed to see whether they are finite.
-const BELOW_OVERFLOW: f64 = 1.0 / (1u64 << 40) as f64;
 
 /// The value that a moving average starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +54,10 @@ impl<B: Backend> MovingAverage<B> {
             parts: parts.collect(),
             weight: Tensor::zeros([1, 1, 1], options),
         }
+    }
+
+    pub(super) fn device(&self) -> B::Device {
+        self.weight.device()
     }
 
     /// Takes a batch in, if it is finite.
@@ -132,7 +133,7 @@ pub(super) fn are_of(data: &[TensorData], shapes: &[[usize; 3]]) -> bool {
     data.len() == shapes.len() && all.all(|(data, shape)| is_of(data, shape))
 }
 
-fn is_of(data: &TensorData, shape: &[usize]) -> bool {
+pub(super) fn is_of(data: &TensorData, shape: &[usize]) -> bool {
     super::averages::is_of(data, shape)
 }
 
@@ -140,7 +141,7 @@ pub(super) fn load_all<B: Backend>(data: Vec<TensorData>, device: &B::Device) ->
     data.into_iter().map(|data| load(data, device)).collect()
 }
 
-fn load<B: Backend>(data: TensorData, device: &B::Device) -> Tensor<B, 3> {
+pub(super) fn load<B: Backend>(data: TensorData, device: &B::Device) -> Tensor<B, 3> {
     let dtype = data.dtype;
     Tensor::from_data(data, (device, dtype))
 }

@@ -1,13 +1,13 @@
 use super::moving_average::{
-    BatchCounts, BatchCountsRecord, Finite, MovingAverage, MovingAverageRecord, Start, are_of,
-    load_all, means_of,
+    BatchCounts, BatchCountsRecord, Finite, MovingAverage, MovingAverageRecord, Start, is_of, load,
+    means_of,
 };
 use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient, MeanActivation};
 use crate::MacError;
 use crate::layer::Layer;
 use crate::precision::bytes;
 use crate::report::Coverage;
-use crate::statistics::{Demand, LayerStatistics, Statistic};
+use crate::statistics::{Demand, LayerStatistics, Statistic, Sums};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub(crate) struct SmacRecord {
 pub(crate) struct OutputSquaresRecord {
     counts: BatchCountsRecord,
     average: MovingAverageRecord,
-    in_use: Option<Vec<TensorData>>,
+    in_use: Option<TensorData>,
 }
 
 impl<B: Backend> Smac<B> {
@@ -73,9 +73,7 @@ impl<B: Backend> Smac<B> {
         let outputs = outputs.map(|record| OutputSquares {
             counts: BatchCounts::from_record(record.counts, device),
             average: MovingAverage::from_record(record.average, Start::Zero, device),
-            in_use: record
-                .in_use
-                .and_then(|in_use| load_all(in_use, device).pop()),
+            in_use: record.in_use.map(|in_use| load(in_use, device)),
         });
         Self {
             inputs,
@@ -86,32 +84,59 @@ impl<B: Backend> Smac<B> {
 }
 
 impl SmacRecord {
+    pub(super) fn batches(&self) -> Option<Batches> {
+        let outputs = self.outputs.as_ref();
+        more_rejected(
+            self.inputs.batches(),
+            outputs.map(|outputs| outputs.counts.batches()),
+        )
+    }
+
     /// Whether its output side has this shape.
     pub(super) fn fits(&self, outputs: [usize; 3]) -> bool {
         self.outputs.as_ref().is_none_or(|record| {
             let in_use = record.in_use.as_ref();
             record.counts.fits()
                 && record.average.fits(&[outputs])
-                && in_use.is_none_or(|in_use| are_of(in_use, &[outputs]))
+                && in_use.is_none_or(|in_use| is_of(in_use, &outputs))
         })
     }
 }
 
 impl<B: Backend> OutputSquares<B> {
-    fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) {
-        let Some(sums) = statistics.get(Statistic::OutputSquares) else {
-            return;
-        };
-        let means = means_of(sums);
+    /// One that has seen nothing, shaped like the means of the first batch.
+    fn new(means: &[Tensor<B, 3>]) -> Self {
+        Self {
+            counts: BatchCounts::new(&means[0]),
+            average: MovingAverage::new(Start::Zero, means),
+            in_use: None,
+        }
+    }
+
+    fn observe(&mut self, sums: &Sums<B>, decay: f64) -> Option<Batches> {
+        let device = self.average.device();
+        let sums = sums.clone().map(|tensor| tensor.to_device(&device));
+        let means = means_of(&sums);
         let finite = Finite::of(&[&means]);
         self.average.observe(means, &finite, decay);
-        self.counts.count(&finite, sums.parts[0].count.clone());
+        self.counts.count(&finite, sums.parts[0].count.clone())
+    }
+
+    fn refresh(&mut self) {
+        self.in_use = self.average.corrected().pop();
     }
 
     fn bytes(&self) -> usize {
         let in_use = self.in_use.as_ref().map_or(0, bytes);
         self.counts.bytes() + self.average.bytes() + in_use
     }
+}
+
+/// Those of which more were left out, on the one side or the other.
+fn more_rejected(left: Option<Batches>, right: Option<Batches>) -> Option<Batches> {
+    left.into_iter()
+        .chain(right)
+        .max_by_key(|batches| batches.rejected)
 }
 
 impl<B: Backend> Curvature<B> for Smac<B> {
@@ -130,24 +155,27 @@ impl<B: Backend> Curvature<B> for Smac<B> {
     }
 
     fn observe(&mut self, statistics: &LayerStatistics<B>, decay: f64) -> Option<Batches> {
-        if let Some(sums) = statistics.get(Statistic::OutputSquares) {
-            let outputs = self.outputs.get_or_insert_with(|| {
-                let means = means_of(sums);
-                OutputSquares {
-                    counts: BatchCounts::new(&means[0]),
-                    average: MovingAverage::new(Start::Zero, &means),
-                    in_use: None,
-                }
-            });
-            outputs.observe(statistics, decay);
-        }
-        self.inputs.observe(statistics, decay)
+        let of_inputs = self.inputs.observe(statistics, decay);
+        let Some(sums) = statistics.get(Statistic::OutputSquares) else {
+            return of_inputs;
+        };
+        let of_outputs = match &mut self.outputs {
+            Some(outputs) => outputs.observe(sums, decay),
+            None => {
+                // Of a curvature that was MAC's, as in a record: it does not wait for the next refresh.
+                let outputs = self.outputs.insert(OutputSquares::new(&means_of(sums)));
+                let batches = outputs.observe(sums, decay);
+                outputs.refresh();
+                batches
+            }
+        };
+        more_rejected(of_inputs, of_outputs)
     }
 
     fn refresh(&mut self, step: u64) {
         self.inputs.refresh(step);
         if let Some(outputs) = &mut self.outputs {
-            outputs.in_use = outputs.average.corrected().pop();
+            outputs.refresh();
         }
     }
 
@@ -183,7 +211,7 @@ impl<B: Backend> Curvature<B> for Smac<B> {
         let outputs = self.outputs.as_ref().map(|outputs| OutputSquaresRecord {
             counts: outputs.counts.to_record(),
             average: outputs.average.to_record(),
-            in_use: outputs.in_use.as_ref().map(|in_use| vec![in_use.to_data()]),
+            in_use: outputs.in_use.as_ref().map(Tensor::to_data),
         });
         CurvatureRecord::Smac(SmacRecord {
             inputs: Box::new(self.inputs.to_record()),
@@ -193,12 +221,17 @@ impl<B: Backend> Curvature<B> for Smac<B> {
 
     fn report(&self) -> CurvatureReport {
         let inputs = self.inputs.report();
+        let Some(outputs) = &self.outputs else {
+            return inputs;
+        };
+        let batches = more_rejected(Some(inputs.batches), Some(outputs.counts.batches()));
         CurvatureReport {
             coverage: match inputs.coverage {
                 Coverage::MeanActivation => Coverage::MeanActivationAndOutputSquares,
                 other => other,
             },
-            bytes: inputs.bytes + self.outputs.as_ref().map_or(0, OutputSquares::bytes),
+            batches: batches.unwrap_or_default(),
+            bytes: inputs.bytes + outputs.bytes(),
             ..inputs
         }
     }

@@ -214,15 +214,19 @@ impl<B: Backend> SelfAttention<B> {
         // As one matrix: for each sample Burn 0.21 makes a product of its own, and a gradient of the weight's size.
         let all = self.qkv.forward(input.reshape([batch * tokens, d_model]));
         let size = all.dims()[1] / 3;
-        let mut all = all.reshape([batch, tokens, 3 * size]);
-        if let Some(recorders) = recorders {
-            let (weight, bias) = (&self.qkv.weight, self.qkv.bias.as_ref());
-            let recorder = &recorders.qkv;
-            all = recorder.record_fused_output(weight, bias, size, uncounted, all);
-        }
+        let all = match recorders {
+            Some(recorders) => {
+                let (weight, bias) = (&self.qkv.weight, self.qkv.bias.as_ref());
+                let all = all.reshape([batch, tokens, 3 * size]);
+                let recorder = &recorders.qkv;
+                let all = recorder.record_fused_output(weight, bias, size, uncounted, all);
+                all.reshape([batch * tokens, 3 * size])
+            }
+            None => all,
+        };
         [0, 1, 2].map(|part| {
             all.clone()
-                .narrow(2, part * size, size)
+                .narrow(1, part * size, size)
                 .reshape([batch, tokens, self.n_heads, size / self.n_heads])
                 .swap_dims(1, 2)
         })

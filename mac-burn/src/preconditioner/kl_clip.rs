@@ -1,6 +1,7 @@
 use crate::MacError;
 use crate::config::check;
 use crate::curvature::LayerGradient;
+use crate::precision::as_dtype;
 use burn::optim::LearningRate;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -67,7 +68,7 @@ impl<B: Backend> KlClipOfStep<B> {
         let product = product.mask_fill(broken, 0.0);
         self.sum = Some(match self.sum.take() {
             Some(sum) => {
-                let product = product.to_device(&sum.device());
+                let product = as_dtype(product.to_device(&sum.device()), sum.dtype());
                 sum + product
             }
             None => product,

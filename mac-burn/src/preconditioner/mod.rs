@@ -40,7 +40,8 @@ use std::collections::{BTreeMap, HashMap};
 /// share a module, each with the gradients of its own layers
 /// ([`GradientsParams::from_params`]).
 ///
-/// It keeps `O(size of the input)` numbers a layer and reads nothing back to the host.
+/// It keeps `O(size of the input)` numbers a layer and reads nothing back to the host. With the curvature of another configuration, such as
+/// [`KfacConfig`](crate::KfacConfig), it does what that says.
 ///
 /// [`Mac`](crate::Mac) is this in front of [`MacOptimizer`](crate::MacOptimizer); it goes in front
 /// of any other [`Optimizer`](burn::optim::Optimizer) as well:
@@ -257,7 +258,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
         self.unsubscribe_from_skipped_layers(inventory);
         let mut prepared = Prepared::none();
-        let mut preconditioned = Vec::new();
+        let mut waiting = Vec::new();
         let mut clip = self.method.kl_clip.map(|clip| clip.of_step(lr));
         let biases = self.settings().biases;
         // In the order of the module: ids are random, and what a backend fuses depends on what follows what.
@@ -299,15 +300,19 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                     prepared.broken.insert(id, broken.clone());
                 }
             }
-            gradient.put(layer, grads);
-            preconditioned.push(layer);
-        }
-        if let Some(factor) = clip.and_then(KlClipOfStep::factor) {
-            for layer in preconditioned {
-                if let Some(gradient) = LayerGradient::take(layer, grads) {
-                    gradient.scaled(&factor).put(layer, grads);
-                }
+            match clip {
+                // Not before it is clipped, since half precision may not hold it.
+                Some(_) => waiting.push((layer, gradient)),
+                None => gradient.put(layer, grads),
             }
+        }
+        let factor = clip.and_then(KlClipOfStep::factor);
+        for (layer, gradient) in waiting {
+            let gradient = match &factor {
+                Some(factor) => gradient.scaled(factor),
+                None => gradient,
+            };
+            gradient.put(layer, grads);
         }
         self.step += 1;
         self.schedule.set_due(self.step.is_multiple_of(self.tcov));
@@ -389,9 +394,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 .warnings
                 .warn(Warning::NothingRecorded(layer.weight), || {
                     format!(
-                        "`{}` has a gradient, but no forward pass of it was recorded: \
+                        "`{}` has a gradient, but no forward pass of it was recorded with what {} is made of: \
                      its gradient is not preconditioned",
-                        inventory.path_of(layer)
+                        inventory.path_of(layer),
+                        self.method.kind.name()
                     )
                 }),
         }
@@ -534,7 +540,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Changes the damping `ρ` from the next step on.
     ///
-    /// A layer with an [`InputCovariance`](crate::InputCovariance) is inverted again on the host, `O(size³)`.
+    /// A layer with an [`InputCovariance`](crate::InputCovariance) is inverted again on the host, `O(size³)`, and so are those of FOOF and K-FAC, whose
+    /// averages are read from the device for that. One of these that cannot be inverted keeps its inverse, as at a refresh.
     ///
     /// # Errors
     ///

@@ -188,7 +188,7 @@ impl MacPreconditionerRecord {
             let restored = record.restore(layer, &weight.shape, settings, &weight.device)?;
             let restored = restored.ok_or_else(|| MacError::RecordOfAnotherModel {
                 problem: format!(
-                    "its statistics of `{}` do not fit the weight of shape {:?}",
+                    "its statistics of `{}` do not fit the weight of shape {:?}, or `auxiliary_biases` was another",
                     weight.layer_path(),
                     weight.shape
                 ),

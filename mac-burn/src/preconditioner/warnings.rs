@@ -57,7 +57,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     pub(super) fn warn_of_what_has_no_effect(&self, inventory: &Inventory<B>) {
         if self.finds_no_layer(inventory) {
             self.warnings.warn(Warning::NoRecorder, || {
-                "no recorded layer in the module: MAC preconditions nothing; \
+                "no recorded layer in the module: nothing is preconditioned; \
                  use MacLinear, MacConv2d, MacMultiHeadAttention, MacSelfAttention, \
                  MacTransformerEncoder or MacTransformerDecoder in place of plain layers"
                     .into()
@@ -138,8 +138,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         self.warnings.warn(Warning::MostlyRejected(weight), || {
             let path = self.paths.get(&weight).cloned();
             format!(
-                "{} of {} recorded batches of `{}` held a NaN or infinity and were left out of its mean: look where the \
-                 inputs of this layer stop being finite, at a learning rate that is too high or at numbers beyond the range of \
+                "{} of {} recorded batches of `{}` held a NaN or infinity and were left out of its averages: look where the \
+                 inputs of this layer, or the gradients at its outputs, stop being finite, at a learning rate that is too high or at numbers beyond the range of \
                  half precision",
                 batches.rejected,
                 batches.offered,

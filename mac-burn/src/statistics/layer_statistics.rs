@@ -27,7 +27,7 @@ pub(crate) enum Statistic {
     OutputGradients,
     /// `Σ g²` of the gradients at the outputs.
     OutputSquares,
-    /// `Σ g gᵀ` of the gradients at the outputs.
+    /// `Σ g gᵀ` of the gradients at the outputs, over rows or of the sum over each sample's.
     OutputMoments(WeightSharing),
 }
 
@@ -148,6 +148,17 @@ impl<B: Backend> LayerStatistics<B> {
             Some((_, sums)) => sums.parts.extend(new.parts),
             None => self.sums.push((statistic, new)),
         }
+    }
+
+    /// Whether it holds matrices, which are as large as a weight or larger.
+    pub(crate) fn holds_matrices(&self) -> bool {
+        let kinds = self.sums.iter().map(|(statistic, _)| *statistic);
+        kinds.into_iter().any(|statistic| {
+            matches!(
+                statistic,
+                Statistic::InputMoments(_) | Statistic::OutputMoments(_)
+            )
+        })
     }
 
     /// Whether no row was summed, as far as the host knows.

@@ -1,7 +1,7 @@
 //! Sums over the gradients at a layer's outputs.
 
 use super::backward_hook::GradientSums;
-use super::layer_statistics::{Demand, Part, Statistic, Sums};
+use super::layer_statistics::{Demand, Part, Statistic, Sums, WeightSharing};
 use super::second_moments::SampleRows;
 use crate::layer::LayerKind;
 use crate::precision::at_least_f32;
@@ -31,22 +31,30 @@ enum Layout {
 }
 
 impl Layout {
-    /// Of an output of this shape, of a layer with so many outputs; none if it is not the layer's own.
-    fn of(kind: LayerKind, shape: &[usize], size_output: usize) -> Option<Self> {
-        let [samples, .., last] = shape else {
-            return None;
-        };
+    /// Of an output of this shape, of a layer with so many outputs, for an input of so many samples and rows of each; none if it is not the
+    /// layer's own.
+    fn of(
+        kind: LayerKind,
+        shape: &[usize],
+        size_output: usize,
+        [samples, rows]: [usize; 2],
+    ) -> Option<Self> {
+        let last = shape.last()?;
         match (kind, shape) {
             (LayerKind::Conv2d { .. }, [samples, channels, height, width]) => (*channels
                 == size_output)
                 .then_some(Self::Channels([*samples, *channels, height * width])),
             (LayerKind::Conv2d { .. }, _) => None,
-            _ if *last == size_output => {
-                let rows = shape[1..shape.len() - 1].iter().product();
-                Some(Self::Rows([*samples, rows, *last]))
+            // Samples and rows may be one axis.
+            _ if *last == size_output
+                && shape[..shape.len() - 1].iter().product::<usize>() == samples * rows =>
+            {
+                Some(Self::Rows([samples, rows, *last]))
             }
-            (_, [samples, heads, rows, size]) if heads * size == size_output => {
-                Some(Self::Heads([*samples, *heads, *rows, *size]))
+            (_, [found, heads, tokens, size])
+                if heads * size == size_output && [*found, *tokens] == [samples, rows] =>
+            {
+                Some(Self::Heads([samples, *heads, rows, *size]))
             }
             _ => None,
         }
@@ -54,22 +62,25 @@ impl Layout {
 }
 
 impl<V> GradientRows<V> {
-    /// Of an output of this shape, of a layer with so many outputs; none if nothing is asked of its gradient, or it is not the layer's
-    /// own output.
+    /// Of an output of this shape, of a layer with so many outputs, for an input of so many samples and rows of each; none if nothing is asked of
+    /// its gradient, or it is not the layer's own output.
     pub(super) fn of(
         demand: Demand,
         kind: LayerKind,
         shape: &[usize],
         size_output: usize,
-        valid: Option<V>,
+        samples_and_rows: [usize; 2],
+        valid: impl FnOnce() -> Option<V>,
     ) -> Option<Self> {
         let demand = demand.of_outputs();
-        let layout = Layout::of(kind, shape, size_output)?;
-        (!demand.is_empty()).then_some(Self {
+        if demand.is_empty() {
+            return None;
+        }
+        Some(Self {
             demand,
             kind,
-            layout,
-            valid,
+            layout: Layout::of(kind, shape, size_output, samples_and_rows)?,
+            valid: valid(),
         })
     }
 
@@ -88,13 +99,16 @@ impl<V> GradientRows<V> {
         gradient: FloatTensor<I>,
         valid: Option<Tensor<I, 2>>,
     ) -> GradientSums<I> {
-        let rows = self.rows::<I>(gradient, valid);
         let (samples, count) = match self.layout {
             Layout::Rows([samples, rows, _]) | Layout::Channels([samples, _, rows]) => {
                 (samples, samples * rows)
             }
             Layout::Heads([samples, _, rows, _]) => (samples, samples * rows),
         };
+        if count == 0 {
+            return Vec::new();
+        }
+        let rows = self.rows::<I>(gradient, valid);
         let statistics = self.demand.statistics();
         let sums = statistics.map(|statistic| {
             let parts = rows.iter().cloned().map(|rows| part(statistic, rows));
@@ -148,6 +162,7 @@ impl<V> GradientRows<V> {
 
 fn part<I: Backend>(statistic: Statistic, rows: SampleRows<I>) -> Part<I> {
     match statistic {
+        Statistic::OutputMoments(WeightSharing::Reduce) => rows.second_moment_of_sums(),
         Statistic::OutputMoments(sharing) => rows.second_moment(sharing),
         Statistic::OutputSquares => rows.sum(|values| values.square()),
         _ => rows.sum(|values| values),

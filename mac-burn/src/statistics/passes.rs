@@ -68,6 +68,9 @@ struct CloneState<B: Backend> {
 /// The number of passes that are kept one by one.
 const SEPARATE_PASSES: usize = 64;
 
+/// The same of passes whose statistics are matrices.
+const SEPARATE_MATRICES: usize = 2;
+
 /// The number of passes above which those that clones share are added up too.
 const SHARED_PASSES: usize = 4 * SEPARATE_PASSES;
 
@@ -150,7 +153,12 @@ impl<B: Backend> Passes<B> {
             let mut state = lock(&self.0);
             state.absorb_clones_that_are_gone(&Arc::downgrade(&self.0));
             self.forget_taken(&mut state.passes);
-            if state.passes.len() < SEPARATE_PASSES {
+            let mut passes = state.passes.iter();
+            let limit = match passes.any(|entry| entry.pass.statistics.holds_matrices()) {
+                true => SEPARATE_MATRICES,
+                false => SEPARATE_PASSES,
+            };
+            if state.passes.len() < limit {
                 return;
             }
             state.passes.clone()

@@ -24,8 +24,9 @@ use std::{fmt, iter};
 
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
 ///
-/// It keeps the sums of the layer's augmented inputs `[x ; 1]`, one vector for each mean of the layer: one for a
-/// `Linear`, one a group for a `Conv2d`, two for the fused projection of attention. Micro-batches, repeated calls
+/// For MAC it keeps the sums of the layer's augmented inputs `[x ; 1]`, one vector for each mean of the layer: one for a
+/// `Linear`, one a group for a `Conv2d`, two for the fused projection of attention. For other curvatures it keeps what those are made of in place of
+/// that or beside it, as [`KfacConfig`](crate::KfacConfig) matrices and sums over gradients at outputs. Micro-batches, repeated calls
 /// and devices add up to the mean of the whole batch: exactly, but for the value projection of attention, see
 /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). Sums are in the input's float type, but at least in
 /// `f32`; they hold no graph.
@@ -169,7 +170,8 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        self.record(layer, weight, None, output, |demand| {
+        let rows = Rows::of(&input.dims(), None);
+        self.record(layer, weight, rows, output, |demand| {
             let mut seen = Inputs::new(layer, demand);
             seen.activations(|| ActivationSums::of_rows(untracked(input)));
             seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), None)));
@@ -195,7 +197,8 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        self.record(layer, weight, padded, output, |demand| {
+        let rows = Rows::of(&input.dims(), padded);
+        self.record(layer, weight, rows, output, |demand| {
             let mut seen = Inputs::new(layer, demand);
             seen.activations(|| valid_token_sums(untracked(input), padded));
             seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), padded)));
@@ -223,7 +226,8 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_attended(layer, &attended));
-        self.record(layer, weight, attended.keys_padded, output, |demand| {
+        let rows = Rows::of(&attended.values.dims(), attended.keys_padded);
+        self.record(layer, weight, rows, output, |demand| {
             let mut seen = Inputs::new(layer, demand);
             seen.activations(|| attended_sums(&attended));
             seen.attended_rows(&attended);
@@ -289,7 +293,8 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let layer = fused_attention(weight, bias, value_columns);
-        self.record(layer, weight, padded, output, |_| LayerStatistics::none())
+        let rows = Rows::of(&output.dims(), padded);
+        self.record(layer, weight, rows, output, |_| LayerStatistics::none())
     }
 
     /// Records the input of a two-dimensional convolution with the parameters of `layer`.
@@ -313,7 +318,9 @@ impl<B: Backend> Recorder<B> {
         let weight = &layer.weight;
         let layer = Layer::conv2d(layer);
         moments::observe(|| Moment::of_patches(layer, input, &geometry));
-        self.record(layer, weight, None, output, |demand| {
+        // Those of a convolution's output are its own.
+        let rows = Rows::of(&[], None);
+        self.record(layer, weight, rows, output, |demand| {
             let mut seen = Inputs::new(layer, demand);
             seen.activations(|| {
                 // Taken out, so that threads do not wait for each other's sums.
@@ -329,20 +336,30 @@ impl<B: Backend> Recorder<B> {
         })
     }
 
-    /// Records what a layer saw, and the gradients at its output, whose rows may be padded.
+    /// Records what a layer saw, and the gradients at its output, which has the rows of its input.
     fn record<const D: usize, const O: usize>(
         &self,
         layer: Layer,
         weight: &Param<Tensor<B, D>>,
-        padded: Option<&Tensor<B, 2, Bool>>,
+        rows: Rows<'_, B>,
         output: Tensor<B, O>,
         seen: impl FnOnce(Demand) -> LayerStatistics<B>,
     ) -> Tensor<B, O> {
         let (shape, dtype) = (output.dims(), wider_of_f32(output.dtype()));
         let size_output = layer.kind.size_output(&weight.dims());
         let gradients = |demand| {
-            let valid = padded.map(|padded| counted(padded, dtype));
-            GradientRows::of(demand, layer.kind, &shape, size_output, valid)
+            let valid = || rows.padded.map(|padded| counted(padded, dtype));
+            let Rows {
+                samples, places, ..
+            } = rows;
+            GradientRows::of(
+                demand,
+                layer.kind,
+                &shape,
+                size_output,
+                [samples, places],
+                valid,
+            )
         };
         let output = moments::observe_gradients(layer, output, gradients);
         self.record_pass(layer, weight, Some(&gradients), output, seen)
@@ -494,6 +511,29 @@ fn fused_attention<B: Backend>(
         false => LayerKind::GroupedQueryAttention { value_columns },
     };
     Layer::matrix(kind, weight, bias)
+}
+
+/// The rows of an input.
+struct Rows<'a, B: Backend> {
+    samples: usize,
+    /// Rows of a sample.
+    places: usize,
+    padded: Option<&'a Tensor<B, 2, Bool>>,
+}
+
+impl<'a, B: Backend> Rows<'a, B> {
+    /// Of an input `[samples, .., size]`, or `[size]`.
+    fn of(shape: &[usize], padded: Option<&'a Tensor<B, 2, Bool>>) -> Self {
+        let (samples, places) = match shape {
+            [samples, places @ .., _] => (*samples, places.iter().product()),
+            _ => (1, 1),
+        };
+        Self {
+            samples,
+            places,
+            padded,
+        }
+    }
 }
 
 /// What is asked for of the inputs of a pass.

@@ -107,6 +107,21 @@ impl<B: Backend> SampleRows<B> {
         }
     }
 
+    /// `Σ v vᵀ` of the sums over each sample's rows.
+    pub(crate) fn second_moment_of_sums(self) -> Part<B> {
+        let [groups, samples, _, size] = self.values.dims();
+        let (values, valid) = self.masked();
+        let sums = values.sum_dim(2).reshape([groups, samples, size]);
+        let sum = second_moment(sums);
+        match valid {
+            Some(valid) => Part {
+                count: valid.sum_dim(1).clamp_max(1.0).sum().reshape([1, 1, 1]),
+                sum,
+            },
+            None => Part::counted(sum, samples),
+        }
+    }
+
     /// `Σ f(v)` over the rows, `[groups, 1, size]`.
     pub(crate) fn sum(self, function: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>) -> Part<B> {
         let [groups, samples, rows, size] = self.values.dims();
@@ -129,6 +144,7 @@ pub(crate) fn moment_sums<B: Backend>(
     chunks: impl Iterator<Item = SampleRows<B>>,
     sharing: WeightSharing,
 ) -> Option<Sums<B>> {
+    let chunks = chunks.filter(|chunk| chunk.samples_and_rows().1 > 0);
     let chunks = chunks.map(|chunk| {
         let (samples, rows) = chunk.samples_and_rows();
         Sums {
@@ -137,7 +153,7 @@ pub(crate) fn moment_sums<B: Backend>(
             rows,
         }
     });
-    chunks.filter(|sums| sums.rows > 0).reduce(Sums::add)
+    chunks.reduce(Sums::add)
 }
 
 /// 1 for a row that counts, 0 for one that is padded.

@@ -31,6 +31,8 @@ struct Seen {
     outputs: Vec<Matrix>,
     /// The inputs of the curvature, where they are others, as through attention.
     attended: Option<Vec<Matrix>>,
+    /// Places of a sample, padding among them.
+    places: usize,
 }
 
 impl Seen {
@@ -84,14 +86,14 @@ fn inverse(matrix: Matrix) -> Matrix {
 
 /// One of the four, with what its formula needs.
 #[derive(Debug, Clone)]
-enum Rival {
+enum Curvature {
     Foof(FoofConfig),
     Eva(EvaConfig),
     Kfac(KfacConfig),
     Smac(SmacConfig),
 }
 
-impl Rival {
+impl Curvature {
     fn preconditioner(&self) -> MacPreconditioner<F64> {
         match self {
             Self::Foof(config) => config.init_preconditioner(),
@@ -117,16 +119,28 @@ impl Rival {
             }
             Self::Kfac(config) => {
                 let samples = seen.outputs.len() as f64;
-                let places = seen.outputs[0].nrows() as f64;
-                let scale = match (config.gradient_scale, config.weight_sharing) {
-                    (GradientScale::Unscaled, _) => 1.0,
-                    (GradientScale::MeanLoss, WeightSharing::Expand) => samples * samples * places,
-                    (GradientScale::MeanLoss, WeightSharing::Reduce) => (samples * places).powi(2),
-                    (GradientScale::SummedLoss, WeightSharing::Expand) => places,
-                    (GradientScale::SummedLoss, WeightSharing::Reduce) => places * places,
+                // Of each sample its rows, or their sum.
+                let rows: Vec<Matrix> = match config.weight_sharing {
+                    WeightSharing::Expand => seen.outputs.clone(),
+                    WeightSharing::Reduce => {
+                        let sums = seen.outputs.iter().map(|sample| sample.row_sum());
+                        sums.map(|sum| Matrix::from_rows(&[sum])).collect()
+                    }
+                };
+                let count: usize = rows.iter().map(Matrix::nrows).sum();
+                let sum = rows.iter().map(|sample| sample.transpose() * sample);
+                let sum = sum
+                    .reduce(|left, right| left + right)
+                    .expect("there are samples");
+                let outputs = match (config.gradient_scale, config.weight_sharing) {
+                    (GradientScale::MeanLoss, _) => sum * samples,
+                    (GradientScale::SummedLoss, _) => sum / samples,
+                    (GradientScale::Unscaled, WeightSharing::Expand) => sum / count as f64,
+                    (GradientScale::Unscaled, WeightSharing::Reduce) => {
+                        sum / (count * seen.places * seen.places) as f64
+                    }
                 };
                 let inputs = second_moment(inputs, config.weight_sharing);
-                let outputs = second_moment(&seen.outputs, config.weight_sharing) * scale;
                 let mean = |matrix: &Matrix| matrix.trace() / matrix.nrows() as f64;
                 let pi = (mean(&inputs) / mean(&outputs)).sqrt();
                 let root = config.damping.sqrt();
@@ -155,7 +169,7 @@ impl Rival {
     }
 }
 
-fn rivals() -> impl Strategy<Value = Rival> {
+fn curvatures() -> impl Strategy<Value = Curvature> {
     let damping = 0.01..2.0f64;
     let kfac = (
         damping.clone(),
@@ -167,16 +181,16 @@ fn rivals() -> impl Strategy<Value = Rival> {
         ],
     );
     prop_oneof![
-        (damping.clone(), any::<bool>()).prop_map(|(damping, identity)| Rival::Foof(
+        (damping.clone(), any::<bool>()).prop_map(|(damping, identity)| Curvature::Foof(
             FoofConfig::new()
                 .with_damping(damping)
                 .with_identity_start(identity)
         )),
-        damping.clone().prop_map(|damping| Rival::Eva(
+        damping.clone().prop_map(|damping| Curvature::Eva(
             EvaConfig::new().with_damping(damping).with_kl_clip(None)
         )),
-        damping.prop_map(|damping| Rival::Smac(SmacConfig::new().with_damping(damping))),
-        kfac.prop_map(|(damping, sharing, scale)| Rival::Kfac(
+        damping.prop_map(|damping| Curvature::Smac(SmacConfig::new().with_damping(damping))),
+        kfac.prop_map(|(damping, sharing, scale)| Curvature::Kfac(
             KfacConfig::new()
                 .with_damping(damping)
                 .with_weight_sharing(sharing)
@@ -286,41 +300,51 @@ proptest! {
     /// Breaks when any of the four differs from its formula on a linear layer: by a side, a scale, the bias' 1, or the rows.
     #[test]
     fn a_linear_layer_has_the_formula(
-        rival in rivals(),
+        curvature in curvatures(),
         (batch, tokens, inputs, outputs) in (1..4usize, 1..4usize, 1..6usize, 1..5usize),
-        bias in any::<bool>(),
+        (bias, trains_bias) in any::<(bool, bool)>(),
         seed in any::<u64>(),
     ) {
-        let mut preconditioner = rival.preconditioner();
+        let mut preconditioner = curvature.preconditioner();
         let config = LinearConfig::new(inputs, outputs).with_bias(bias);
-        let layer: MacLinear<F64> = config.init(&Default::default()).into();
+        let mut layer = config.init::<F64>(&Default::default());
+        layer.bias = layer.bias.map(|bias| bias.set_require_grad(trains_bias));
+        let layer = MacLinear::from(layer);
         let input = random::<F64, 3>([batch, tokens, inputs], seed);
         let gradient = random::<F64, 3>([batch, tokens, outputs], seed ^ 1);
         let loss = (layer.forward(input.clone()) * gradient.clone()).sum();
-        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
+        let trained = layer.bias.as_ref().filter(|_| trains_bias);
+        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, trained, loss);
+        // A bias that is not trained is a column of zeros to matrices. Of vectors it is left out.
+        let has_matrices = matches!(curvature, Curvature::Foof(_) | Curvature::Kfac(_));
+        let sees_one = bias && (trains_bias || has_matrices);
         let seen = Seen {
-            inputs: samples(&input, bias, None),
+            inputs: samples(&input, sees_one, None),
             outputs: samples(&gradient, false, None),
             attended: None,
+            places: tokens,
         };
-        assert_close(&found, &rival.applied(seen.gradient(), &seen, false), &format!("{rival:?}"));
+        let mut gradient = seen.gradient();
+        let is_frozen = sees_one && !trains_bias;
+        if is_frozen {
+            gradient.column_mut(inputs).fill(0.0);
+        }
+        let expected = curvature.applied(gradient, &seen, false);
+        let expected = if is_frozen { expected.remove_column(inputs) } else { expected };
+        assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
-    /// Breaks when a padded token counts in a second moment, a mean or their number. A scale by the number of places, which differs from sample
-    /// to sample here, is left out.
+    /// Breaks when a padded token counts in a second moment, a mean or their number, or samples and tokens that are one axis of the output
+    /// are taken for so many samples.
     #[test]
     fn padded_tokens_do_not_count(
-        rival in rivals(),
+        curvature in curvatures(),
         lengths in prop::collection::vec(1..4usize, 2..4),
-        bias in any::<bool>(),
+        (bias, is_flat) in any::<(bool, bool)>(),
         seed in any::<u64>(),
     ) {
         const TOKENS: usize = 4;
-        let rival = match rival {
-            Rival::Kfac(config) => Rival::Kfac(config.with_gradient_scale(GradientScale::Unscaled)),
-            rival => rival,
-        };
-        let mut preconditioner = rival.preconditioner();
+        let mut preconditioner = curvature.preconditioner();
         let padded: Vec<Vec<bool>> = lengths
             .iter()
             .map(|length| (0..TOKENS).map(|token| token >= *length).collect())
@@ -333,14 +357,18 @@ proptest! {
             Some(bias) => output + bias.val().unsqueeze_dim(0),
             None => output,
         };
-        let output = output.reshape([lengths.len(), TOKENS, 2]);
-        let output = layer.recorder.record_tokens(
-            &layer.weight,
-            layer.bias.as_ref(),
-            &input,
-            Some(&mask(&padded)),
-            output,
-        );
+        let (weight, own_bias, mask) = (&layer.weight, layer.bias.as_ref(), mask(&padded));
+        let shape = [lengths.len(), TOKENS, 2];
+        let output = match is_flat {
+            true => {
+                let recorded = layer.recorder.record_tokens(weight, own_bias, &input, Some(&mask), output);
+                recorded.reshape(shape)
+            }
+            false => {
+                let output = output.reshape(shape);
+                layer.recorder.record_tokens(weight, own_bias, &input, Some(&mask), output)
+            }
+        };
         let loss = (output * gradient.clone()).sum();
         let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
         // The gradient has the padding too, its curvature has not.
@@ -348,27 +376,29 @@ proptest! {
             inputs: samples(&input, bias, None),
             outputs: samples(&gradient, false, None),
             attended: None,
+            places: TOKENS,
         };
         let seen = Seen {
             inputs: samples(&input, bias, Some(&padded)),
             outputs: samples(&gradient, false, Some(&padded)),
             attended: None,
+            places: TOKENS,
         };
-        let expected = rival.applied(whole.gradient(), &seen, false);
-        assert_close(&found, &expected, &format!("{rival:?}"));
+        let expected = curvature.applied(whole.gradient(), &seen, false);
+        assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
     /// Breaks when a convolution's patches, their order, its groups or its positions are others.
     #[test]
     fn a_convolution_has_the_formula(
-        rival in rivals(),
+        curvature in curvatures(),
         groups in 1..3usize,
         (kernel, stride) in ([1..4usize, 1..4usize], [1..3usize, 1..3usize]),
         padding in any::<bool>(),
         bias in any::<bool>(),
         seed in any::<u64>(),
     ) {
-        let mut preconditioner = rival.preconditioner();
+        let mut preconditioner = curvature.preconditioner();
         let (channels, outputs) = (2 * groups, 2 * groups);
         let padding = match padding {
             true => PaddingConfig2d::Explicit(1, 0, 1, 1),
@@ -424,25 +454,26 @@ proptest! {
                     })
                     .collect(),
                 attended: None,
+                places: positions,
             };
-            expected.push(rival.applied(seen.gradient(), &seen, false));
+            expected.push(curvature.applied(seen.gradient(), &seen, false));
         }
         let size = expected[0].ncols();
         let rows: Vec<_> = expected.iter().flat_map(|group| group.row_iter()).collect();
         let expected = Matrix::from_rows(&rows);
         prop_assert_eq!(expected.ncols(), size);
-        assert_close(&found, &expected, &format!("{rival:?}"));
+        assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
     /// Breaks when queries, keys and values of one projection share an output factor, or values have the curvature of the tokens.
     #[test]
     fn a_fused_projection_has_the_formula_of_each_part(
-        rival in rivals(),
+        curvature in curvatures(),
         bias in any::<bool>(),
         seed in any::<u64>(),
     ) {
         const SIZE: usize = 3;
-        let mut preconditioner = rival.preconditioner();
+        let mut preconditioner = curvature.preconditioner();
         let [batch, tokens, heads] = [2, 3, 2];
         let layer = Tokens::new(SIZE, 6, bias);
         let input = random::<F64, 3>([batch, tokens, SIZE], seed);
@@ -472,10 +503,10 @@ proptest! {
         let means = mean_through(&probabilities, &input, bias);
         let rows: Vec<_> = (0..3)
             .map(|part| {
-                let attended = match (part, &rival) {
-                    (2, Rival::Foof(_) | Rival::Kfac(_)) => Some(through.clone()),
+                let attended = match (part, &curvature) {
+                    (2, Curvature::Foof(_) | Curvature::Kfac(_)) => Some(through.clone()),
                     // By the product of the averages, as MAC has it.
-                    (2, Rival::Eva(_) | Rival::Smac(_)) => Some(vec![means.clone()]),
+                    (2, Curvature::Eva(_) | Curvature::Smac(_)) => Some(vec![means.clone()]),
                     _ => None,
                 };
                 let own = gradient.clone().narrow(2, 2 * part, 2);
@@ -483,12 +514,13 @@ proptest! {
                     inputs: tokens_seen.clone(),
                     outputs: samples(&own, false, None),
                     attended,
+                    places: tokens,
                 };
-                rival.applied(seen.gradient(), &seen, true)
+                curvature.applied(seen.gradient(), &seen, true)
             })
             .collect();
         let rows: Vec<_> = rows.iter().flat_map(|part| part.row_iter()).collect();
-        assert_close(&found, &Matrix::from_rows(&rows), &format!("{rival:?}"));
+        assert_close(&found, &Matrix::from_rows(&rows), &format!("{curvature:?}"));
     }
 }
 
@@ -528,6 +560,7 @@ impl Batch {
             inputs: rows(&self.inputs, true),
             outputs: rows(&self.outputs, false),
             attended: None,
+            places: 1,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The life of optimizers with other curvatures than MAC's: records, settings, what recorders keep, and inversions that fail.
 
-use crate::support::{B, Network, random, through_files, train, values};
+use crate::support::{B, Network, images, random, through_files, train, values};
 use burn::config::Config;
 use burn::module::AutodiffModule;
 use burn::nn::LinearConfig;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use mac_burn::{
-    Coverage, EvaConfig, FoofConfig, GradientScale, KfacConfig, KfacDamping, Mac, MacConfig,
-    MacError, MacLinear, SmacConfig, WeightSharing, without_recording,
+    Coverage, EvaConfig, FoofConfig, GradientScale, InputCovariance, KfacConfig, KfacDamping, Mac,
+    MacConfig, MacError, MacLinear, SmacConfig, WeightSharing, without_recording,
 };
 
 type Optim = Mac<Network<B>, B>;
@@ -95,6 +95,103 @@ fn a_damping_set_between_steps_holds_at_once_and_in_the_record() {
     }
 }
 
+/// Breaks when a run that is resumed with another damping keeps the inverse of the record's, or one that is set while the record waits for its
+/// model is not used.
+#[test]
+fn another_damping_than_the_records_holds_from_the_first_step_on() {
+    for name in ["FOOF", "Eva", "K-FAC", "SMAC"] {
+        let with = |damping: f64| -> Optim {
+            let mac = mac().with_damping(damping);
+            match name {
+                "FOOF" => FoofConfig::new().with_settings_of(&mac).init(),
+                "Eva" => EvaConfig::new().with_settings_of(&mac).init(),
+                "K-FAC" => KfacConfig::new().with_settings_of(&mac).init(),
+                _ => SmacConfig::new().with_settings_of(&mac).init(),
+            }
+        };
+        let start = |network, optim: &mut Optim| train(network, optim, 0..2);
+        let expected = {
+            let mut optim = with(1.0);
+            let network = start(Network::<B>::new(7), &mut optim);
+            optim.set_damping(0.25).expect("it is allowed");
+            values(&train(network, &mut optim, 2..3))
+        };
+        for set in [false, true] {
+            let mut optim = with(1.0);
+            let network = start(Network::<B>::new(7), &mut optim);
+            let new = with(if set { 1.0 } else { 0.25 });
+            let (network, mut optim) = through_files(network, optim, new);
+            if set {
+                optim.set_damping(0.25).expect("it is allowed");
+            }
+            let found = values(&train(network, &mut optim, 2..3));
+            assert_eq!(found, expected, "{name}, set: {set}");
+        }
+    }
+}
+
+/// Breaks when a run of MAC that goes on as SMAC stays MAC's, or its diagonal waits for a refresh.
+#[test]
+fn a_run_of_mac_goes_on_as_smac() {
+    let mut optim: Optim = mac().init();
+    let network = train(Network::<B>::new(7), &mut optim, 0..1);
+    let smac: Optim = SmacConfig::new().with_settings_of(&mac()).init();
+    let mut optim = smac.load_record(optim.to_record());
+    let layers = |optim: &Optim, network: &Network<B>| -> Vec<Coverage> {
+        let report = optim.report(network);
+        report.layers.iter().map(|layer| layer.coverage).collect()
+    };
+    assert_eq!(layers(&optim, &network), [Coverage::MeanActivation; 3]);
+    // The next pass that is recorded is that of the fourth step.
+    let network = train(network, &mut optim, 1..4);
+    let expected = [Coverage::MeanActivationAndOutputSquares; 3];
+    assert_eq!(layers(&optim, &network), expected);
+}
+
+/// Breaks when the diagonal of the first layer is left out or applied against the setting, or lost in a record.
+#[test]
+fn a_measured_first_layer_has_a_diagonal_if_asked_for() {
+    let run = |scales: bool, interrupted: bool| {
+        let optimizer = || -> Optim {
+            let smac = SmacConfig::new().with_settings_of(&mac());
+            smac.with_scale_first_layer(scales).init()
+        };
+        let network = Network::<B>::new(7);
+        let mut covariance = InputCovariance::of(&network.conv);
+        covariance.update(images::<B>(100, 4));
+        let optim = optimizer().with_input_covariance(&covariance);
+        let mut optim = optim.expect("the covariance is regular");
+        let mut network = train(network, &mut optim, 0..2);
+        if interrupted {
+            (network, optim) = through_files(network, optim, optimizer());
+        }
+        values(&train(network, &mut optim, 2..6))
+    };
+    assert_ne!(run(true, false), run(false, false));
+    for scales in [true, false] {
+        assert_eq!(run(scales, true), run(scales, false), "{scales}");
+    }
+}
+
+/// Breaks when damping that accumulates does so between refreshes.
+#[test]
+fn damping_accumulates_at_refreshes_only() {
+    let run = |changes: usize| {
+        let config = KfacConfig::of_mac_authors().with_tcov(100).with_tinv(2);
+        let mut optim: Optim = config.init();
+        let mut network = train(Network::<B>::new(7), &mut optim, 0..1);
+        for _ in 0..changes {
+            for damping in [0.5, optim.preconditioner().damping()] {
+                optim.set_damping(damping).expect("it is allowed");
+            }
+        }
+        network = train(network, &mut optim, 1..4);
+        values(&network)
+    };
+    // What is set back once is inverted from the averages as they are after the refresh, with its damping in them.
+    assert_eq!(run(3), run(1));
+}
+
 /// Breaks when infinite damping, which is momentum SGD, inverts or divides.
 #[test]
 fn infinite_damping_set_in_training_is_momentum_sgd() {
@@ -124,7 +221,7 @@ fn a_record_of_another_curvature_is_refused_by_name() {
         for expected in ["FOOF", "Eva", "K-FAC", "SMAC"] {
             let loaded = optimizer(expected).try_load_record(optim.to_record(), &network);
             match loaded {
-                // The first layers of SMAC may be MAC's, so its records may be.
+                // A run of MAC may go on as SMAC.
                 Ok(_) => assert!(found == expected || (found, expected) == ("MAC", "SMAC")),
                 Err(error) => assert_eq!(
                     error,
