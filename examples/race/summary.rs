@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use clap::ValueEnum;
-use mac_burn_examples::optimizers::OptimizerChoice;
+use mac_burn_examples::optimizers::{LayerCurvature, OptimizerChoice};
 
 use crate::runs::Run;
 use crate::standings::{Race, Standing};
@@ -88,14 +88,15 @@ impl Race {
     }
 }
 
-/// The name of the share that MAC's preconditioner has in an optimizer.
+/// The name of the share that the preconditioner has in an optimizer.
 fn share_name(choice: OptimizerChoice) -> Option<String> {
     let without = choice.without_preconditioner()?;
-    let covariance = match choice.input_covariance {
-        true => " (the first layer by its covariance, where that can be measured)",
-        false => " (rank one alone)",
+    let note = match (choice.curvature, choice.input_covariance) {
+        (_, true) => " (the first layer by its covariance, where that can be measured)",
+        (Some(LayerCurvature::Mac), false) => " (rank one alone)",
+        _ => "",
     };
-    Some(format!("{choice} against {without}{covariance}"))
+    Some(format!("{choice} against {without}{note}"))
 }
 
 impl Standing {
