@@ -321,9 +321,10 @@ fn each_parameter_is_stepped_by_its_optimizer() {
                     let by_form = is_weight && (0.19..0.21).contains(&step);
                     by_form || (!is_weight && (beside(step) || unclear(path)))
                 }
-                ("mac" | "mac-adamw" | "mac-mean-adamw", true) => {
-                    step != *gradient && !beside(step)
-                }
+                (
+                    "mac" | "mac-adamw" | "mac-mean-adamw" | "smac" | "foof" | "eva" | "kfac",
+                    true,
+                ) => step != *gradient && !beside(step),
                 _ => beside(step),
             };
             assert!(right, "{choice}, {path}: {step}, gradient {gradient}");
