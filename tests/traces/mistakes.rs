@@ -271,11 +271,13 @@ pub(crate) fn decays(case: &Case) -> bool {
     from.is_ok_and(|from| from < case.steps) && groups.any(|group| group.weight_decay > 0.0)
 }
 
+/// Of MAC only: SMAC asks for the gradients at an output, and the mistaken attention records one that is not the projection's own.
 fn attends_with(case: &mut Case, means: QkvMeans) -> bool {
     case.qkv_means = means;
-
-    matches!(
+    let is_transformer = matches!(
         case.architecture.known(),
         Ok(ArchitectureKind::VisionTransformer)
-    )
+    );
+
+    is_transformer && case.official.cls == "MAC"
 }
