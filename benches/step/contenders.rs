@@ -126,7 +126,7 @@ enum Curvature {
 impl Curvature {
     const ALL: [Self; 5] = [Self::Mac, Self::Smac, Self::Eva, Self::Foof, Self::Kfac];
 
-    /// Those of its plain step, and of one with statistics taken and refreshed.
+    /// The names of its plain step, and of one with statistics taken and refreshed.
     fn names(self) -> [&'static str; 2] {
         match self {
             Self::Mac => [MAC, "MAC, tcov = tinv = 1"],

@@ -199,7 +199,7 @@ fn steps_of_known_length_read_nothing() {
     check::<Autodiff<CountingFusion>>();
 }
 
-/// What a step of each optimizer's first pass leaves to another optimizer that is made only then. Breaks when recorders keep what nobody asks
+/// The first pass of each optimizer, left to another optimizer that is made only then. Breaks when recorders keep what nobody asks
 /// for, which all would pay for, or a layer stays without its statistics after that.
 #[test]
 fn recorders_keep_what_is_asked_for_and_no_more() {

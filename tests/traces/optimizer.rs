@@ -13,9 +13,9 @@ use crate::{
 /// The settings of a case's optimizer, its weight decay and exemptions from it left to the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Optimizer {
-    /// What every optimizer has.
+    /// The settings that every optimizer has.
     pub(crate) common: MacConfig,
-    /// What only this one has.
+    /// The curvature, with the settings that only this one has.
     pub(crate) curvature: Curvature,
     /// The first step with weight decay.
     pub(crate) decay_from: usize,

@@ -20,7 +20,7 @@ pub trait CurvatureConfig {
     fn method(&self) -> sealed::Hidden;
 }
 
-/// What the configurations of this crate alone can make.
+/// A type that other crates cannot make, so that [`CurvatureConfig`] is this crate's.
 pub(crate) mod sealed {
     use crate::preconditioner::Method;
 

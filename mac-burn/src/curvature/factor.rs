@@ -210,9 +210,9 @@ fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
 /// The inversions of a layer's factors that did not succeed at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailedInversions {
-    /// Those that needed more damping than the setting.
+    /// Inversions that needed more damping than the setting.
     pub(crate) retried: u64,
-    /// Those after which the layer kept its last inverse.
+    /// Inversions after which the layer kept its last inverse.
     pub(crate) failed: u64,
 }
 

@@ -133,7 +133,7 @@ impl CurvatureKind {
         }
     }
 
-    /// What the input side of MAC's curvature is made of.
+    /// The statistics of the input side of MAC's curvature.
     fn inputs(self) -> InputCurvature {
         match self {
             Self::Mac(inputs) => inputs,

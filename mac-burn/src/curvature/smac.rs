@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// `z` is small beside `ρ`. It keeps what MAC keeps and `2 size_output` numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Smac<B: Backend> {
-    /// That of the input side.
+    /// The curvature of the input side.
     inputs: Box<dyn Curvature<B>>,
     damping: f64,
     outputs: Option<OutputSquares<B>>,
@@ -132,7 +132,7 @@ impl<B: Backend> OutputSquares<B> {
     }
 }
 
-/// Those of which more were left out, on the one side or the other.
+/// The batches of the side on which more were left out.
 fn more_rejected(left: Option<Batches>, right: Option<Batches>) -> Option<Batches> {
     left.into_iter()
         .chain(right)

@@ -97,7 +97,7 @@ struct Moments {
     parts: Vec<PartMoments>,
 }
 
-/// Those of a block of outputs.
+/// The eigenvalues of a block of outputs.
 struct PartMoments {
     /// A matrix for each group.
     sums: Vec<DMatrix<f64>>,
@@ -207,7 +207,7 @@ fn matrices<B: Backend>(tensor: &Tensor<B, 3>) -> Vec<DMatrix<f64>> {
         .collect()
 }
 
-/// What rounding may make of an eigenvalue that is 0, as a share of the largest.
+/// A bound of what rounding makes of an eigenvalue that is 0, as a share of the largest.
 fn rounding(size: usize, rows: f64, sums: DType, gradients: DType) -> f64 {
     let epsilon = |dtype: DType| dtype.finfo().map_or(0.0, |info| info.epsilon);
     // Roundings of a sum add up as a random walk, beside a few of single numbers. Those of gradients are independent of each other, so
@@ -244,7 +244,7 @@ impl LayerOutputSpectrum {
         self.condition_of(self.rank())
     }
 
-    /// That of the largest eigenvalues.
+    /// The condition of the largest eigenvalues.
     fn condition_of(&self, count: usize) -> f64 {
         let values = &self.eigenvalues[..count];
         let ends = values.first().zip(values.last());

@@ -74,12 +74,12 @@ impl Demand {
         all.filter_map(|(statistic, asked)| asked.then_some(statistic))
     }
 
-    /// Those of both.
+    /// The statistics of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self(std::array::from_fn(|index| self.0[index] || other.0[index]))
     }
 
-    /// Those of the gradients at the outputs.
+    /// The statistics of the gradients at the outputs.
     pub(crate) fn of_outputs(self) -> Self {
         self.only(Statistic::is_of_outputs)
     }

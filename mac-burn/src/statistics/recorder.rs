@@ -124,7 +124,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Subscription {
     optimizer: ScheduleObserver,
-    /// What it asks for; empty if it does not precondition the layer by what it saw.
+    /// The statistics that it asks for; empty if it does not precondition the layer by what it saw.
     demand: Demand,
     /// Whether it has no statistic of the layer yet, and so wants all passes, and not only those that its schedule is due for.
     without_statistic: bool,
@@ -409,7 +409,7 @@ impl<B: Backend> Recorder<B> {
 }
 
 impl State {
-    /// What optimizers ask of the next pass. No optimizer may have stepped the layer yet, or all of those that
+    /// The statistics that optimizers ask of the next pass. No optimizer may have stepped the layer yet, or all of those that
     /// have may be gone: the next to come wants its first pass. It may not have been made yet, and is taken for MAC.
     fn demand(&self) -> Demand {
         let awaited = Schedule::demand_before_first_steps();
@@ -536,7 +536,7 @@ impl<'a, B: Backend> Rows<'a, B> {
     }
 }
 
-/// What is asked for of the inputs of a pass.
+/// The statistics of a pass's inputs that are asked for.
 struct Inputs<B: Backend> {
     has_bias: bool,
     demand: Demand,

@@ -35,7 +35,7 @@ impl Schedule {
         schedule
     }
 
-    /// What a layer is asked for that has no curvature yet.
+    /// The statistics that a layer is asked for which has no curvature yet.
     pub(crate) fn demand(&self) -> Demand {
         self.demand
     }
@@ -65,7 +65,7 @@ impl Schedule {
         ScheduleObserver(Arc::downgrade(&self.due))
     }
 
-    /// What the optimizers ask for that have yet to take their first step; empty if there are none.
+    /// The statistics that the optimizers ask for which have yet to take their first step; empty if there are none.
     pub(crate) fn demand_before_first_steps() -> Demand {
         Demand(std::array::from_fn(|statistic| {
             AWAITING_FIRST_STEP[statistic].load(Ordering::Relaxed) > 0

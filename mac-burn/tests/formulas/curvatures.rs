@@ -25,7 +25,7 @@ type Matrix = DMatrix<f64>;
 /// shows at 1e-3.
 const ROUNDING: f64 = 1e-9;
 
-/// What a layer, or a group or projection of it, saw: `a` and the gradient at its outputs `g` of each row, by sample.
+/// The rows of a layer, or of a group or projection of it: `a` and the gradient at its outputs `g` of each row, by sample.
 struct Seen {
     inputs: Vec<Matrix>,
     outputs: Vec<Matrix>,

@@ -291,7 +291,7 @@ fn the_groups_of_a_convolution_are_those_of_its_channels() {
     }
 }
 
-/// What a projection of attention saw, and the gradients at its outputs, a row for each token.
+/// The tokens of a projection of attention, and the gradients at its outputs, a row for each token.
 struct Projection {
     inputs: DMatrix<f64>,
     outputs: DMatrix<f64>,
