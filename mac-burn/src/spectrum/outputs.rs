@@ -97,7 +97,7 @@ struct Moments {
     parts: Vec<PartMoments>,
 }
 
-/// The eigenvalues of a block of outputs.
+/// The second moments of a block of outputs.
 struct PartMoments {
     /// A matrix for each group.
     sums: Vec<DMatrix<f64>>,
