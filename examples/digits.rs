@@ -1,4 +1,4 @@
-//! Trains a LeNet on handwritten digits with MAC, or with SGD or AdamW to compare:
+//! Trains a LeNet on handwritten digits with MAC, or with K-FAC and its other relatives, SGD or AdamW to compare:
 //!
 //! ```text
 //! cargo run --release --example digits
@@ -16,7 +16,9 @@ use burn::optim::{decay::WeightDecayConfig, momentum::MomentumConfig};
 use burn::{module::AutodiffModule, nn::loss::CrossEntropyLossConfig, prelude::*};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use mac_burn::{InputCovariance, MacConfig, unrecorded};
+use mac_burn::{
+    EvaConfig, FoofConfig, InputCovariance, KfacConfig, MacConfig, SmacConfig, unrecorded,
+};
 use mac_burn_examples::backend::{self, Training};
 use mac_burn_models::{LeNet, LeNetConfig};
 use plotters::prelude::*;
@@ -39,9 +41,9 @@ struct Args {
     /// Learning rate at the start of a cosine schedule, in (0, 1] [default: 0.05; AdamW: 0.003]
     #[arg(long)]
     lr: Option<f64>,
-    /// Damping of MAC; at inf nothing is preconditioned
-    #[arg(long, default_value_t = MacConfig::new().damping)]
-    damping: f64,
+    /// Damping of MAC, SMAC, FOOF, Eva and K-FAC; at inf nothing is preconditioned [default: that of each, 1 or 0.03]
+    #[arg(long)]
+    damping: Option<f64>,
     /// Random seed, of the initial parameters and of the order of the images
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -56,6 +58,10 @@ struct Args {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Choice {
     Mac,
+    Smac,
+    Foof,
+    Eva,
+    Kfac,
     Sgd,
     Adamw,
 }
@@ -73,19 +79,41 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let model: LeNet<Training> = config.init(&device);
     let parameters = model.num_params();
     println!("LeNet, {parameters} parameters, {:?}", args.optimizer);
-    match args.optimizer {
+    // Of a curvature with this damping of its own.
+    let settings = |damping| {
+        MacConfig::new()
+            .with_momentum(MOMENTUM)
+            .with_weight_decay(WEIGHT_DECAY)
+            .with_damping(args.damping.unwrap_or(damping))
+            // Refreshed often: a run of 15 epochs has only 705 steps.
+            .with_tinv(5)
+    };
+    let optimizer = match args.optimizer {
         Choice::Mac => {
             let mut covariance = InputCovariance::of(&model.conv1);
             covariance.update(digits(false).0);
-            let config = MacConfig::new()
-                .with_momentum(MOMENTUM)
-                .with_weight_decay(WEIGHT_DECAY)
-                .with_damping(args.damping)
-                // Refreshed often: a run of 15 epochs has only 705 steps.
-                .with_tinv(5);
-            let mac = config.try_init()?.with_input_covariance(&covariance)?;
-            let (model, mac) = train(model, mac, 0.05, args)?;
-            println!("{}", mac.report(&model));
+            let mac = settings(MacConfig::new().damping).try_init()?;
+            mac.with_input_covariance(&covariance)?
+        }
+        Choice::Smac => {
+            let smac = SmacConfig::new();
+            let settings = settings(smac.damping);
+            smac.with_settings_of(&settings).try_init()?
+        }
+        Choice::Foof => {
+            let foof = FoofConfig::new();
+            let settings = settings(foof.damping);
+            foof.with_settings_of(&settings).try_init()?
+        }
+        Choice::Eva => {
+            let eva = EvaConfig::new();
+            let settings = settings(eva.damping);
+            eva.with_settings_of(&settings).try_init()?
+        }
+        Choice::Kfac => {
+            let kfac = KfacConfig::new();
+            let settings = settings(kfac.damping);
+            kfac.with_settings_of(&settings).try_init()?
         }
         Choice::Sgd => {
             let momentum = MomentumConfig::new().with_momentum(MOMENTUM);
@@ -94,14 +122,18 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 .with_momentum(Some(momentum.with_dampening(0.0)))
                 .with_weight_decay(Some(decay));
             train(unrecorded(model), sgd.init(), 0.05, args)?;
+            return Ok(());
         }
         Choice::Adamw => {
             // With PyTorch's ε, a thousandth of Burn's.
             let adamw = AdamWConfig::new().with_epsilon(1e-8);
             let adamw = adamw.with_weight_decay(WEIGHT_DECAY as f32);
             train(unrecorded(model), adamw.init(), 0.003, args)?;
+            return Ok(());
         }
-    }
+    };
+    let (model, optimizer) = train(model, optimizer, 0.05, args)?;
+    println!("{}", optimizer.report(&model));
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
+use clap::ValueEnum;
 use mac_burn::{EvaConfig, FoofConfig, KfacConfig, Mac, MacConfig, SmacConfig, unrecorded};
 use mac_burn_examples::backend;
+use mac_burn_examples::optimizers::{GroupedOptimizer, OptimizerChoice, OptimizerPlan};
 use mac_burn_models::{
     LeNet, LeNetConfig, ResNet, ResNetConfig, VisionTransformer, VisionTransformerConfig,
 };
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 const SGD: &str = "SGD";
 const ADAMW: &str = "AdamW";
+const MUON: &str = "Muon + AdamW";
 const MAC: &str = "MAC";
 /// Of MAC's step to SGD's.
 const BAR_TIME: f64 = 1.05;
@@ -121,24 +124,13 @@ impl CurvatureTables<'_> {
             return;
         }
         let steps = if self.options.quick() { 1 } else { tinv };
-        let plain = || network().map(unrecorded);
-        let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
-        let mut contenders = vec![
-            measured(
-                SGD,
-                Clock::WholeStep,
-                steps,
-                plain,
-                [sgd().init(), sgd().init()],
-            ),
-            measured(
-                ADAMW,
-                Clock::WholeStep,
-                steps,
-                plain,
-                [adamw.init(), adamw.init()],
-            ),
-        ];
+        let clock = Clock::WholeStep;
+        let mut contenders = plain_contenders(&network, clock, steps);
+        contenders.push(measured(MUON, clock, steps, schedule, |_| {
+            let network = network();
+            let optimizer = muon(&network.model);
+            Training::new(network.map(unrecorded), optimizer)
+        }));
         let all: [(&str, Make<M, B>); 5] = [
             (MAC, |mac| mac.init()),
             ("SMAC", |mac| {
@@ -153,15 +145,9 @@ impl CurvatureTables<'_> {
             }),
         ];
         for (name, optimizer) in all {
-            // Memory is that of a step which records, whatever the schedule.
-            let optimizers = [EACH_STEP, schedule].map(|schedule| optimizer(schedule.mac()));
-            contenders.push(measured(
-                name,
-                Clock::WholeStep,
-                steps,
-                &network,
-                optimizers,
-            ));
+            contenders.push(measured(name, clock, steps, schedule, |schedule| {
+                Training::new(network(), optimizer(schedule.mac()))
+            }));
         }
         let batch = network().batch.shape();
         let contenders = contenders.into_iter().map(|measured| measured.contender);
@@ -170,6 +156,14 @@ impl CurvatureTables<'_> {
         let comparison = comparison.run(self.options);
         println!("{case}: forward, backward and optimizer, batch of {batch}\n\n{comparison}\n");
     }
+}
+
+/// Muon for the weights of all layers of a network but the last, and AdamW for the rest.
+fn muon<B: AutodiffBackend, M: AutodiffModule<B>>(network: &M) -> GroupedOptimizer<M, B> {
+    let choice = OptimizerChoice::from_str("muon", false).expect("there is such an optimizer");
+    let plan = OptimizerPlan::new(choice, LEARNING_RATE, MacConfig::new());
+    let plan = plan.with_weight_decay(WEIGHT_DECAY);
+    plan.grouped(network, None).expect("settings are in range")
 }
 
 impl Schedule {
@@ -267,27 +261,46 @@ fn contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
     schedule: Schedule,
     steps: usize,
 ) -> Vec<Measured> {
+    let mut contenders = plain_contenders(network, clock, steps);
+    contenders.push(measured(MAC, clock, steps, schedule, |schedule| {
+        Training::new(network(), schedule.mac().init())
+    }));
+    contenders
+}
+
+/// SGD and AdamW.
+fn plain_contenders<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+    network: &impl Fn() -> Network<B, M>,
+    clock: Clock,
+    steps: usize,
+) -> Vec<Measured> {
     let adamw = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY as f32);
-    let mac = |schedule: Schedule| schedule.mac().init();
     let plain = || network().map(unrecorded);
     vec![
-        measured(SGD, clock, steps, plain, [sgd().init(), sgd().init()]),
-        measured(ADAMW, clock, steps, plain, [adamw.init(), adamw.init()]),
-        // Memory is that of a step which records, whatever the schedule.
-        measured(MAC, clock, steps, network, [EACH_STEP, schedule].map(mac)),
+        measured(SGD, clock, steps, EACH_STEP, |_| {
+            Training::new(plain(), sgd().init())
+        }),
+        measured(ADAMW, clock, steps, EACH_STEP, |_| {
+            Training::new(plain(), adamw.init())
+        }),
     ]
 }
 
-/// The first optimizer's memory, and the second's time.
-fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
+/// The time of a training by the schedule, and the memory of one that records in each step, whatever the schedule.
+fn measured<B, M, O>(
     name: &str,
     clock: Clock,
     steps: usize,
-    network: impl Fn() -> Network<B, M>,
-    [for_memory, for_time]: [impl Optimizer<M, B> + 'static; 2],
-) -> Measured {
-    let peak = peak(&network, for_memory);
-    let mut training = Training::new(network(), for_time);
+    schedule: Schedule,
+    training: impl Fn(Schedule) -> Training<B, M, O>,
+) -> Measured
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B> + 'static,
+    O: Optimizer<M, B> + 'static,
+{
+    let peak = peak(|| training(EACH_STEP));
+    let mut training = training(schedule);
     let device = training.batch.device.clone();
     let mut train = move || {
         let time = match clock {
@@ -312,15 +325,17 @@ fn measured<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
 
 /// The bytes that a step takes at most, with those of the network and of the optimizer's state: of the host's memory, or what
 /// CUDA holds of the device's after it.
-fn peak<B: AutodiffBackend, M: AutodiffModule<B> + 'static>(
-    network: &impl Fn() -> Network<B, M>,
-    optimizer: impl Optimizer<M, B>,
-) -> usize {
+fn peak<B, M, O>(training: impl FnOnce() -> Training<B, M, O>) -> usize
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B> + 'static,
+    O: Optimizer<M, B>,
+{
     let device = B::Device::default();
     // Without what is kept for later, as from kernels that were tried out.
     B::memory_cleanup(&device);
     let before = [Some(memory::allocated()), backend::held_bytes(&device)];
-    let mut training = Training::new(network(), optimizer);
+    let mut training = training();
     (0..WARM_UP).for_each(|_| training.step());
     B::memory_cleanup(&device);
     let peak = memory::peak(|| training.step());

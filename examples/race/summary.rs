@@ -38,6 +38,31 @@ impl Race {
         text
     }
 
+    /// Which optimizers' seconds are of which machines; nothing if all are of one.
+    fn machines(&self) -> String {
+        let mut of_machines: Vec<(BTreeSet<&str>, Vec<String>)> = Vec::new();
+        for standing in self
+            .standings
+            .iter()
+            .filter(|standing| !standing.tests.is_empty())
+        {
+            let (machines, name) = (standing.machines(), standing.optimizer.to_string());
+            match of_machines.iter_mut().find(|(known, _)| *known == machines) {
+                Some((_, names)) => names.push(name),
+                None => of_machines.push((machines, vec![name])),
+            }
+        }
+        if of_machines.len() < 2 {
+            return String::new();
+        }
+        let lines = of_machines.into_iter().map(|(machines, names)| {
+            let machines: Vec<&str> = machines.into_iter().collect();
+            format!("- {}: {}\n", machines.join("; "), names.join(", "))
+        });
+        let lines: String = lines.collect();
+        format!("\nSeconds are of several machines, and compare on one of them only:\n\n{lines}")
+    }
+
     /// The losses with other learning rates; nothing if they were not run.
     fn sensitivity(&self) -> String {
         let standings = self.standings.iter();
@@ -127,15 +152,7 @@ impl Standing {
         let accuracies: Option<Vec<f64>> =
             self.tests.iter().map(|run| run.outcome.accuracy).collect();
         // A run that diverged has ended early.
-        let is_complete = self.mean_loss().is_some();
-        let accuracies = accuracies.filter(|_| is_complete);
-        let of_tests = |decimals: usize, value: fn(&Run) -> f64| {
-            let values: Vec<f64> = self.tests.iter().map(value).collect();
-            match is_complete {
-                true => format!("{:.decimals$}", median(&values)),
-                false => none(),
-            }
-        };
+        let accuracies = accuracies.filter(|_| self.mean_loss().is_some());
         [
             mark(best.lr, |trial| Some(trial.lr)),
             match best.searched().iter().any(Searched::is_auxiliary) {
@@ -148,10 +165,34 @@ impl Standing {
             },
             self.loss(),
             accuracies.map_or_else(none, |accuracies| format!("{} %", spread(&accuracies, 1))),
-            of_tests(1, |run| run.outcome.seconds),
-            of_tests(2, |run| run.outcome.state_bytes as f64 / MEBIBYTE),
-            of_tests(1, |run| run.outcome.peak_bytes as f64 / MEBIBYTE),
+            self.seconds(),
+            self.state(),
+            self.of_tests(1, |run| run.outcome.peak_bytes as f64 / MEBIBYTE),
         ]
+    }
+
+    fn seconds(&self) -> String {
+        self.of_tests(1, |run| run.outcome.seconds)
+    }
+
+    /// In MiB.
+    fn state(&self) -> String {
+        self.of_tests(2, |run| run.outcome.state_bytes as f64 / MEBIBYTE)
+    }
+
+    /// The median of the tests, unless a run ended early.
+    fn of_tests(&self, decimals: usize, value: fn(&Run) -> f64) -> String {
+        let values: Vec<f64> = self.tests.iter().map(value).collect();
+        match self.mean_loss() {
+            Some(_) => format!("{:.decimals$}", median(&values)),
+            None => NONE.to_string(),
+        }
+    }
+
+    /// Those on which the tests were run.
+    fn machines(&self) -> BTreeSet<&str> {
+        let machines = self.tests.iter().map(|run| &*run.outcome.machine);
+        machines.collect()
     }
 }
 
@@ -161,44 +202,63 @@ fn spread(values: &[f64], decimals: usize) -> String {
     format!("{mean:.decimals$} ± {deviation:.decimals$}")
 }
 
-/// The losses of all optimizers in all races, and what MAC's preconditioner alone brings in each.
+/// The losses of all optimizers in all races, what MAC's preconditioner alone brings in each, and what they cost.
 fn overview(races: &[Race]) -> String {
-    let mut text = String::from("| test loss |");
-    let line = |text: &mut String, cells: &[String]| writeln!(text, " {} |", cells.join(" | "));
-    let titles: Vec<String> = races.iter().map(Race::title).collect();
-    line(&mut text, &titles).ok();
-    writeln!(text, "|---|{}", "---|".repeat(races.len())).ok();
-    for choice in OptimizerChoice::value_variants() {
-        let losses = races.iter().map(|race| {
-            let standing = race.standing(choice.name());
-            let best = race.smallest_loss();
-            standing.map_or(NONE.to_string(), |standing| {
-                let loss = standing.loss();
-                match standing.mean_loss() {
-                    mean if mean.is_some() && mean == best => format!("**{loss}**"),
-                    _ => loss,
-                }
-            })
-        });
-        let losses: Vec<String> = losses.collect();
-        if losses.iter().any(|loss| loss != NONE) {
-            write!(text, "| {choice} |").ok();
-            line(&mut text, &losses).ok();
+    let losses = by_race("test loss", races, |choice, race| {
+        let standing = race.standing(choice.name())?;
+        let loss = standing.loss();
+        let mean = standing.mean_loss();
+        let is_best = mean.is_some() && mean == race.smallest_loss();
+        let cell = if is_best { format!("**{loss}**") } else { loss };
+        (!standing.tests.is_empty()).then_some((choice.to_string(), cell))
+    });
+    let shares = by_race("", races, |choice, race| {
+        Some((share_name(choice)?, race.share_of_mac(choice)?))
+    });
+    let costs = by_race("seconds, state in MiB", races, |choice, race| {
+        let standing = race.standing(choice.name())?;
+        standing.mean_loss()?;
+        let mut all = race.standings.iter().map(Standing::machines);
+        let first = all.find(|machines| !machines.is_empty())?;
+        let mark = match standing.machines() == first {
+            true => "",
+            false => "†",
+        };
+        let cell = format!("{}{mark}, {}", standing.seconds(), standing.state());
+        Some((choice.to_string(), cell))
+    });
+    let note = match costs.contains('†') {
+        true => {
+            "\n† On another machine than the first of the column, see below: seconds compare on one machine only.\n"
         }
-    }
-    text.push_str("\nWhat MAC's preconditioner alone brings:\n\n|  |");
-    line(&mut text, &titles).ok();
-    writeln!(text, "|---|{}", "---|".repeat(races.len())).ok();
+        false => "",
+    };
+    format!(
+        "{losses}\nWhat MAC's preconditioner alone brings:\n\n{shares}\nSeconds of the steps, and the size of the optimizer's record:\n\n{costs}{note}"
+    )
+}
+
+/// A table with a column for each race and a row for each optimizer that has a cell, each with the name of its row.
+fn by_race(
+    title: &str,
+    races: &[Race],
+    cell: impl Fn(OptimizerChoice, &Race) -> Option<(String, String)>,
+) -> String {
+    let titles: Vec<String> = races.iter().map(Race::title).collect();
+    let mut text = format!(
+        "| {title} | {} |\n|---|{}\n",
+        titles.join(" | "),
+        "---|".repeat(races.len())
+    );
     for choice in OptimizerChoice::value_variants() {
-        let differences = races.iter().map(|race| race.share_of_mac(*choice));
-        let differences: Vec<Option<String>> = differences.collect();
-        if let Some(name) = share_name(*choice)
-            && differences.iter().any(Option::is_some)
-        {
-            write!(text, "| {name} |").ok();
-            let cells = differences.into_iter();
-            let cells: Vec<String> = cells.map(|cell| cell.unwrap_or(NONE.into())).collect();
-            line(&mut text, &cells).ok();
+        let cells: Vec<_> = races.iter().map(|race| cell(*choice, race)).collect();
+        if let Some((name, _)) = cells.iter().flatten().next() {
+            let cells = cells.iter().map(|cell| match cell {
+                Some((_, cell)) => cell,
+                None => NONE,
+            });
+            let cells: Vec<&str> = cells.collect();
+            writeln!(text, "| {name} | {} |", cells.join(" | ")).ok();
         }
     }
     text
@@ -237,7 +297,7 @@ pub(crate) fn summary(runs: &[Run]) -> String {
             text,
             "\n## {}\n\n{}, {} steps of {}; {}. {}, {} seeds; {} runs of {:.0} s together.{behind}\n\n{}\n\
              \\* the smallest, the largest or the only value that was tried. Differences: mean ± deviation over pairs of the same seed (how many have \
-             the sign of the mean, probability by chance in a paired randomization test).\n\n\
+             the sign of the mean, probability by chance in a paired randomization test).\n{}\n\
              What MAC's preconditioner alone brings:\n\n{}\n![loss]({name}-loss.svg)\n{rates}{}",
             race.title(),
             rules.network,
@@ -252,6 +312,7 @@ pub(crate) fn summary(runs: &[Run]) -> String {
             own().count(),
             seconds,
             race.table(),
+            race.machines(),
             race.shares_of_mac(),
             race.sensitivity(),
         )
@@ -457,6 +518,35 @@ mod tests {
         );
         let diverged = "1 of 1 runs diverged | – | – | a run diverged | – | – | – | – |";
         assert!(text.contains(diverged), "{text}");
+    }
+
+    /// Breaks when seconds of several machines are compared without a word.
+    #[test]
+    fn seconds_of_another_machine_are_marked() {
+        let of = |name, machine: &str| {
+            let tuned = tuning(TaskChoice::Mlp, choice(name), [1.0; 2], 0.5);
+            let mut tested = test(&tuned, 1, 0.5);
+            tested.outcome.machine = machine.into();
+            tested.outcome.seconds = 2.0;
+            tested.outcome.state_bytes = 1 << 20;
+            [tuned, tested]
+        };
+        let both = |machine| [of("mac", "this one"), of("sgd", machine)].concat();
+        let text = summary(&both("this one"));
+        assert!(text.contains("| SGD | 2.0, 1.00 |"), "{text}");
+        assert!(
+            !text.contains('†') && !text.contains("several machines"),
+            "{text}"
+        );
+        let text = summary(&both("another"));
+        assert!(
+            text.contains("| MAC | 2.0, 1.00 |") && text.contains("| SGD | 2.0†, 1.00 |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n- this one: MAC\n- another: SGD\n"),
+            "{text}"
+        );
     }
 
     /// No difference has no sign.

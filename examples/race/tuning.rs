@@ -31,6 +31,10 @@ pub(crate) enum Setting {
     Damping,
 }
 
+/// The smallest learning rate that a search starts from where a KL clip limits the steps: these do not grow with the loss, as those do for
+/// which a task starts from less.
+const LEAST_CLIPPED_RATE: f64 = 0.03;
+
 /// The settings of an optimizer that are searched for, in this order: its learning rate, that of AdamW beside it if that steps
 /// anything, and MAC's damping or the weight decay of the others. `has_rest` says whether there are parameters of no recorded layer.
 pub(crate) fn searched(
@@ -39,12 +43,13 @@ pub(crate) fn searched(
     has_rest: bool,
 ) -> Vec<Searched> {
     let with_momentum = choice.step == LayerStep::Momentum;
+    let is_clipped = choice.curvature.is_some_and(LayerCurvature::has_kl_clip);
     let lr = Searched {
         setting: Setting::LearningRate,
-        start: if with_momentum {
-            rates.momentum
-        } else {
-            rates.adamw
+        start: match (with_momentum, is_clipped) {
+            (true, true) => rates.momentum.max(LEAST_CLIPPED_RATE),
+            (true, false) => rates.momentum,
+            (false, _) => rates.adamw,
         },
         factor: 3.0,
         range: if with_momentum {

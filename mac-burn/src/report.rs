@@ -47,12 +47,13 @@ pub struct LayerReport {
     /// Output features or channels.
     pub size_output: Option<usize>,
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
-    /// has no mean and leaves the average as it is. 0 for layers that are not preconditioned by their mean activation, or mean and variance.
+    /// has no mean and leaves the average as it is. 0 for layers that are preconditioned by an input covariance, or not at all.
     pub updates: u64,
     /// Updates that held a NaN or infinity and were left out. A batch that was all padding is none of
     /// these.
     pub rejected: u64,
-    /// The step, counted from 1, in which the mean in use was taken from the moving average. None where no mean is in use,
+    /// The step, counted from 1, in which what is in use was last made of the moving averages: means, or inverses. None where nothing is in use
+    /// that was,
     /// and until the next refresh where a record of version 1 was loaded, which does not hold it.
     pub last_refresh: Option<u64>,
     /// `‖x̄‖²` of the mean in use, without the 1 that a bias adds to `‖ā‖²`; the mean over groups, or over the two means of

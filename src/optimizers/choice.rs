@@ -46,6 +46,11 @@ impl LayerCurvature {
             Self::Kfac => Some(KfacConfig::new().damping),
         }
     }
+
+    /// Whether its steps are limited by a KL clip.
+    pub fn has_kl_clip(self) -> bool {
+        matches!(self, Self::Eva | Self::Kfac)
+    }
 }
 
 /// An optimizer, as named on a command line.

@@ -183,8 +183,12 @@ impl OptimizerPlan {
         layer == self.head || layer.ends_with(&format!(".{}", self.head))
     }
 
-    /// The optimizer where it is not [`Mac`](mac_burn::Mac); a form of the step is always that's.
-    fn grouped<B, M>(
+    /// The optimizer for a network with recorded layers, where it is Burn's, with MAC's preconditioner in front of it or without. What steps by
+    /// [`Mac`](mac_burn::Mac) comes without it.
+    ///
+    /// # Errors
+    /// If a setting is out of its range, or the covariance cannot be inverted.
+    pub fn grouped<B, M>(
         &self,
         model: &M,
         covariance: Option<InputCovariance<B>>,

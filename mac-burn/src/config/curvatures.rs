@@ -56,11 +56,11 @@ macro_rules! curvature_config {
         $(#[$description])*
         #[derive(Config, Debug)]
         pub struct $name {
-            /// `ρ`, in [1e-30, ∞); see the formula above.
+            #[doc = concat!("`ρ`, in [1e-30, ∞); see the formula above. Default: ", stringify!($damping))]
             #[config(default = $damping)]
             pub damping: f64,
             $($(#[$field_attribute])* pub $field: $type,)*
-            /// `β`, the weight of the old value in moving averages, in [0, 1).
+            #[doc = concat!("`β`, the weight of the old value in moving averages, in [0, 1). Default: ", stringify!($stat_decay))]
             #[config(default = $stat_decay)]
             pub stat_decay: f64,
             /// Recorders record every `tcov`-th step's passes, the first step's included; at least 1. Default: 5
@@ -72,16 +72,22 @@ macro_rules! curvature_config {
             /// `μ`, in [0, 1). Default: 0.9
             #[config(default = 0.9)]
             pub momentum: f64,
-            /// Whether the step looks ahead along the momentum: `g + μ v` in place of `v`.
+            #[doc = concat!(
+                "Whether the step looks ahead along the momentum: `g + μ v` in place of `v`. Default: ",
+                stringify!($nesterov)
+            )]
             #[config(default = $nesterov)]
             pub nesterov: bool,
-            /// Whether the first step of a parameter looks ahead too, see [`MacConfig::nesterov_first_step`].
+            #[doc = concat!(
+                "Whether the first step of a parameter looks ahead too, see [`MacConfig::nesterov_first_step`]. Default: ",
+                stringify!($nesterov_first_step)
+            )]
             #[config(default = $nesterov_first_step)]
             pub nesterov_first_step: bool,
             /// `λ`, in [0, ∞). Default: 0.0
             #[config(default = 0.0)]
             pub weight_decay: f64,
-            /// The form of the weight decay.
+            #[doc = concat!("The form of the weight decay. Default: `", $weight_decay_form, "`")]
             #[config(default = $weight_decay_form)]
             pub weight_decay_form: WeightDecayForm,
             /// Whether the [auxiliary optimizer](Mac::with_auxiliary_optimizer) steps the biases of recorded layers. Default: false
@@ -237,7 +243,7 @@ curvature_config! {
     /// ```
     ///
     /// The second moment `A` of a layer's inputs is a bias-corrected moving average over rows: samples, tokens, or patches, which are unfolded
-    /// for as many images at a time as take 64 MB. The values of attention have that of what comes through it. The factor `1/ρ` of the inverse
+    /// for as many images at a time as take 32 MB, and copied twice. The values of attention have that of what comes through it. The factor `1/ρ` of the inverse
     /// stays in the step, so the learning rate goes with the damping.
     ///
     /// A layer keeps `2 (size_input + 1)²` numbers, a fused projection of attention twice as many, of its tokens and of what comes through it. At each refresh `A` is read from the device and inverted on the host in `f64`, which waits
@@ -289,7 +295,8 @@ curvature_config! {
     /// ```
     ///
     /// `ā = [x̄ ; 1]` is MAC's mean activation and `ḡ` the mean over the same rows of the gradients at the layer's outputs. These are taken as
-    /// they flow back: of a mean loss over `N` samples `1/N` of the gradient of a sample's loss. Moving averages start from the first batch.
+    /// they flow back: of a mean loss over `N` samples `1/N` of the gradient of a sample's loss. Moving averages start from the first batch,
+    /// and nearly are the last one: the decay of 0.05 is that of the authors of MAC.
     ///
     /// A layer keeps `2 (size_input + 1 + size_output)` numbers, and no step waits for the device. It is used as [`FoofConfig`] is.
     EvaConfig {
@@ -328,8 +335,8 @@ curvature_config! {
     /// what comes through attention.
     ///
     /// A layer keeps `2 (size_input + 1)² + 2 size_output²` numbers, a fused projection of attention `5 (size_input + 1)²` and two output factors for
-    /// each of its three parts. A pass that is recorded takes half of that, and two such passes are kept; while it is recorded, 64 MB for patches (or those
-    /// of one image, where they are more), a copy of the input with the 1 of a bias, and one of the gradient at a convolution's output. At each refresh both are read from the device and inverted on the host in `f64`, which waits for
+    /// each of its three parts. A pass that is recorded takes half of that, and two such passes are kept, or as many as a layer has in one forward pass; while it is recorded, 96 MB for patches (or three
+    /// times those of one image, where they are more), a copy of the input with the 1 of a bias, and one of the gradient at a convolution's output. At each refresh both are read from the device and inverted on the host in `f64`, which waits for
     /// the device. It is used as [`FoofConfig`] is.
     KfacConfig {
         damping: 0.03,

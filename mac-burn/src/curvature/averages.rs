@@ -244,7 +244,7 @@ impl<B: Backend> ActivationAverages<B> {
         let size = width - 2;
         let mut rows = values.chunks_exact(width);
         let sees_ones = rows.all(|row| row[size] == row[size + 1]);
-        let square = record.square.map(|square| load::<B>(square, device));
+        let square = record.square.map(|square| load::<B, 2>(square, device));
         let counted = record.rejected.num_elements();
         let rejected = record.rejected;
         let dtype = rejected.dtype;
@@ -300,7 +300,10 @@ pub(super) fn is_of(data: &TensorData, shape: &[usize]) -> bool {
 }
 
 /// Statistics of a record in their own type.
-pub(super) fn load<B: Backend>(data: TensorData, device: &B::Device) -> Tensor<B, 2> {
+pub(super) fn load<B: Backend, const D: usize>(
+    data: TensorData,
+    device: &B::Device,
+) -> Tensor<B, D> {
     let dtype = data.dtype;
     Tensor::from_data(data, (device, dtype))
 }

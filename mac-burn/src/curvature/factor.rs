@@ -100,6 +100,26 @@ impl FactorRecord {
     }
 }
 
+/// `V M` of rows `V`, `[groups, rows, size]`, and an inverse `M`.
+///
+/// With `bias_is_fixed` the last column of `V` is 0, of a bias that is not trained, and `M` stands for the inverse of the factor without the
+/// bias: `M − m mᵀ / μ`, with the last column `m` of `M` and its last element `μ`.
+pub(super) fn multiply<B: Backend>(
+    rows: Tensor<B, 3>,
+    inverse: Tensor<B, 3>,
+    bias_is_fixed: bool,
+) -> Tensor<B, 3> {
+    let product = rows.matmul(inverse.clone());
+    if !bias_is_fixed {
+        return product;
+    }
+    let last = inverse.dims()[2] - 1;
+    let row = inverse.narrow(1, last, 1);
+    let corner = row.clone().narrow(2, last, 1);
+    let along = product.clone().narrow(2, last, 1);
+    product - along * (row / corner)
+}
+
 /// Data as a tensor in the type and on the device of another.
 fn like<B: Backend>(tensor: &Tensor<B, 3>, data: TensorData) -> Tensor<B, 3> {
     Tensor::from_data(data, (&tensor.device(), tensor.dtype()))

@@ -1,4 +1,4 @@
-use super::factor::{Factor, FactorRecord, FailedInversions, inverses, without_bias};
+use super::factor::{Factor, FactorRecord, FailedInversions, inverses, multiply, without_bias};
 use super::moving_average::{BatchCounts, BatchCountsRecord, Finite, Means, Start, means_of};
 use super::{
     Batches, Curvature, CurvatureRecord, CurvatureReport, CurvatureSettings, LayerGradient,
@@ -171,11 +171,12 @@ impl<B: Backend> Curvature<B> for Foof<B> {
 
     fn precondition(&mut self, gradient: LayerGradient<B>, _guard: bool) -> LayerGradient<B> {
         let augmented = self.settings.covers_bias(self.layer);
+        let bias_is_fixed = augmented && gradient.bias.is_none();
         let inputs = &self.inputs;
         gradient.map_blocks(self.layer.kind, augmented, |block, rows| {
             let inverse = inputs.inverse(block.mean, &rows.device());
             match inverse {
-                Some(inverse) => rows.matmul(inverse),
+                Some(inverse) => multiply(rows, inverse, bias_is_fixed),
                 None => rows,
             }
         })

@@ -172,7 +172,7 @@ impl<B: Backend> InputCovariance<B> {
         );
     }
 
-    /// `(C + ρ I)⁻¹` in `f64`, by Cholesky on the host, `[groups, n, n]` where `n` is `size + 1` for
+    /// `(C + ρ I)⁻¹` in `f64`, made on the host, `[groups, n, n]` where `n` is `size + 1` for
     /// a layer with a bias and `size` for one without. Reads the sums from the device.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use super::factor::{Factor, FactorRecord, FailedInversions, HostMatrices, inverses};
+use super::factor::{Factor, FactorRecord, FailedInversions, HostMatrices, inverses, multiply};
 use super::foof::input_means;
 use super::moving_average::{BatchCounts, BatchCountsRecord, Finite, Means, Start};
 use super::{
@@ -30,11 +30,15 @@ pub enum KfacDamping {
 pub enum GradientScale {
     /// The loss is a mean over the samples, so that the gradient of a sample's loss is `N` times what flows back to its outputs: with `N`
     /// samples `P = N Σ g gᵀ` over all rows by [`WeightSharing::Expand`], and `P = N Σₙ gₙ gₙᵀ` with the sum `gₙ` over
-    /// a sample's rows by [`WeightSharing::Reduce`]. As kfac-jax and singd have it. The samples are those of all passes of a step: right for
+    /// a sample's rows by [`WeightSharing::Reduce`]. As kfac-jax and singd have it. A sample is an index of the first axis of the layer's
+    /// input: with samples and tokens as one axis, each token is one. The samples are those of all passes of a step: right for
     /// micro-batches whose losses add up to one mean, and `k` times too many where a layer is called `k` times, or each of `k` devices has a mean of its
     /// own.
     #[default]
     MeanLoss,
+    /// The loss is a mean over all rows, as that of a language model over samples and tokens: `P` as above with the number of rows in place of
+    /// `N`, padding among them. singd's `batch+sequence`.
+    MeanLossOverRows,
     /// The loss is a sum over the samples: `P` is `1 / N²` of that.
     SummedLoss,
     /// The mean over rows of what flows back, or of the means over each sample's places, whatever the loss. As in the code of the authors of
@@ -71,6 +75,7 @@ impl KfacSettings {
         let parts = sums.parts.iter();
         let factor = parts.map(|part| match self.gradient_scale {
             GradientScale::MeanLoss => part.sum.clone().mul_scalar(samples),
+            GradientScale::MeanLossOverRows => part.sum.clone().mul_scalar(sums.rows as f64),
             GradientScale::SummedLoss => part.sum.clone().div_scalar(samples),
             GradientScale::Unscaled => {
                 let mean = part.sum.clone() / part.count.clone();
@@ -113,6 +118,8 @@ pub(crate) struct Kfac<B: Backend> {
 pub(crate) struct KfacRecord {
     pub(super) layer: LayerRecord,
     pub(super) counts: BatchCountsRecord,
+    weight_sharing: WeightSharing,
+    gradient_scale: GradientScale,
     inputs: FactorRecord,
     outputs: FactorRecord,
     #[serde(with = "crate::number")]
@@ -122,6 +129,12 @@ pub(crate) struct KfacRecord {
 }
 
 impl KfacRecord {
+    /// Whether its averages are of what these settings take in, and of their scale.
+    pub(super) fn is_of(&self, settings: KfacSettings) -> bool {
+        (self.weight_sharing, self.gradient_scale)
+            == (settings.weight_sharing, settings.gradient_scale)
+    }
+
     /// Whether it is of inputs in parts and blocks with these shapes, and of such outputs.
     pub(super) fn fits(
         &self,
@@ -301,12 +314,13 @@ impl<B: Backend> Curvature<B> for Kfac<B> {
 
     fn precondition(&mut self, gradient: LayerGradient<B>, _guard: bool) -> LayerGradient<B> {
         let augmented = self.settings.covers_bias(self.layer);
+        let bias_is_fixed = augmented && gradient.bias.is_none();
         let (inputs, outputs) = (&self.inputs, &self.outputs);
         gradient.map_blocks(self.layer.kind, augmented, |block, rows| {
             let device = rows.device();
             let inverse = inputs.inverse(block.index, &device);
             match inverse.zip(outputs.inverse(block.index, &device)) {
-                Some((inputs, outputs)) => outputs.matmul(rows).matmul(inputs),
+                Some((inputs, outputs)) => multiply(outputs.matmul(rows), inputs, bias_is_fixed),
                 None => rows,
             }
         })
@@ -316,6 +330,8 @@ impl<B: Backend> Curvature<B> for Kfac<B> {
         CurvatureRecord::Kfac(KfacRecord {
             layer: self.layer.to_record(),
             counts: self.counts.to_record(),
+            weight_sharing: self.kfac.weight_sharing,
+            gradient_scale: self.kfac.gradient_scale,
             inputs: self.inputs.to_record(),
             outputs: self.outputs.to_record(),
             inverted_with: self.inverted_with,

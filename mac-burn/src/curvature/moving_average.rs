@@ -1,7 +1,7 @@
 //! Moving averages of the statistics that curvatures beside MAC's are made of.
 
 use super::Batches;
-use super::averages::{BELOW_OVERFLOW, largest};
+use super::averages::{BELOW_OVERFLOW, is_of, largest, load};
 use super::rank_one::is_processor;
 use crate::precision::bytes;
 use crate::statistics::{ActivationSums, Sums};
@@ -133,17 +133,8 @@ pub(super) fn are_of(data: &[TensorData], shapes: &[[usize; 3]]) -> bool {
     data.len() == shapes.len() && all.all(|(data, shape)| is_of(data, shape))
 }
 
-pub(super) fn is_of(data: &TensorData, shape: &[usize]) -> bool {
-    super::averages::is_of(data, shape)
-}
-
 pub(super) fn load_all<B: Backend>(data: Vec<TensorData>, device: &B::Device) -> Vec<Tensor<B, 3>> {
     data.into_iter().map(|data| load(data, device)).collect()
-}
-
-pub(super) fn load<B: Backend>(data: TensorData, device: &B::Device) -> Tensor<B, 3> {
-    let dtype = data.dtype;
-    Tensor::from_data(data, (device, dtype))
 }
 
 fn identity_like<B: Backend>(mean: &Tensor<B, 3>) -> Tensor<B, 3> {

@@ -1,6 +1,6 @@
+use super::averages::{is_of, load};
 use super::moving_average::{
-    BatchCounts, BatchCountsRecord, Finite, MovingAverage, MovingAverageRecord, Start, is_of, load,
-    means_of,
+    BatchCounts, BatchCountsRecord, Finite, MovingAverage, MovingAverageRecord, Start, means_of,
 };
 use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient, MeanActivation};
 use crate::MacError;

@@ -541,7 +541,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Changes the damping `ρ` from the next step on.
     ///
     /// A layer with an [`InputCovariance`](crate::InputCovariance) is inverted again on the host, `O(size³)`, and so are those of FOOF and K-FAC, whose
-    /// averages are read from the device for that. One of these that cannot be inverted keeps its inverse, as at a refresh.
+    /// averages are read from the device for that, with what was recorded since the last refresh. One of these that cannot be inverted keeps its inverse, as at a refresh.
     ///
     /// # Errors
     ///

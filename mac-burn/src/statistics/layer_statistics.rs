@@ -12,7 +12,7 @@ pub enum WeightSharing {
     /// Each place is a row.
     #[default]
     Expand,
-    /// The mean over a sample's places is a row.
+    /// A sample is a row: the mean over its places of the inputs, and the sum over them of the gradients at the outputs.
     Reduce,
 }
 

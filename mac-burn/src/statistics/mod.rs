@@ -7,6 +7,7 @@ pub(crate) mod collector;
 mod layer_statistics;
 pub(crate) mod moments;
 mod output_gradients;
+mod pass;
 mod passes;
 pub(crate) mod patches;
 mod recorder;

@@ -60,7 +60,9 @@ pub(crate) fn gradient_moments_of<B: Backend>(passes: impl FnOnce()) -> Gradient
     let sink: Sink<B> = Arc::default();
     let _before = Before(GRADIENTS.replace(Some(Box::new(sink.clone()))));
     without_recording(passes);
-    std::mem::take(&mut *lock(&sink))
+    let mut found = std::mem::take(&mut *lock(&sink));
+    add_up(&mut found);
+    found
 }
 
 /// Adds the second moment of the gradient at a layer's output when gradients flow back through what is returned, if those of this backend
@@ -76,12 +78,30 @@ pub(super) fn observe_gradients<B: Backend, const D: usize>(
         sink.cloned()
     });
     let Some(sink) = sink else { return output };
+    // Here and not in the backward pass, which holds the lock of the graph; so no more than those of one pass are kept beside the sums.
+    add_up(&mut lock(&sink));
     let demand = Demand::of(&[Statistic::OutputMoments(WeightSharing::Expand)]);
     let rows = rows(demand);
     on_backward(output, rows, move |sums| {
         let sums = sums.into_iter().map(|(_, sums)| (layer, sums));
         lock(&sink).extend(sums);
     })
+}
+
+/// Adds up the sums of each layer on each device.
+fn add_up<B: Backend>(all: &mut GradientMoments<B>) {
+    let device = |sums: &Sums<B>| Some(sums.parts.first()?.sum.device());
+    let mut added = GradientMoments::<B>::new();
+    for (layer, sums) in all.drain(..) {
+        let same = |(known, of_known): &&mut (Layer, Sums<B>)| {
+            *known == layer && device(of_known) == device(&sums)
+        };
+        match added.iter_mut().find(same) {
+            Some((_, known)) => *known = known.clone().add(sums),
+            None => added.push((layer, sums)),
+        }
+    }
+    *all = added;
 }
 
 /// The moments of all layers with recorders in the forward passes of this thread while `passes` runs. The passes count for no

@@ -2,13 +2,14 @@ use super::activation_sums::{ActivationSums, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
-use super::layer_statistics::{Demand, LayerStatistics, Statistic, WeightSharing};
+use super::layer_statistics::{Demand, LayerStatistics, Statistic};
 use super::moments::{self, Moment};
 use super::output_gradients::GradientRows;
+use super::pass::{RowCounts, SeenInputs};
 use super::passes::{Passes, RecordedStatistics, lock};
 use super::patches::{Conv2dGeometry, Incidence, patch_sums};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
-use super::second_moments::{SampleRows, attended_rows, counted, moment_sums, patches};
+use super::second_moments::{SampleRows, counted, patches};
 use crate::layer::{Layer, LayerKind};
 use crate::precision::wider_of_f32;
 use burn::module::{
@@ -82,8 +83,9 @@ use std::{fmt, iter};
 ///     }
 ///
 ///     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-///         let output = input.clone().matmul(self.weight.val()).mul_scalar(self.scale);
-///         self.recorder.record_linear(&self.weight, None, &input, output)
+///         let output = input.clone().matmul(self.weight.val());
+///         let output = self.recorder.record_linear(&self.weight, None, &input, output);
+///         output.mul_scalar(self.scale)
 ///     }
 /// }
 /// # use burn::backend::Autodiff;
@@ -141,7 +143,8 @@ impl<B: Backend> Default for Recorder<B> {
 }
 
 /// Recording. Each function returns `output`, or any other tensor that it is given: the pass counts when gradients
-/// flow back through what is returned.
+/// flow back through what is returned. Curvatures that are made of the gradients at the outputs too, those of SMAC, Eva and K-FAC, need the
+/// layer's own output, bias included: a tensor made of that has other gradients, which cannot be told from these if it has the same shape.
 impl<B: Backend> Recorder<B> {
     /// A recorder that has seen nothing.
     pub fn new() -> Self {
@@ -170,9 +173,9 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        let rows = Rows::of(&input.dims(), None);
+        let rows = RowCounts::of(&input.dims(), None);
         self.record(layer, weight, rows, output, |demand| {
-            let mut seen = Inputs::new(layer, demand);
+            let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| ActivationSums::of_rows(untracked(input)));
             seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), None)));
             seen.statistics
@@ -197,9 +200,9 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
-        let rows = Rows::of(&input.dims(), padded);
+        let rows = RowCounts::of(&input.dims(), padded);
         self.record(layer, weight, rows, output, |demand| {
-            let mut seen = Inputs::new(layer, demand);
+            let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| valid_token_sums(untracked(input), padded));
             seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), padded)));
             seen.statistics
@@ -209,8 +212,8 @@ impl<B: Backend> Recorder<B> {
     /// Records what the value projection of attention sees, see
     /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention) for the mean that this makes.
     ///
-    /// The output may be that of the projection or any tensor made of it alone, such as the attended values. Curvatures that are made of
-    /// the gradients at the output too, as K-FAC's is, need the projection's own, or that split into heads.
+    /// The output may be that of the projection or any tensor made of it alone, such as the attended values. For gradients at the output it
+    /// is the projection's own, or that split into heads.
     ///
     /// # Shapes
     ///
@@ -226,9 +229,9 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_attended(layer, &attended));
-        let rows = Rows::of(&attended.values.dims(), attended.keys_padded);
+        let rows = RowCounts::of(&attended.values.dims(), attended.keys_padded);
         self.record(layer, weight, rows, output, |demand| {
-            let mut seen = Inputs::new(layer, demand);
+            let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| attended_sums(&attended));
             seen.attended_rows(&attended);
             seen.statistics
@@ -260,7 +263,7 @@ impl<B: Backend> Recorder<B> {
         moments::observe(|| Moment::of_attended(layer, &attended));
         let (values, padded) = (attended.values, attended.keys_padded);
         self.record_pass(layer, weight, None, output, |demand| {
-            let mut seen = Inputs::new(layer, demand);
+            let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| {
                 let tokens = valid_token_sums(untracked(values), padded);
                 tokens.beside(attended_sums(&attended))
@@ -293,7 +296,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let layer = fused_attention(weight, bias, value_columns);
-        let rows = Rows::of(&output.dims(), padded);
+        let rows = RowCounts::of(&output.dims(), padded);
         self.record(layer, weight, rows, output, |_| LayerStatistics::none())
     }
 
@@ -319,9 +322,9 @@ impl<B: Backend> Recorder<B> {
         let layer = Layer::conv2d(layer);
         moments::observe(|| Moment::of_patches(layer, input, &geometry));
         // Those of a convolution's output are its own.
-        let rows = Rows::of(&[], None);
+        let rows = RowCounts::of(&[], None);
         self.record(layer, weight, rows, output, |demand| {
-            let mut seen = Inputs::new(layer, demand);
+            let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| {
                 // Taken out, so that threads do not wait for each other's sums.
                 let mut incidence = self.incidence().and_then(|mut kept| kept.take());
@@ -341,7 +344,7 @@ impl<B: Backend> Recorder<B> {
         &self,
         layer: Layer,
         weight: &Param<Tensor<B, D>>,
-        rows: Rows<'_, B>,
+        rows: RowCounts<'_, B>,
         output: Tensor<B, O>,
         seen: impl FnOnce(Demand) -> LayerStatistics<B>,
     ) -> Tensor<B, O> {
@@ -349,7 +352,7 @@ impl<B: Backend> Recorder<B> {
         let size_output = layer.kind.size_output(&weight.dims());
         let gradients = |demand| {
             let valid = || rows.padded.map(|padded| counted(padded, dtype));
-            let Rows {
+            let RowCounts {
                 samples, places, ..
             } = rows;
             GradientRows::of(
@@ -410,7 +413,8 @@ impl<B: Backend> Recorder<B> {
 
 impl State {
     /// The statistics that optimizers ask of the next pass. No optimizer may have stepped the layer yet, or all of those that
-    /// have may be gone: the next to come wants its first pass. It may not have been made yet, and is taken for MAC.
+    /// have may be gone: the next to come wants its first pass. It may be any that there is, or one that is not made yet, which is taken
+    /// for MAC.
     fn demand(&self) -> Demand {
         let awaited = Schedule::demand_before_first_steps();
         let present = self.subscriptions.iter();
@@ -418,7 +422,7 @@ impl State {
             .filter_map(|subscription| Some((subscription, subscription.optimizer.is_due()?)))
             .peekable();
         if present.peek().is_none() {
-            return awaited.and(Demand::of(&[Statistic::Activations]));
+            return Schedule::demand_of_all().and(Demand::of(&[Statistic::Activations]));
         }
         let asked = present.filter(|(subscription, due)| *due || subscription.without_statistic);
         asked.fold(awaited, |demand, (subscription, _)| {
@@ -511,85 +515,6 @@ fn fused_attention<B: Backend>(
         false => LayerKind::GroupedQueryAttention { value_columns },
     };
     Layer::matrix(kind, weight, bias)
-}
-
-/// The rows of an input.
-struct Rows<'a, B: Backend> {
-    samples: usize,
-    /// Rows of a sample.
-    places: usize,
-    padded: Option<&'a Tensor<B, 2, Bool>>,
-}
-
-impl<'a, B: Backend> Rows<'a, B> {
-    /// Of an input `[samples, .., size]`, or `[size]`.
-    fn of(shape: &[usize], padded: Option<&'a Tensor<B, 2, Bool>>) -> Self {
-        let (samples, places) = match shape {
-            [samples, places @ .., _] => (*samples, places.iter().product()),
-            _ => (1, 1),
-        };
-        Self {
-            samples,
-            places,
-            padded,
-        }
-    }
-}
-
-/// The statistics of a pass's inputs that are asked for.
-struct Inputs<B: Backend> {
-    has_bias: bool,
-    demand: Demand,
-    statistics: LayerStatistics<B>,
-}
-
-impl<B: Backend> Inputs<B> {
-    fn new(layer: Layer, demand: Demand) -> Self {
-        Self {
-            has_bias: layer.bias.is_some(),
-            demand,
-            statistics: LayerStatistics::none(),
-        }
-    }
-
-    fn activations(&mut self, sums: impl FnOnce() -> ActivationSums<B>) {
-        if self.demand.has(Statistic::Activations) {
-            self.statistics.activations = Some(sums());
-        }
-    }
-
-    /// A part of the inputs by its rows, to which a bias adds a 1.
-    fn rows<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
-        let has_bias = self.has_bias;
-        self.part(|| {
-            rows().map(move |rows| match has_bias {
-                true => rows.with_ones(),
-                false => rows,
-            })
-        });
-    }
-
-    /// A part of the inputs by what comes through attention.
-    fn attended_rows(&mut self, attended: &AttendedValues<'_, B>) {
-        let has_bias = self.has_bias;
-        self.part(|| {
-            attended_rows(attended).map(move |rows| match has_bias {
-                true => rows,
-                false => rows.without_last(),
-            })
-        });
-    }
-
-    fn part<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
-        for sharing in [WeightSharing::Expand, WeightSharing::Reduce] {
-            let statistic = Statistic::InputMoments(sharing);
-            if self.demand.has(statistic)
-                && let Some(sums) = moment_sums(rows(), sharing)
-            {
-                self.statistics.insert_part(statistic, sums);
-            }
-        }
-    }
 }
 
 /// A clone starts with the passes of its original, and its own passes count for the original too.

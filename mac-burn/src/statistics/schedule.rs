@@ -3,8 +3,13 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// The number of schedules that wait for the first step of their optimizer and ask for a statistic, of each statistic.
-static AWAITING_FIRST_STEP: [AtomicUsize; STATISTICS] = [const { AtomicUsize::new(0) }; STATISTICS];
+/// A number of schedules that ask for a statistic, of each statistic.
+type Counts = [AtomicUsize; STATISTICS];
+
+/// Of those of all optimizers.
+static LIVING: Counts = [const { AtomicUsize::new(0) }; STATISTICS];
+/// Of those that wait for the first step of their optimizer.
+static AWAITING_FIRST_STEP: Counts = [const { AtomicUsize::new(0) }; STATISTICS];
 
 thread_local! {
     static PAUSES: Cell<usize> = const { Cell::new(0) };
@@ -29,8 +34,8 @@ impl Schedule {
             stepped: false,
             demand,
         };
-        for awaiting in schedule.awaiting() {
-            awaiting.fetch_add(1, Ordering::Relaxed);
+        for counts in [&LIVING, &AWAITING_FIRST_STEP] {
+            schedule.each_of(counts, |count| count.fetch_add(1, Ordering::Relaxed));
         }
         schedule
     }
@@ -40,16 +45,17 @@ impl Schedule {
         self.demand
     }
 
-    fn awaiting(&self) -> impl Iterator<Item = &'static AtomicUsize> {
-        let all = Statistic::ALL.into_iter().zip(&AWAITING_FIRST_STEP);
-        let demand = self.demand;
-        all.filter_map(move |(statistic, awaiting)| demand.has(statistic).then_some(awaiting))
+    /// Changes the counts of the statistics that it asks for.
+    fn each_of(&self, counts: &Counts, change: impl Fn(&AtomicUsize) -> usize) {
+        for (statistic, count) in Statistic::ALL.into_iter().zip(counts) {
+            if self.demand.has(statistic) {
+                change(count);
+            }
+        }
     }
 
-    fn end_awaiting(&self) {
-        for awaiting in self.awaiting() {
-            awaiting.fetch_sub(1, Ordering::Relaxed);
-        }
+    fn leave(&self, counts: &Counts) {
+        self.each_of(counts, |count| count.fetch_sub(1, Ordering::Relaxed));
     }
 
     /// Tells recorders, after a step, whether the next one takes statistics.
@@ -57,7 +63,7 @@ impl Schedule {
         self.due.store(due, Ordering::Relaxed);
         if !self.stepped {
             self.stepped = true;
-            self.end_awaiting();
+            self.leave(&AWAITING_FIRST_STEP);
         }
     }
 
@@ -67,10 +73,19 @@ impl Schedule {
 
     /// The statistics that the optimizers ask for which have yet to take their first step; empty if there are none.
     pub(crate) fn demand_before_first_steps() -> Demand {
-        Demand(std::array::from_fn(|statistic| {
-            AWAITING_FIRST_STEP[statistic].load(Ordering::Relaxed) > 0
-        }))
+        demand_in(&AWAITING_FIRST_STEP)
     }
+
+    /// The statistics that any optimizer asks for; empty if there are none.
+    pub(crate) fn demand_of_all() -> Demand {
+        demand_in(&LIVING)
+    }
+}
+
+fn demand_in(counts: &Counts) -> Demand {
+    Demand(std::array::from_fn(|statistic| {
+        counts[statistic].load(Ordering::Relaxed) > 0
+    }))
 }
 
 /// A copy of an optimizer goes its own way, on whichever model.
@@ -82,8 +97,9 @@ impl Clone for Schedule {
 
 impl Drop for Schedule {
     fn drop(&mut self) {
+        self.leave(&LIVING);
         if !self.stepped {
-            self.end_awaiting();
+            self.leave(&AWAITING_FIRST_STEP);
         }
     }
 }

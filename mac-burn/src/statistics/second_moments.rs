@@ -8,11 +8,15 @@ use crate::precision::at_least_f32;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, DType, Tensor, s};
 
-/// Rows are made for as many samples at a time as keep below this many elements, 64 MB in `f32`, or for one: patches of images, and
-/// values through attention.
-const ROW_ELEMENTS: usize = 1 << 24;
+/// Rows are made for as many samples at a time as keep below this many elements, 32 MB in `f32`, or for one: patches of images, and
+/// values through attention. They are copied twice, into rows and with the 1 of a bias.
+#[cfg(not(test))]
+const ROW_ELEMENTS: usize = 1 << 23;
+/// So few that all tests of this crate's own modules have several chunks.
+#[cfg(test)]
+const ROW_ELEMENTS: usize = 64;
 
 /// Rows of samples.
 #[derive(Debug, Clone)]
@@ -179,15 +183,15 @@ pub(crate) fn patches<B: Backend>(
     let images_at_once = ROW_ELEMENTS / (geometry.groups * size * positions).max(1);
 
     let images = zero_padded(at_least_f32(images), rows.padding, columns.padding);
-    let options = UnfoldOptions::new(geometry.stride, [0, 0], geometry.dilation);
-    let (kernel_size, groups) = (geometry.kernel_size, geometry.groups);
+    let (geometry, positions_of_axes) = (geometry.clone(), [rows.positions(), columns.positions()]);
+    let groups = geometry.groups;
     let chunks = images.split(images_at_once.max(1), 0).into_iter();
     chunks.filter_map(move |chunk| {
         let count = chunk.dims()[0];
         if count == 0 {
             return None;
         }
-        let patches = unfold4d(chunk, kernel_size, options.clone())
+        let patches = unfold(chunk, &geometry, positions_of_axes)
             .reshape([count, groups, size, positions])
             .permute([1, 0, 3, 2]);
         Some(SampleRows {
@@ -195,6 +199,40 @@ pub(crate) fn patches<B: Backend>(
             valid: None,
         })
     })
+}
+
+/// The patches of images without padding, `[images, channels · kernel height · kernel width, positions]`.
+fn unfold<B: Backend>(
+    images: Tensor<B, 4>,
+    geometry: &Conv2dGeometry,
+    [rows, columns]: [usize; 2],
+) -> Tensor<B, 3> {
+    let Conv2dGeometry {
+        kernel_size: [height, width],
+        stride,
+        dilation,
+        ..
+    } = *geometry;
+    if dilation == [1, 1] {
+        return unfold4d(
+            images,
+            [height, width],
+            UnfoldOptions::new(stride, [0, 0], dilation),
+        );
+    }
+    // With dilation Burn's unfolds by a convolution whose weight has the square of a patch's size.
+    let [count, channels, ..] = images.dims();
+    let offsets = (0..height).flat_map(|row| (0..width).map(move |column| [row, column]));
+    let parts = offsets.map(|[row, column]| {
+        let [top, left] = [row * dilation[0], column * dilation[1]];
+        let bottom = top + (rows - 1) * stride[0] + 1;
+        let right = left + (columns - 1) * stride[1] + 1;
+        let part = images
+            .clone()
+            .slice(s![.., .., top..bottom;stride[0], left..right;stride[1]]);
+        part.reshape([count, channels, 1, rows * columns])
+    });
+    Tensor::cat(parts.collect(), 2).reshape([count, channels * height * width, rows * columns])
 }
 
 /// The values through attention, of as many samples at a time as memory is bounded for: `[1, samples, heads · queries, size + 1]`. Last in
@@ -243,9 +281,92 @@ fn zero_padded<B: Backend>(
     (top, bottom): (usize, usize),
     (left, right): (usize, usize),
 ) -> Tensor<B, 4> {
+    if [top, bottom, left, right] == [0; 4] {
+        return images;
+    }
     let [batch, channels, height, width] = images.dims();
     let shape = [batch, channels, top + height + bottom, left + width + right];
     let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
     let inside = [0..batch, 0..channels, top..top + height, left..left + width];
     padded.slice_assign(inside, images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use burn_ndarray::NdArray;
+
+    type B = NdArray<f64>;
+
+    fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
+        Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Default::default())
+    }
+
+    fn values(tensor: Tensor<B, 3>) -> Vec<f64> {
+        tensor.into_data().iter().collect()
+    }
+
+    fn assert_close(found: &Sums<B>, expected: Tensor<B, 3>, rows: f64) {
+        let [part] = &found.parts[..] else {
+            panic!("there is one part");
+        };
+        let pairs = values(part.sum.clone()).into_iter().zip(values(expected));
+        for (found, expected) in pairs {
+            assert!((found - expected).abs() <= 1e-12, "{found} {expected}");
+        }
+        assert_eq!(values(part.count.clone()), [rows]);
+    }
+
+    /// Breaks when an image is left out or counted twice where patches are made of several images after each other.
+    #[test]
+    fn patches_of_several_chunks_add_up() {
+        let geometry = Conv2dGeometry {
+            kernel_size: [2, 2],
+            stride: [1, 1],
+            padding: burn::nn::PaddingConfig2d::Valid,
+            dilation: [1, 1],
+            groups: 1,
+        };
+        let images = random([5, 1, 3, 3]);
+        let chunks = patches(images.clone(), &geometry).map(|rows| rows.samples_and_rows().0);
+        assert_eq!(chunks.collect::<Vec<_>>(), [4, 1]);
+        let found = moment_sums(patches(images.clone(), &geometry), WeightSharing::Expand);
+        let options = UnfoldOptions::new([1, 1], [0, 0], [1, 1]);
+        let unfolded = unfold4d(images, [2, 2], options);
+        let expected = unfolded.clone().matmul(unfolded.swap_dims(1, 2)).sum_dim(0);
+        assert_close(&found.expect("there are rows"), expected, 20.0);
+    }
+
+    /// Breaks when a sample of attention has the probabilities, the values or the padding of another where there are several chunks.
+    #[test]
+    fn attended_rows_of_several_chunks_add_up() {
+        let (batch, heads, tokens, size) = (4, 2, 3, 4);
+        let probabilities = random([batch, heads, tokens, tokens]).abs();
+        let attended_values = random([batch, tokens, size]);
+        let lengths = [3, 1, 2, 3];
+        let padded: Vec<bool> = lengths
+            .iter()
+            .flat_map(|length| (0..tokens).map(move |token| token >= *length))
+            .collect();
+        let padded = burn::tensor::TensorData::new::<bool, _>(padded, [batch, tokens]);
+        let padded = Tensor::<B, 2, Bool>::from_data(padded, &Default::default());
+        let attended = AttendedValues {
+            queries_padded: Some(&padded),
+            ..AttendedValues::new(&probabilities, &attended_values)
+        };
+        let chunks = attended_rows(&attended).map(|rows| rows.samples_and_rows().0);
+        assert_eq!(chunks.collect::<Vec<_>>(), [2, 2]);
+        let found = moment_sums(attended_rows(&attended), WeightSharing::Expand);
+
+        let ones = Tensor::ones([batch, tokens, 1], &Default::default());
+        let rows = probabilities
+            .reshape([batch, heads * tokens, tokens])
+            .matmul(Tensor::cat(vec![attended_values, ones], 2))
+            .reshape([batch, heads, tokens, size + 1]);
+        let valid = counted(&padded, rows.dtype()).reshape([batch, 1, tokens, 1]);
+        let rows = (rows * valid).reshape([1, batch * heads * tokens, size + 1]);
+        let expected = rows.clone().swap_dims(1, 2).matmul(rows);
+        assert_close(&found.expect("there are rows"), expected, 18.0);
+    }
 }

@@ -33,6 +33,8 @@ struct Seen {
     attended: Option<Vec<Matrix>>,
     /// Places of a sample, padding among them.
     places: usize,
+    /// Whether there is a bias that is not trained; `π` has its 1.
+    has_fixed_bias: bool,
 }
 
 impl Seen {
@@ -103,6 +105,15 @@ impl Curvature {
         }
     }
 
+    fn with_auxiliary_biases(self) -> Self {
+        match self {
+            Self::Foof(config) => Self::Foof(config.with_auxiliary_biases(true)),
+            Self::Eva(config) => Self::Eva(config.with_auxiliary_biases(true)),
+            Self::Kfac(config) => Self::Kfac(config.with_auxiliary_biases(true)),
+            Self::Smac(config) => Self::Smac(config.with_auxiliary_biases(true)),
+        }
+    }
+
     /// The gradient of a block, preconditioned by what was seen in one step; `is_fused` for a part of one projection to queries, keys and
     /// values.
     fn applied(&self, gradient: Matrix, seen: &Seen, is_fused: bool) -> Matrix {
@@ -134,6 +145,7 @@ impl Curvature {
                     .expect("there are samples");
                 let outputs = match (config.gradient_scale, config.weight_sharing) {
                     (GradientScale::MeanLoss, _) => sum * samples,
+                    (GradientScale::MeanLossOverRows, _) => sum * samples * seen.places as f64,
                     (GradientScale::SummedLoss, _) => sum / samples,
                     (GradientScale::Unscaled, WeightSharing::Expand) => sum / count as f64,
                     (GradientScale::Unscaled, WeightSharing::Reduce) => {
@@ -141,8 +153,11 @@ impl Curvature {
                     }
                 };
                 let inputs = second_moment(inputs, config.weight_sharing);
-                let mean = |matrix: &Matrix| matrix.trace() / matrix.nrows() as f64;
-                let pi = (mean(&inputs) / mean(&outputs)).sqrt();
+                let mean = |matrix: &Matrix, one: usize| {
+                    (matrix.trace() + one as f64) / (matrix.nrows() + one) as f64
+                };
+                let pi =
+                    (mean(&inputs, usize::from(seen.has_fixed_bias)) / mean(&outputs, 0)).sqrt();
                 let root = config.damping.sqrt();
                 inverse(damped(outputs, root / pi)) * gradient * inverse(damped(inputs, root * pi))
             }
@@ -176,6 +191,7 @@ fn curvatures() -> impl Strategy<Value = Curvature> {
         prop_oneof![Just(WeightSharing::Expand), Just(WeightSharing::Reduce)],
         prop_oneof![
             Just(GradientScale::MeanLoss),
+            Just(GradientScale::MeanLossOverRows),
             Just(GradientScale::SummedLoss),
             Just(GradientScale::Unscaled)
         ],
@@ -315,22 +331,41 @@ proptest! {
         let loss = (layer.forward(input.clone()) * gradient.clone()).sum();
         let trained = layer.bias.as_ref().filter(|_| trains_bias);
         let found = preconditioned(&mut preconditioner, &layer, &layer.weight, trained, loss);
-        // A bias that is not trained is a column of zeros to matrices. Of vectors it is left out.
-        let has_matrices = matches!(curvature, Curvature::Foof(_) | Curvature::Kfac(_));
-        let sees_one = bias && (trains_bias || has_matrices);
         let seen = Seen {
-            inputs: samples(&input, sees_one, None),
+            inputs: samples(&input, bias && trains_bias, None),
             outputs: samples(&gradient, false, None),
             attended: None,
             places: tokens,
+            has_fixed_bias: bias && !trains_bias,
         };
-        let mut gradient = seen.gradient();
-        let is_frozen = sees_one && !trains_bias;
-        if is_frozen {
-            gradient.column_mut(inputs).fill(0.0);
-        }
-        let expected = curvature.applied(gradient, &seen, false);
-        let expected = if is_frozen { expected.remove_column(inputs) } else { expected };
+        let expected = curvature.applied(seen.gradient(), &seen, false);
+        assert_close(&found, &expected, &format!("{curvature:?}"));
+    }
+
+    /// Breaks when a bias that is the auxiliary optimizer's is an input of 1 to its weight, or is preconditioned.
+    #[test]
+    fn a_bias_of_the_auxiliary_optimizer_is_left_as_it_is(
+        curvature in curvatures(),
+        (batch, inputs, outputs) in (1..4usize, 1..6usize, 1..5usize),
+        seed in any::<u64>(),
+    ) {
+        let mut preconditioner = curvature.clone().with_auxiliary_biases().preconditioner();
+        let layer: MacLinear<F64> = LinearConfig::new(inputs, outputs).init(&Default::default()).into();
+        let input = random::<F64, 3>([batch, 1, inputs], seed);
+        let gradient = random::<F64, 3>([batch, 1, outputs], seed ^ 1);
+        let loss = (layer.forward(input.clone()) * gradient.clone()).sum();
+        let found = preconditioned(&mut preconditioner, &layer, &layer.weight, layer.bias.as_ref(), loss);
+        let seen = |one| Seen {
+            inputs: samples(&input, one, None),
+            outputs: samples(&gradient, false, None),
+            attended: None,
+            places: 1,
+            has_fixed_bias: false,
+        };
+        let weight = curvature.applied(seen(false).gradient(), &seen(false), false);
+        let bias = seen(true).gradient().column(inputs).into_owned();
+        let mut expected = weight.insert_column(inputs, 0.0);
+        expected.set_column(inputs, &bias);
         assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
@@ -377,27 +412,30 @@ proptest! {
             outputs: samples(&gradient, false, None),
             attended: None,
             places: TOKENS,
+            has_fixed_bias: false,
         };
         let seen = Seen {
             inputs: samples(&input, bias, Some(&padded)),
             outputs: samples(&gradient, false, Some(&padded)),
             attended: None,
             places: TOKENS,
+            has_fixed_bias: false,
         };
         let expected = curvature.applied(whole.gradient(), &seen, false);
         assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
-    /// Breaks when a convolution's patches, their order, its groups or its positions are others.
+    /// Breaks when a convolution's patches, their order, its groups, its dilation or its positions are others.
     #[test]
     fn a_convolution_has_the_formula(
         curvature in curvatures(),
         groups in 1..3usize,
-        (kernel, stride) in ([1..4usize, 1..4usize], [1..3usize, 1..3usize]),
+        (kernel, stride, dilation) in ([1..4usize, 1..4usize], [1..3usize, 1..3usize], [1..3usize, 1..3usize]),
         padding in any::<bool>(),
         bias in any::<bool>(),
         seed in any::<u64>(),
     ) {
+        const SIDE: usize = 6;
         let mut preconditioner = curvature.preconditioner();
         let (channels, outputs) = (2 * groups, 2 * groups);
         let padding = match padding {
@@ -406,11 +444,12 @@ proptest! {
         };
         let config = Conv2dConfig::new([channels, outputs], kernel)
             .with_stride(stride)
+            .with_dilation(dilation)
             .with_padding(padding.clone())
             .with_groups(groups)
             .with_bias(bias);
         let layer: MacConv2d<F64> = config.init(&Default::default()).into();
-        let input = random::<F64, 4>([2, channels, 4, 3], seed);
+        let input = random::<F64, 4>([2, channels, SIDE, SIDE], seed);
         let output = layer.forward(input.clone());
         let [batch, _, rows, columns] = output.dims();
         let gradient = random::<F64, 4>(output.dims(), seed ^ 1);
@@ -431,11 +470,11 @@ proptest! {
                 if channel == per_group {
                     return 1.0;
                 }
-                let y = (position / columns * stride[0] + rest / kernel[1]).checked_sub(top);
-                let x = (position % columns * stride[1] + rest % kernel[1]).checked_sub(left);
+                let y = (position / columns * stride[0] + rest / kernel[1] * dilation[0]).checked_sub(top);
+                let x = (position % columns * stride[1] + rest % kernel[1] * dilation[1]).checked_sub(left);
                 match (y, x) {
-                    (Some(y), Some(x)) if y < 4 && x < 3 => {
-                        pixels[((sample * channels + group * per_group + channel) * 4 + y) * 3 + x]
+                    (Some(y), Some(x)) if y < SIDE && x < SIDE => {
+                        pixels[((sample * channels + group * per_group + channel) * SIDE + y) * SIDE + x]
                     }
                     _ => 0.0,
                 }
@@ -455,6 +494,7 @@ proptest! {
                     .collect(),
                 attended: None,
                 places: positions,
+                has_fixed_bias: false,
             };
             expected.push(curvature.applied(seen.gradient(), &seen, false));
         }
@@ -465,30 +505,48 @@ proptest! {
         assert_close(&found, &expected, &format!("{curvature:?}"));
     }
 
-    /// Breaks when queries, keys and values of one projection share an output factor, or values have the curvature of the tokens.
+    /// Breaks when queries, keys and values of one projection share an output factor, values have the curvature of the tokens, or padding
+    /// counts in any of them.
     #[test]
     fn a_fused_projection_has_the_formula_of_each_part(
         curvature in curvatures(),
+        lengths in prop::option::of([1..4usize, 1..4usize]),
         bias in any::<bool>(),
         seed in any::<u64>(),
     ) {
         const SIZE: usize = 3;
+        const TOKENS: usize = 3;
+        const HEADS: usize = 2;
         let mut preconditioner = curvature.preconditioner();
-        let [batch, tokens, heads] = [2, 3, 2];
+        let batch = 2;
+        let padded = lengths.map(|lengths| lengths.map(|length| (0..TOKENS).map(|token| token >= length).collect::<Vec<_>>()));
+        let padded = padded.as_ref().map(|padded| padded.as_slice());
+        let mask = padded.map(mask);
         let layer = Tokens::new(SIZE, 6, bias);
-        let input = random::<F64, 3>([batch, tokens, SIZE], seed);
-        let gradient = random::<F64, 3>([batch, tokens, 6], seed ^ 1);
-        let scores = random::<F64, 4>([batch, heads, tokens, tokens], seed ^ 2);
+        let input = random::<F64, 3>([batch, TOKENS, SIZE], seed);
+        let gradient = random::<F64, 3>([batch, TOKENS, 6], seed ^ 1);
+        let scores = random::<F64, 4>([batch, HEADS, TOKENS, TOKENS], seed ^ 2);
+        let scores = match &mask {
+            Some(keys) => {
+                let keys = keys.clone().reshape([batch, 1, 1, TOKENS]);
+                scores.mask_fill(keys.expand([batch, HEADS, TOKENS, TOKENS]), f64::NEG_INFINITY)
+            }
+            None => scores,
+        };
         let probabilities = softmax(scores, 3);
-        let projected = input.clone().reshape([batch * tokens, SIZE]).matmul(layer.weight.val());
+        let projected = input.clone().reshape([batch * TOKENS, SIZE]).matmul(layer.weight.val());
         let projected = match &layer.bias {
             Some(bias) => projected + bias.val().unsqueeze_dim(0),
             None => projected,
         };
-        let projected = projected.reshape([batch, tokens, 6]);
+        let projected = projected.reshape([batch, TOKENS, 6]);
         let (weight, own_bias) = (&layer.weight, layer.bias.as_ref());
-        let projected = layer.recorder.record_fused_output(weight, own_bias, 2, None, projected);
-        let attended = AttendedValues::new(&probabilities, &input);
+        let projected = layer.recorder.record_fused_output(weight, own_bias, 2, mask.as_ref(), projected);
+        let attended = AttendedValues {
+            queries_padded: mask.as_ref(),
+            keys_padded: mask.as_ref(),
+            ..AttendedValues::new(&probabilities, &input)
+        };
         let projected = layer.recorder.record_fused_attention(weight, own_bias, 2, attended, projected);
         let loss = (projected * gradient.clone()).sum();
         let found = preconditioned(&mut preconditioner, &layer, weight, own_bias, loss);
@@ -496,11 +554,12 @@ proptest! {
         // What a query of a head sees of the values.
         let through = probabilities
             .clone()
-            .reshape([batch, heads * tokens, tokens])
+            .reshape([batch, HEADS * TOKENS, TOKENS])
             .matmul(input.clone());
-        let through = samples(&through, bias, None);
-        let tokens_seen = samples(&input, bias, None);
-        let means = mean_through(&probabilities, &input, bias);
+        let of_queries: Option<Vec<_>> = padded.map(|padded| padded.iter().map(|sample| sample.repeat(HEADS)).collect());
+        let through = samples(&through, bias, of_queries.as_deref());
+        let tokens_seen = samples(&input, bias, padded);
+        let means = mean_through(&probabilities, &input, bias, padded);
         let rows: Vec<_> = (0..3)
             .map(|part| {
                 let attended = match (part, &curvature) {
@@ -512,11 +571,20 @@ proptest! {
                 let own = gradient.clone().narrow(2, 2 * part, 2);
                 let seen = Seen {
                     inputs: tokens_seen.clone(),
-                    outputs: samples(&own, false, None),
+                    outputs: samples(&own, false, padded),
                     attended,
-                    places: tokens,
+                    places: TOKENS,
+                    has_fixed_bias: false,
                 };
-                curvature.applied(seen.gradient(), &seen, true)
+                // The gradient has the padding too.
+                let whole = Seen {
+                    inputs: samples(&input, bias, None),
+                    outputs: samples(&own, false, None),
+                    attended: None,
+                    places: TOKENS,
+                    has_fixed_bias: false,
+                };
+                curvature.applied(whole.gradient(), &seen, true)
             })
             .collect();
         let rows: Vec<_> = rows.iter().flat_map(|part| part.row_iter()).collect();
@@ -524,15 +592,39 @@ proptest! {
     }
 }
 
-/// One row: the product of the averages of probabilities and of values at each position.
-fn mean_through(probabilities: &Tensor<F64, 4>, values: &Tensor<F64, 3>, one: bool) -> Matrix {
-    let [_, _, _, keys] = probabilities.dims();
+/// One row: at each position the average of its probabilities over heads and queries, and that of its values, multiplied and added up.
+/// Without padding.
+fn mean_through(
+    probabilities: &Tensor<F64, 4>,
+    values: &Tensor<F64, 3>,
+    one: bool,
+    padded: Option<&[Vec<bool>]>,
+) -> Matrix {
+    let [batch, heads, queries, keys] = probabilities.dims();
     let [_, _, size] = values.dims();
-    let attention = probabilities.clone().mean_dim(0).mean_dim(1).mean_dim(2);
-    let attention = attention.reshape([1, 1, keys]);
-    let mean = attention.matmul(values.clone().mean_dim(0));
-    let mut rows = samples(&mean.reshape([1, 1, size]), one, None);
-    rows.remove(0)
+    let (probabilities, values) = (host(probabilities), host(values));
+    let is_valid = |sample: usize, token: usize| padded.is_none_or(|padded| !padded[sample][token]);
+    let average = |numbers: Vec<f64>| match numbers.len() {
+        0 => 0.0,
+        count => numbers.iter().sum::<f64>() / count as f64,
+    };
+    let attention = |key: usize| {
+        let rows = (0..batch * heads * queries)
+            .filter(|row| is_valid(row / (heads * queries), row % queries));
+        average(rows.map(|row| probabilities[row * keys + key]).collect())
+    };
+    let value = |key: usize, element: usize| {
+        let samples = (0..batch).filter(|sample| is_valid(*sample, key));
+        let values = samples.map(|sample| values[(sample * keys + key) * size + element]);
+        average(values.collect())
+    };
+    Matrix::from_fn(1, size + usize::from(one), |_, element| {
+        let terms = (0..keys).map(|key| match element < size {
+            true => attention(key) * value(key, element),
+            false => attention(key),
+        });
+        terms.sum()
+    })
 }
 
 /// A layer with a batch of inputs and gradients at its outputs.
@@ -561,6 +653,7 @@ impl Batch {
             outputs: rows(&self.outputs, false),
             attended: None,
             places: 1,
+            has_fixed_bias: false,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::support::{B, Network, images, random, through_files, train, values};
 use burn::config::Config;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::nn::LinearConfig;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use mac_burn::{
     Coverage, EvaConfig, FoofConfig, GradientScale, InputCovariance, KfacConfig, KfacDamping, Mac,
     MacConfig, MacError, MacLinear, SmacConfig, WeightSharing, without_recording,
@@ -232,6 +233,14 @@ fn a_record_of_another_curvature_is_refused_by_name() {
         let loaded = mac().init().try_load_record(optim.to_record(), &network);
         assert_eq!(loaded.is_ok(), found == "MAC", "{found}");
     }
+    // Averages of another scale.
+    let mut optim = optimizer("K-FAC of the authors");
+    let network = train(Network::<B>::new(7), &mut optim, 0..1);
+    let loaded = optimizer("K-FAC").try_load_record(optim.to_record(), &network);
+    let error = loaded.err().map(|error| error.to_string());
+    assert!(
+        error.is_some_and(|error| error.contains("another `weight_sharing` or `gradient_scale`"))
+    );
 }
 
 /// Breaks when a report of a curvature is that of another, leaves out the memory of dense factors, or counts a bias twice.
@@ -250,6 +259,11 @@ fn a_report_tells_the_curvature_and_its_memory() {
             .iter()
             .map(|(inputs, outputs)| of(*inputs, *outputs))
             .sum()
+    };
+    let of_mac = {
+        let mut optim: Optim = mac().init();
+        let network = train(Network::<B>::new(7), &mut optim, 0..5);
+        optim.report(&network).statistics_bytes / 4
     };
     for (name, coverage) in cases {
         let mut optim = optimizer(name);
@@ -273,7 +287,7 @@ fn a_report_tells_the_curvature_and_its_memory() {
             "FOOF" => numbers(|inputs, _| 2 * inputs * inputs),
             "Eva" => numbers(|inputs, outputs| 2 * (inputs + outputs)),
             "K-FAC" => numbers(|inputs, outputs| 2 * (inputs * inputs + outputs * outputs)),
-            _ => continue,
+            _ => of_mac + numbers(|_, outputs| 2 * outputs),
         };
         let counts = report.statistics_bytes / 4 - expected;
         assert!(counts <= 5 * layers.len(), "{name}: {counts} numbers more");
@@ -348,7 +362,18 @@ fn an_inversion_that_fails_is_retried_and_counted_and_the_last_inverse_stays() {
 /// Breaks when a NaN in a batch enters a moving average, of either side, or is not counted.
 #[test]
 fn a_batch_that_is_not_finite_is_left_out_and_counted() {
-    for name in ["FOOF", "Eva", "K-FAC"] {
+    // FOOF sees no gradients.
+    let cases = [
+        ("FOOF", [true, false]),
+        ("Eva", [true, true]),
+        ("K-FAC", [true, true]),
+        ("SMAC", [true, true]),
+    ];
+    let cases = cases.into_iter().flat_map(|(name, sides)| {
+        let sides = ["inputs", "gradients"].into_iter().zip(sides);
+        sides.filter_map(move |(side, sees)| sees.then_some((name, side)))
+    });
+    for (name, side) in cases {
         let optimizer = || -> Mac<MacLinear<B>, B> {
             let mac = MacConfig::new()
                 .with_tcov(1)
@@ -357,6 +382,7 @@ fn a_batch_that_is_not_finite_is_left_out_and_counted() {
             match name {
                 "FOOF" => FoofConfig::new().with_settings_of(&mac).init(),
                 "Eva" => EvaConfig::new().with_settings_of(&mac).init(),
+                "SMAC" => SmacConfig::new().with_settings_of(&mac).init(),
                 _ => KfacConfig::new().with_settings_of(&mac).init(),
             }
         };
@@ -367,13 +393,17 @@ fn a_batch_that_is_not_finite_is_left_out_and_counted() {
                 crate::support::filled(config.init::<B>(&Default::default()), 3).into();
             for index in 0..4 {
                 let mut input = random::<B, 2>([4, 3], index);
+                let mut factor = 1.0;
                 if index == 1 {
                     if !with_broken {
                         continue;
                     }
-                    input = input * f32::NAN;
+                    match side {
+                        "inputs" => input = input * f32::NAN,
+                        _ => factor = f32::NAN,
+                    }
                 }
-                let loss = layer.forward(input).square().mean();
+                let loss = layer.forward(input).square().mean() * factor;
                 let grads = GradientsParams::from_grads(loss.backward(), &layer);
                 layer = optim.step(0.1, layer, grads);
             }
@@ -382,8 +412,15 @@ fn a_batch_that_is_not_finite_is_left_out_and_counted() {
         };
         let (found, rejected) = run(true);
         let (expected, none) = run(false);
-        assert_eq!((rejected, none), (1, 0), "{name}");
-        assert_eq!(found, expected, "{name}");
+        assert_eq!((rejected, none), (1, 0), "{name}, {side}");
+        match (name, side) {
+            // Its two sides leave out a batch each by itself, and the inputs are finite.
+            ("SMAC", "gradients") => {
+                let mut all = found.iter().flatten();
+                assert!(all.all(|value| value.is_finite()), "{name}, {side}");
+            }
+            _ => assert_eq!(found, expected, "{name}, {side}"),
+        }
     }
 }
 
@@ -504,14 +541,71 @@ fn the_first_step_may_look_ahead_or_not() {
     assert_ne!(run(&config, 1), run(&without, 1));
 }
 
-/// Breaks when what recorders are asked for is lost on the way to the inner module and back.
+/// Breaks when what recorders are asked for is lost on the way to the inner module and back, or with a record of the model: the step that
+/// follows is one that records.
 #[test]
-fn a_validated_model_goes_on_training() {
-    let mut optim = optimizer("K-FAC");
-    let network = train(Network::<B>::new(7), &mut optim, 0..2);
-    let back = Network::<B>::from_inner(network.valid());
-    let network = train(back, &mut optim, 2..4);
-    assert_eq!(optim.report(&network).layers[0].updates, 2);
+fn a_model_with_new_recorders_goes_on_training() {
+    for name in ALL {
+        let back: [fn(Network<B>) -> Network<B>; 2] = [
+            |network| Network::from_inner(network.valid()),
+            |network| {
+                let record = network.clone().into_record();
+                network.load_record(record)
+            },
+        ];
+        let run = |back: Option<fn(Network<B>) -> Network<B>>| {
+            let mut optim = optimizer(name);
+            let mut network = train(Network::<B>::new(7), &mut optim, 0..3);
+            if let Some(back) = back {
+                network = back(network);
+            }
+            let network = train(network, &mut optim, 3..6);
+            let report = optim.report(&network);
+            assert!(
+                report.layers.iter().all(|layer| layer.updates == 2),
+                "{report}"
+            );
+            values(&network)
+        };
+        let expected = run(None);
+        for back in back {
+            assert_eq!(run(Some(back)), expected, "{name}");
+        }
+    }
+}
+
+/// Breaks when a layer that is first used between two steps that record is not recorded with what its optimizer asks for.
+#[test]
+fn a_layer_that_is_first_used_later_is_recorded_at_once() {
+    #[derive(Module, Debug)]
+    struct Two<B: Backend> {
+        first: MacLinear<B>,
+        second: MacLinear<B>,
+    }
+    let layer = || LinearConfig::new(3, 3).init(&Default::default()).into();
+    for name in ["FOOF", "Eva", "K-FAC", "SMAC"] {
+        let mut optim: Mac<Two<B>, B> = match name {
+            "FOOF" => FoofConfig::new().init(),
+            "Eva" => EvaConfig::new().init(),
+            "K-FAC" => KfacConfig::new().init(),
+            _ => SmacConfig::new().init(),
+        };
+        let mut two = Two::<B> {
+            first: layer(),
+            second: layer(),
+        };
+        for step in 0..3 {
+            let mut output = two.first.forward(random([4, 3], step));
+            if step == 1 {
+                output = two.second.forward(output);
+            }
+            let grads = GradientsParams::from_grads(output.square().mean().backward(), &two);
+            two = optim.step(0.1, two, grads);
+        }
+        let report = optim.report(&two);
+        let updates: Vec<u64> = report.layers.iter().map(|layer| layer.updates).collect();
+        assert_eq!(updates, [1, 1], "{name}");
+    }
 }
 
 /// Breaks when what recorders see for one optimizer changes the gradients or the statistics of another.

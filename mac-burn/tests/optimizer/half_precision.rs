@@ -1,10 +1,14 @@
 //! Steps in half precision: computed in `f32`, rounded once.
 
 use crate::support::random;
-use burn::optim::SimpleOptimizer;
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::LinearConfig;
+use burn::optim::{GradientsParams, SimpleOptimizer};
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
-use mac_burn::{MacConfig, MacOptimizer, MacOptimizerState, WeightDecayForm};
+use mac_burn::{EvaConfig, MacConfig, MacLinear, MacOptimizer, MacOptimizerState, WeightDecayForm};
 
 const COUNT: usize = 20_000;
 const LR: f64 = 0.1;
@@ -127,5 +131,94 @@ fn weight_decay_acts_on_average_where_it_is_less_than_a_rounding() {
         let size: f64 = host(&value).iter().map(|value| value.abs()).sum();
         let share = shrunk / size / (LR * WEIGHT_DECAY);
         assert!((share - 1.0).abs() <= BY_CHANCE, "{dtype:?}: {share}");
+    }
+}
+
+struct Cast(DType);
+
+impl<B: Backend> ModuleMapper<B> for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| tensor.cast(self.0).detach().require_grad())
+    }
+}
+
+/// Breaks when gradients are rounded before the KL clip scales them, since `1 / ρ` takes them beyond what `f16` holds; or when the sum that
+/// the clip is made of is one of half-precision numbers.
+#[test]
+fn the_kl_clip_scales_gradients_before_they_are_rounded() {
+    type B = Autodiff<Flex>;
+    const ROWS: usize = 32;
+    const SIZE: usize = 64;
+    const OUTPUTS: usize = 8;
+    const DAMPING: f64 = 1e-5;
+    const LIMIT: f64 = 1e-3;
+    for (dtype, epsilon) in TYPES {
+        let linear = LinearConfig::new(SIZE, OUTPUTS).init::<B>(&Default::default());
+        let linear = MacLinear::from(linear).map(&mut Cast(dtype));
+        let inputs = random::<B, 2>([ROWS, SIZE], 1).cast(dtype);
+        let outputs = random::<B, 2>([ROWS, OUTPUTS], 2).cast(dtype);
+        // The augmented gradient before and after, a row for each input and one for the bias.
+        let step = |limit| {
+            let config = EvaConfig::new()
+                .with_damping(DAMPING)
+                .with_kl_clip(limit)
+                .with_kl_clip_lr(Some(LR));
+            let mut preconditioner = config.init_preconditioner::<B>();
+            let loss = (linear.forward(inputs.clone()) * outputs.clone()).sum();
+            let grads = GradientsParams::from_grads(loss.backward(), &linear);
+            let values = |grads: &GradientsParams| -> Vec<f64> {
+                let weight = grads.get::<Flex, 2>(linear.weight.id);
+                let weight = weight.expect("the weight has a gradient").into_data();
+                let bias = linear.bias.as_ref().expect("there is a bias");
+                let bias = grads
+                    .get::<Flex, 1>(bias.id)
+                    .expect("so has the bias")
+                    .into_data();
+                assert_eq!([weight.dtype, bias.dtype], [dtype, dtype]);
+                weight.iter().chain(bias.iter()).collect()
+            };
+            let before = values(&grads);
+            (before, values(&preconditioner.precondition(&linear, grads)))
+        };
+        if dtype == DType::F16 {
+            let (_, found) = step(None);
+            assert!(found.iter().any(|value| value.is_infinite()));
+        }
+
+        let (before, found) = step(Some(LIMIT));
+        let means = |tensor: &Tensor<B, 2>, size: usize| -> Vec<f64> {
+            let values: Vec<f64> = tensor.to_data().iter().collect();
+            let of_column = |column: usize| values[column..].iter().step_by(size).sum::<f64>();
+            (0..size)
+                .map(|column| of_column(column) / ROWS as f64)
+                .collect()
+        };
+        let (mut input, output) = (means(&inputs, SIZE), means(&outputs, OUTPUTS));
+        input.push(1.0);
+        let norm = |vector: &[f64]| vector.iter().map(|value| value * value).sum::<f64>();
+        let outer = input
+            .iter()
+            .flat_map(|input| output.iter().map(move |output| input * output));
+        let along: f64 = outer
+            .clone()
+            .zip(&before)
+            .map(|(outer, value)| outer * value)
+            .sum();
+        let along = along / (norm(&input) * norm(&output) + DAMPING);
+        let free = before.iter().zip(outer);
+        let free: Vec<f64> = free
+            .map(|(value, outer)| (value - along * outer) / DAMPING)
+            .collect();
+        let sum: f64 = free
+            .iter()
+            .zip(&before)
+            .map(|(after, before)| after * before)
+            .sum();
+        let factor = (LIMIT / (LR * LR * sum)).sqrt();
+        assert!(factor < 1.0);
+        let expected: Vec<f64> = free.iter().map(|value| factor * value).collect();
+        // One rounding, and the errors of `f32` where that is just between two numbers.
+        let off = roundings(&found, &expected, epsilon);
+        assert!(off <= 1.02, "{off} roundings: {dtype:?}");
     }
 }

@@ -1,0 +1,88 @@
+//! What one pass of a layer saw.
+
+use super::activation_sums::ActivationSums;
+use super::attention_sums::AttendedValues;
+use super::layer_statistics::{Demand, LayerStatistics, Statistic, WeightSharing};
+use super::second_moments::{SampleRows, attended_rows, moment_sums};
+use crate::layer::Layer;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
+
+/// How many rows an input has, and which of them count.
+pub(super) struct RowCounts<'a, B: Backend> {
+    pub(super) samples: usize,
+    /// Rows of a sample.
+    pub(super) places: usize,
+    pub(super) padded: Option<&'a Tensor<B, 2, Bool>>,
+}
+
+impl<'a, B: Backend> RowCounts<'a, B> {
+    /// Of an input `[samples, .., size]`, or `[size]`.
+    pub(super) fn of(shape: &[usize], padded: Option<&'a Tensor<B, 2, Bool>>) -> Self {
+        let (samples, places) = match shape {
+            [samples, places @ .., _] => (*samples, places.iter().product()),
+            _ => (1, 1),
+        };
+        Self {
+            samples,
+            places,
+            padded,
+        }
+    }
+}
+
+/// The statistics of a pass's inputs that are asked for.
+pub(super) struct SeenInputs<B: Backend> {
+    has_bias: bool,
+    demand: Demand,
+    pub(super) statistics: LayerStatistics<B>,
+}
+
+impl<B: Backend> SeenInputs<B> {
+    pub(super) fn new(layer: Layer, demand: Demand) -> Self {
+        Self {
+            has_bias: layer.bias.is_some(),
+            demand,
+            statistics: LayerStatistics::none(),
+        }
+    }
+
+    pub(super) fn activations(&mut self, sums: impl FnOnce() -> ActivationSums<B>) {
+        if self.demand.has(Statistic::Activations) {
+            self.statistics.activations = Some(sums());
+        }
+    }
+
+    /// A part of the inputs by its rows, to which a bias adds a 1.
+    pub(super) fn rows<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
+        let has_bias = self.has_bias;
+        self.part(|| {
+            rows().map(move |rows| match has_bias {
+                true => rows.with_ones(),
+                false => rows,
+            })
+        });
+    }
+
+    /// A part of the inputs by what comes through attention.
+    pub(super) fn attended_rows(&mut self, attended: &AttendedValues<'_, B>) {
+        let has_bias = self.has_bias;
+        self.part(|| {
+            attended_rows(attended).map(move |rows| match has_bias {
+                true => rows,
+                false => rows.without_last(),
+            })
+        });
+    }
+
+    fn part<I: Iterator<Item = SampleRows<B>>>(&mut self, rows: impl Fn() -> I) {
+        for sharing in [WeightSharing::Expand, WeightSharing::Reduce] {
+            let statistic = Statistic::InputMoments(sharing);
+            if self.demand.has(statistic)
+                && let Some(sums) = moment_sums(rows(), sharing)
+            {
+                self.statistics.insert_part(statistic, sums);
+            }
+        }
+    }
+}
