@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
 use env_logger::Env;
+use mac_burn::GradientScale;
 use mac_burn_examples::backend::{self, Training};
 use mac_burn_examples::command_line::ChoosesOptimizer;
 use mac_burn_examples::exit;
@@ -59,6 +60,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let model = config.init::<Training>(&device);
     let defaults = args.optimizer_defaults();
     let plan = args.optimizer.plan(&defaults);
+    // The loss is a mean over all characters.
+    let plan = plan.with_gradient_scale(GradientScale::MeanLossOverRows);
     let run = Run {
         task: &task,
         plan: &plan,

@@ -57,7 +57,7 @@ impl Race {
         }
         let lines = of_machines.into_iter().map(|(machines, names)| {
             let machines: Vec<&str> = machines.into_iter().collect();
-            format!("- {}: {}\n", machines.join("; "), names.join(", "))
+            format!("- {}: {}\n", machines.join("; "), names.join("; "))
         });
         let lines: String = lines.collect();
         format!("\nSeconds are of several machines, and compare on one of them only:\n\n{lines}")

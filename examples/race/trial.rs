@@ -175,6 +175,7 @@ impl Trial {
             .with_damping(self.damping.unwrap_or(1.0));
         let plan = OptimizerPlan::new(self.optimizer, self.lr, mac)
             .with_weight_decay(self.weight_decay)
+            .with_gradient_scale(self.task.gradient_scale())
             .with_head(self.task.rules().head.to_string());
         match self.auxiliary_lr {
             Some(auxiliary_lr) => plan.with_auxiliary_lr(auxiliary_lr),

@@ -257,6 +257,7 @@ impl WithTask for Measurement<'_> {
         let plan = args
             .optimizer
             .plan(&defaults)
+            .with_gradient_scale(args.task.gradient_scale())
             .with_head(args.task.rules().head.to_string());
         let covariance = match plan.needs_input_covariance() {
             true => task.input_covariance(&model)?,

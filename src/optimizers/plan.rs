@@ -8,8 +8,8 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, MuonConfig, Optimizer, SgdConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use mac_burn::{
-    Coverage, EvaConfig, FoofConfig, InputCovariance, KfacConfig, Mac, MacConfig, MacError, Report,
-    SmacConfig, StepForm, WeightDecayForm,
+    Coverage, EvaConfig, FoofConfig, GradientScale, InputCovariance, KfacConfig, Mac, MacConfig,
+    MacError, Report, SmacConfig, StepForm, WeightDecayForm,
 };
 
 use super::rule::Rule;
@@ -54,6 +54,9 @@ pub struct OptimizerPlan {
     /// Learning rate of AdamW beside another optimizer, above 0.
     #[config(default = 1e-3)]
     pub auxiliary_lr: f64,
+    /// What the loss is a mean over, for K-FAC.
+    #[config(default = "GradientScale::MeanLoss")]
+    pub gradient_scale: GradientScale,
     /// Whether MAC preconditions the first layer by the covariance of its inputs.
     #[config(default = true)]
     pub input_covariance: bool,
@@ -136,7 +139,9 @@ impl OptimizerPlan {
                 eva.with_kl_clip_lr(Some(KL_CLIP_LR)).try_init()
             }
             Some(LayerCurvature::Kfac) => {
-                let kfac = KfacConfig::new().with_settings_of(config);
+                let kfac = KfacConfig::new()
+                    .with_settings_of(config)
+                    .with_gradient_scale(self.gradient_scale);
                 kfac.with_kl_clip_lr(Some(KL_CLIP_LR)).try_init()
             }
         }

@@ -7,6 +7,7 @@ use burn::nn::Initializer;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use clap::ValueEnum;
+use mac_burn::GradientScale;
 use mac_burn_models::{
     Activation, GptConfig, LeNetConfig, MlpConfig, ResNetConfig, VisionTransformerConfig,
 };
@@ -263,6 +264,14 @@ impl TaskChoice {
             Subject::Classes(_) => "loss, nats",
             Subject::Images => "squared error of an image",
             Subject::Text => "loss, nats a character",
+        }
+    }
+
+    /// What the loss is a mean over: samples, or all characters of all samples.
+    pub fn gradient_scale(self) -> GradientScale {
+        match self.rules().subject {
+            Subject::Classes(_) | Subject::Images => GradientScale::MeanLoss,
+            Subject::Text => GradientScale::MeanLossOverRows,
         }
     }
 
