@@ -1,7 +1,9 @@
 //! Gradients preconditioned by FOOF, Eva, K-FAC and SMAC against dense matrices, on random layers.
 
+use crate::dense_curvatures::{
+    Curvature, F64, Matrix, Seen, curvatures, damped, inverse, second_moment,
+};
 use crate::support::random;
-use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module, Param};
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{LinearConfig, PaddingConfig2d};
@@ -12,209 +14,16 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use burn_ndarray::NdArray;
 use mac_burn::{
     AttendedValues, EvaConfig, FoofConfig, GradientScale, KfacConfig, MacConfig, MacConv2d,
-    MacLinear, MacPreconditioner, Recorder, SmacConfig, WeightSharing,
+    MacLinear, MacPreconditioner, Recorder, WeightSharing,
 };
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DVector;
 use proptest::prelude::*;
 
-type F64 = Autodiff<NdArray<f64>>;
 type Inner = NdArray<f64>;
-type Matrix = DMatrix<f64>;
 
 /// Of a preconditioned gradient, relative to its largest element. A row or a sample more or less, a transposed factor or the other damping
 /// shows at 1e-3.
 const ROUNDING: f64 = 1e-9;
-
-/// The rows of a layer, or of a group or projection of it: `a` and the gradient at its outputs `g` of each row, by sample.
-struct Seen {
-    inputs: Vec<Matrix>,
-    outputs: Vec<Matrix>,
-    /// The inputs of the curvature, where they are others, as through attention.
-    attended: Option<Vec<Matrix>>,
-    /// Places of a sample, padding among them.
-    places: usize,
-    /// Whether there is a bias that is not trained; `π` has its 1.
-    has_fixed_bias: bool,
-}
-
-impl Seen {
-    /// `Σ g aᵀ`, `[outputs, inputs]`.
-    fn gradient(&self) -> Matrix {
-        let samples = self.inputs.iter().zip(&self.outputs);
-        let products = samples.map(|(inputs, outputs)| outputs.transpose() * inputs);
-        products
-            .reduce(|left, right| left + right)
-            .expect("there are samples")
-    }
-
-    fn curvature_inputs(&self) -> &[Matrix] {
-        self.attended.as_ref().unwrap_or(&self.inputs)
-    }
-}
-
-/// The mean over rows of `v vᵀ`, or over samples of that of their mean.
-fn second_moment(samples: &[Matrix], sharing: WeightSharing) -> Matrix {
-    let rows: Vec<DVector<f64>> = samples
-        .iter()
-        .filter(|sample| sample.nrows() > 0)
-        .flat_map(|sample| match sharing {
-            WeightSharing::Expand => sample.row_iter().map(|row| row.transpose()).collect(),
-            WeightSharing::Reduce => vec![sample.row_mean().transpose()],
-        })
-        .collect();
-    let size = rows[0].len();
-    let sum = rows.iter().fold(Matrix::zeros(size, size), |sum, row| {
-        sum + row * row.transpose()
-    });
-    sum / rows.len() as f64
-}
-
-fn mean(samples: &[Matrix], function: impl Fn(f64) -> f64) -> DVector<f64> {
-    let rows: Vec<DVector<f64>> = samples
-        .iter()
-        .flat_map(|sample| sample.row_iter().map(|row| row.transpose().map(&function)))
-        .collect();
-    rows.iter().sum::<DVector<f64>>() / rows.len() as f64
-}
-
-fn damped(matrix: Matrix, damping: f64) -> Matrix {
-    let size = matrix.nrows();
-    matrix + Matrix::identity(size, size) * damping
-}
-
-fn inverse(matrix: Matrix) -> Matrix {
-    matrix.try_inverse().expect("it is regular")
-}
-
-/// One of the four, with what its formula needs.
-#[derive(Debug, Clone)]
-enum Curvature {
-    Foof(FoofConfig),
-    Eva(EvaConfig),
-    Kfac(KfacConfig),
-    Smac(SmacConfig),
-}
-
-impl Curvature {
-    fn preconditioner(&self) -> MacPreconditioner<F64> {
-        match self {
-            Self::Foof(config) => config.init_preconditioner(),
-            Self::Eva(config) => config.init_preconditioner(),
-            Self::Kfac(config) => config.init_preconditioner(),
-            Self::Smac(config) => config.init_preconditioner(),
-        }
-    }
-
-    fn with_auxiliary_biases(self) -> Self {
-        match self {
-            Self::Foof(config) => Self::Foof(config.with_auxiliary_biases(true)),
-            Self::Eva(config) => Self::Eva(config.with_auxiliary_biases(true)),
-            Self::Kfac(config) => Self::Kfac(config.with_auxiliary_biases(true)),
-            Self::Smac(config) => Self::Smac(config.with_auxiliary_biases(true)),
-        }
-    }
-
-    /// The gradient of a block, preconditioned by what was seen in one step; `is_fused` for a part of one projection to queries, keys and
-    /// values.
-    fn applied(&self, gradient: Matrix, seen: &Seen, is_fused: bool) -> Matrix {
-        let inputs = seen.curvature_inputs();
-        match self {
-            Self::Foof(config) => {
-                let moment = second_moment(inputs, WeightSharing::Expand);
-                // After one update `(β I + (1 − β) A) / (1 − β)`.
-                let start = match config.identity_start {
-                    true => config.stat_decay / (1.0 - config.stat_decay),
-                    false => 0.0,
-                };
-                gradient * inverse(damped(moment, config.damping + start))
-            }
-            Self::Kfac(config) => {
-                let samples = seen.outputs.len() as f64;
-                // Of each sample its rows, or their sum.
-                let rows: Vec<Matrix> = match config.weight_sharing {
-                    WeightSharing::Expand => seen.outputs.clone(),
-                    WeightSharing::Reduce => {
-                        let sums = seen.outputs.iter().map(|sample| sample.row_sum());
-                        sums.map(|sum| Matrix::from_rows(&[sum])).collect()
-                    }
-                };
-                let count: usize = rows.iter().map(Matrix::nrows).sum();
-                let sum = rows.iter().map(|sample| sample.transpose() * sample);
-                let sum = sum
-                    .reduce(|left, right| left + right)
-                    .expect("there are samples");
-                let outputs = match (config.gradient_scale, config.weight_sharing) {
-                    (GradientScale::MeanLoss, _) => sum * samples,
-                    (GradientScale::MeanLossOverRows, _) => sum * samples * seen.places as f64,
-                    (GradientScale::SummedLoss, _) => sum / samples,
-                    (GradientScale::Unscaled, WeightSharing::Expand) => sum / count as f64,
-                    (GradientScale::Unscaled, WeightSharing::Reduce) => {
-                        sum / (count * seen.places * seen.places) as f64
-                    }
-                };
-                let inputs = second_moment(inputs, config.weight_sharing);
-                let mean = |matrix: &Matrix, one: usize| {
-                    (matrix.trace() + one as f64) / (matrix.nrows() + one) as f64
-                };
-                let pi =
-                    (mean(&inputs, usize::from(seen.has_fixed_bias)) / mean(&outputs, 0)).sqrt();
-                let root = config.damping.sqrt();
-                inverse(damped(outputs, root / pi)) * gradient * inverse(damped(inputs, root * pi))
-            }
-            Self::Eva(config) => {
-                // By the Kronecker product itself, column after column.
-                let (a, g) = (mean(inputs, |x| x), mean(&seen.outputs, |x| x));
-                let vector = a.kronecker(&g);
-                let curvature = damped(&vector * vector.transpose(), config.damping);
-                let flat = DVector::from_column_slice(gradient.as_slice());
-                let solved = inverse(curvature) * flat;
-                Matrix::from_column_slice(gradient.nrows(), gradient.ncols(), solved.as_slice())
-            }
-            Self::Smac(config) => {
-                let a = mean(inputs, |x| x);
-                let input = inverse(damped(&a * a.transpose(), config.damping)) * config.damping;
-                let z = mean(&seen.outputs, |x| x * x);
-                let output = z.map(|z| 1.0 / (z + config.damping));
-                match is_fused {
-                    true => gradient * input,
-                    false => Matrix::from_diagonal(&output) * gradient * input,
-                }
-            }
-        }
-    }
-}
-
-fn curvatures() -> impl Strategy<Value = Curvature> {
-    let damping = 0.01..2.0f64;
-    let kfac = (
-        damping.clone(),
-        prop_oneof![Just(WeightSharing::Expand), Just(WeightSharing::Reduce)],
-        prop_oneof![
-            Just(GradientScale::MeanLoss),
-            Just(GradientScale::MeanLossOverRows),
-            Just(GradientScale::SummedLoss),
-            Just(GradientScale::Unscaled)
-        ],
-    );
-    prop_oneof![
-        (damping.clone(), any::<bool>()).prop_map(|(damping, identity)| Curvature::Foof(
-            FoofConfig::new()
-                .with_damping(damping)
-                .with_identity_start(identity)
-        )),
-        damping.clone().prop_map(|damping| Curvature::Eva(
-            EvaConfig::new().with_damping(damping).with_kl_clip(None)
-        )),
-        damping.prop_map(|damping| Curvature::Smac(SmacConfig::new().with_damping(damping))),
-        kfac.prop_map(|(damping, sharing, scale)| Curvature::Kfac(
-            KfacConfig::new()
-                .with_damping(damping)
-                .with_weight_sharing(sharing)
-                .with_gradient_scale(scale)
-                .with_kl_clip(None)
-        )),
-    ]
-}
 
 fn host<const D: usize>(tensor: &Tensor<F64, D>) -> Vec<f64> {
     tensor.to_data().iter().collect()

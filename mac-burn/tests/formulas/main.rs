@@ -8,6 +8,7 @@ mod support;
 mod convergence;
 mod covariance;
 mod curvatures;
+mod dense_curvatures;
 mod output_spectrum;
 mod recording;
 mod reduction;
