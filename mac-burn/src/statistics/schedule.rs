@@ -3,12 +3,12 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// A number of schedules that ask for a statistic, of each statistic.
+/// How many schedules ask for a statistic, for each statistic.
 type Counts = [AtomicUsize; STATISTICS];
 
-/// Of those of all optimizers.
+/// The schedules of all optimizers.
 static LIVING: Counts = [const { AtomicUsize::new(0) }; STATISTICS];
-/// Of those that wait for the first step of their optimizer.
+/// The schedules whose optimizers have yet to take their first step.
 static AWAITING_FIRST_STEP: Counts = [const { AtomicUsize::new(0) }; STATISTICS];
 
 thread_local! {
