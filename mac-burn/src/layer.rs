@@ -2,7 +2,7 @@
 
 use burn::module::{Param, ParamId};
 use burn::nn::Linear;
-use burn::nn::conv::Conv2d;
+use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +19,19 @@ pub(crate) enum LayerKind {
         /// Columns of the values.
         value_columns: usize,
     },
+    /// Weight `[channels_out, channels_in / groups, kernel]`. Each group of channels has a mean of its own.
+    Conv1d { groups: usize },
     /// Weight `[channels_out, channels_in / groups, kernel_height, kernel_width]`.
-    Conv2d {
-        /// Groups of channels, each with a mean of its own.
-        groups: usize,
-    },
+    Conv2d { groups: usize },
+    /// Weight `[channels_out, channels_in / groups, kernel_depth, kernel_height, kernel_width]`.
+    Conv3d { groups: usize },
+    /// Weight `[channels_in, channels_out / groups, kernel]`. Its inputs are the channels of a position; its outputs are those of the patch
+    /// that the position adds to.
+    ConvTranspose1d { groups: usize },
+    /// Weight `[channels_in, channels_out / groups, kernel_height, kernel_width]`.
+    ConvTranspose2d { groups: usize },
+    /// Weight `[channels_in, channels_out / groups, kernel_depth, kernel_height, kernel_width]`.
+    ConvTranspose3d { groups: usize },
 }
 
 impl LayerKind {
@@ -31,7 +39,12 @@ impl LayerKind {
         match self {
             Self::Linear => "Linear",
             Self::FusedAttention | Self::GroupedQueryAttention { .. } => "Linear (qkv)",
+            Self::Conv1d { .. } => "Conv1d",
             Self::Conv2d { .. } => "Conv2d",
+            Self::Conv3d { .. } => "Conv3d",
+            Self::ConvTranspose1d { .. } => "ConvTranspose1d",
+            Self::ConvTranspose2d { .. } => "ConvTranspose2d",
+            Self::ConvTranspose3d { .. } => "ConvTranspose3d",
         }
     }
 
@@ -43,41 +56,88 @@ impl LayerKind {
         )
     }
 
+    /// Whether its weight begins with the outputs, and inputs come last: that of a convolution that is not transposed.
+    pub(crate) fn has_outputs_first(self) -> bool {
+        matches!(
+            self,
+            Self::Conv1d { .. } | Self::Conv2d { .. } | Self::Conv3d { .. }
+        )
+    }
+
+    /// Groups of channels, 1 of what is no convolution.
+    pub(crate) fn groups(self) -> usize {
+        match self {
+            Self::Linear | Self::FusedAttention | Self::GroupedQueryAttention { .. } => 1,
+            Self::Conv1d { groups }
+            | Self::Conv2d { groups }
+            | Self::Conv3d { groups }
+            | Self::ConvTranspose1d { groups }
+            | Self::ConvTranspose2d { groups }
+            | Self::ConvTranspose3d { groups } => groups,
+        }
+    }
+
+    /// The kind in whose layout its gradient is taken: a convolution over other than two axes is one over two with as many numbers in a kernel;
+    /// a transposed one is a linear map from the channels of a position to a patch, in groups the 1 × 1 convolution that this is.
+    pub(crate) fn of_gradient(self) -> Self {
+        match self {
+            Self::Linear
+            | Self::FusedAttention
+            | Self::GroupedQueryAttention { .. }
+            | Self::Conv2d { .. } => self,
+            Self::Conv1d { groups } | Self::Conv3d { groups } => Self::Conv2d { groups },
+            Self::ConvTranspose1d { groups }
+            | Self::ConvTranspose2d { groups }
+            | Self::ConvTranspose3d { groups } => match groups {
+                1 => Self::Linear,
+                _ => Self::Conv2d { groups },
+            },
+        }
+    }
+
     /// The number of means that a layer keeps.
     pub(crate) fn means(self) -> usize {
-        match self {
-            Self::Linear => 1,
-            Self::FusedAttention | Self::GroupedQueryAttention { .. } => 2,
-            Self::Conv2d { groups } => groups,
+        match self.is_fused() {
+            true => 2,
+            false => self.groups(),
         }
     }
 
     /// The number of means of a layer with a weight of this shape, and the elements of each.
     pub(crate) fn means_and_size(self, weight: &[usize]) -> (usize, usize) {
-        let size = match self {
-            Self::Conv2d { .. } => weight[1..].iter().product(),
-            _ => weight[0],
+        let size = match self.has_outputs_first() {
+            true => weight[1..].iter().product(),
+            false => weight[0] / self.groups(),
         };
         (self.means(), size)
     }
 
+    /// The axes of a convolution's images, 0 of what is no convolution.
+    pub(crate) fn axes(self) -> usize {
+        match self {
+            Self::Linear | Self::FusedAttention | Self::GroupedQueryAttention { .. } => 0,
+            Self::Conv1d { .. } | Self::ConvTranspose1d { .. } => 1,
+            Self::Conv2d { .. } | Self::ConvTranspose2d { .. } => 2,
+            Self::Conv3d { .. } | Self::ConvTranspose3d { .. } => 3,
+        }
+    }
+
     /// Whether a weight of this shape has this layout.
     pub(crate) fn fits(self, weight: &[usize]) -> bool {
-        match self {
-            Self::Linear => weight.len() == 2,
-            Self::FusedAttention => weight.len() == 2 && weight[1].is_multiple_of(3),
-            Self::GroupedQueryAttention { value_columns } => {
-                weight.len() == 2 && value_columns <= weight[1]
+        weight.len() == 2 + self.axes()
+            && match self {
+                Self::Linear => true,
+                Self::FusedAttention => weight[1].is_multiple_of(3),
+                Self::GroupedQueryAttention { value_columns } => value_columns <= weight[1],
+                _ => self.groups() > 0 && weight[0].is_multiple_of(self.groups()),
             }
-            Self::Conv2d { groups } => weight.len() == 4 && groups > 0,
-        }
     }
 
     /// The number of outputs of a layer with a weight of this shape.
     pub(crate) fn size_output(self, weight: &[usize]) -> usize {
-        match self {
-            Self::Conv2d { .. } => weight[0],
-            _ => weight[1],
+        match self.has_outputs_first() {
+            true => weight[0],
+            false => self.groups() * weight[1..].iter().product::<usize>(),
         }
     }
 
@@ -116,7 +176,7 @@ impl LayerKind {
         match self {
             Self::FusedAttention => Some(size_output / 3),
             Self::GroupedQueryAttention { value_columns } => Some(value_columns),
-            Self::Linear | Self::Conv2d { .. } => None,
+            _ => None,
         }
     }
 }
@@ -182,6 +242,14 @@ impl Layer {
         weight: &Param<Tensor<B, 2>>,
         bias: Option<&Param<Tensor<B, 1>>>,
     ) -> Self {
+        Self::of(kind, weight, bias)
+    }
+
+    fn of<B: Backend, const D: usize>(
+        kind: LayerKind,
+        weight: &Param<Tensor<B, D>>,
+        bias: Option<&Param<Tensor<B, 1>>>,
+    ) -> Self {
         Self {
             kind,
             weight: weight.id,
@@ -189,14 +257,49 @@ impl Layer {
         }
     }
 
+    pub(crate) fn conv1d<B: Backend>(layer: &Conv1d<B>) -> Self {
+        let kind = LayerKind::Conv1d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, layer.bias.as_ref())
+    }
+
     pub(crate) fn conv2d<B: Backend>(layer: &Conv2d<B>) -> Self {
-        Self {
-            kind: LayerKind::Conv2d {
-                groups: layer.groups,
-            },
-            weight: layer.weight.id,
-            bias: layer.bias.as_ref().map(|bias| bias.id),
-        }
+        let kind = LayerKind::Conv2d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, layer.bias.as_ref())
+    }
+
+    pub(crate) fn conv3d<B: Backend>(layer: &Conv3d<B>) -> Self {
+        let kind = LayerKind::Conv3d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, layer.bias.as_ref())
+    }
+
+    /// Without the bias, which is added at each output position and not at each position of the input: it is no input of the weight.
+    pub(crate) fn conv_transpose1d<B: Backend>(layer: &ConvTranspose1d<B>) -> Self {
+        let kind = LayerKind::ConvTranspose1d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, None)
+    }
+
+    /// Without the bias, as above.
+    pub(crate) fn conv_transpose2d<B: Backend>(layer: &ConvTranspose2d<B>) -> Self {
+        let kind = LayerKind::ConvTranspose2d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, None)
+    }
+
+    /// Without the bias, as above.
+    pub(crate) fn conv_transpose3d<B: Backend>(layer: &ConvTranspose3d<B>) -> Self {
+        let kind = LayerKind::ConvTranspose3d {
+            groups: layer.groups,
+        };
+        Self::of(kind, &layer.weight, None)
     }
 
     /// The same with its bias, or without.

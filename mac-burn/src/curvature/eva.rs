@@ -96,7 +96,7 @@ impl<B: Backend> Eva<B> {
         let Some([inputs, outputs @ ..]) = self.in_use.as_deref() else {
             return (weight, bias);
         };
-        let kind = self.layer.kind;
+        let kind = self.layer.kind.of_gradient();
         let shape = weight.dims();
         let inputs = inputs.clone().to_device(&weight.device());
         let (_, size) = kind.means_and_size(&shape);

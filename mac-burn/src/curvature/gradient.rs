@@ -5,7 +5,7 @@ use crate::optimizer::gradients::Preparation;
 use crate::precision::{as_dtype, at_least_f32};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, DType, Shape, Tensor};
 
 /// The gradients of a layer's parameters, in `f32` or wider.
 #[derive(Clone)]
@@ -17,10 +17,12 @@ pub(crate) struct LayerGradient<B: Backend> {
     pub(crate) broken: Option<Tensor<B, 1, Bool>>,
     /// The types of the gradients that this was made of.
     pub(super) dtypes: (DType, DType),
+    /// The shape of the weight.
+    pub(super) shape: Shape,
 }
 
-/// The gradient of a weight, in its own shape: on a backend that fuses, a gradient that is reshaped is no longer part of
-/// the kernel that updates the weight.
+/// The gradient of a weight, in the layout of [`LayerKind::of_gradient`]. Of a linear layer and a two-dimensional convolution that is its own shape:
+/// on a backend that fuses, a gradient that is reshaped is no longer part of the kernel that updates the weight.
 #[derive(Clone)]
 pub(crate) enum WeightGradient<B: Backend> {
     /// `[size_input, size_output]`.
@@ -35,6 +37,7 @@ impl<B: Backend> LayerGradient<B> {
         let dtype = weight.dtype();
         Self {
             dtypes: (dtype, dtype),
+            shape: weight.shape(),
             weight,
             bias: None,
             broken: None,
@@ -43,9 +46,23 @@ impl<B: Backend> LayerGradient<B> {
 
     /// Takes the gradients of a layer; none if its weight has none.
     pub(crate) fn take(layer: Layer, grads: &mut GradientsParams) -> Option<Self> {
-        let weight = match layer.kind {
-            LayerKind::Conv2d { .. } => WeightGradient::Kernel(grads.remove(layer.weight)?),
-            _ => WeightGradient::Matrix(grads.remove(layer.weight)?),
+        let (kind, id) = (layer.kind, layer.weight);
+        let (weight, shape) = match kind {
+            LayerKind::Conv1d { .. } | LayerKind::ConvTranspose1d { .. } => {
+                WeightGradient::with_shape(kind, grads.remove::<B, 3>(id)?)
+            }
+            LayerKind::ConvTranspose2d { .. } => {
+                WeightGradient::with_shape(kind, grads.remove::<B, 4>(id)?)
+            }
+            LayerKind::Conv3d { .. } | LayerKind::ConvTranspose3d { .. } => {
+                WeightGradient::with_shape(kind, grads.remove::<B, 5>(id)?)
+            }
+            LayerKind::Conv2d { .. } => WeightGradient::Kernel(grads.remove(id)?).and_shape(),
+            LayerKind::Linear
+            | LayerKind::FusedAttention
+            | LayerKind::GroupedQueryAttention { .. } => {
+                WeightGradient::Matrix(grads.remove(id)?).and_shape()
+            }
         };
         let device = weight.device();
         let bias: Option<Tensor<B, 1>> = layer.bias.and_then(|bias| grads.remove(bias));
@@ -59,18 +76,33 @@ impl<B: Backend> LayerGradient<B> {
             },
             bias: bias.map(at_least_f32),
             broken: None,
+            shape,
         })
     }
 
     /// Puts the gradients back, in the types that they had.
     pub(crate) fn put(self, layer: Layer, grads: &mut GradientsParams) {
         let (weight, bias) = self.dtypes;
-        match self.weight {
-            WeightGradient::Matrix(gradient) => {
-                grads.register(layer.weight, as_dtype(gradient, weight));
+        let (kind, id) = (layer.kind, layer.weight);
+        match (self.weight, &self.shape[..]) {
+            (WeightGradient::Matrix(gradient), [_, _]) => {
+                grads.register(id, as_dtype(gradient, weight));
             }
-            WeightGradient::Kernel(gradient) => {
-                grads.register(layer.weight, as_dtype(gradient, weight));
+            (WeightGradient::Kernel(gradient), _) if kind == kind.of_gradient() => {
+                grads.register(id, as_dtype(gradient, weight));
+            }
+            (gradient, [a, b, c]) => {
+                let gradient = gradient.into_tensor(kind, [*a, *b, *c]);
+                grads.register(id, as_dtype(gradient, weight));
+            }
+            (gradient, [a, b, c, d]) => {
+                let gradient = gradient.into_tensor(kind, [*a, *b, *c, *d]);
+                grads.register(id, as_dtype(gradient, weight));
+            }
+            (gradient, shape) => {
+                let shape: [usize; 5] = std::array::from_fn(|axis| shape[axis]);
+                let gradient = gradient.into_tensor(kind, shape);
+                grads.register(id, as_dtype(gradient, weight));
             }
         }
         if let Some((id, gradient)) = layer.bias.zip(self.bias) {
@@ -148,11 +180,7 @@ impl<B: Backend> LayerGradient<B> {
         augmented: bool,
         function: impl Fn(OutputBlock, Tensor<B, 3>) -> Tensor<B, 3>,
     ) -> Self {
-        let groups = match kind {
-            LayerKind::Conv2d { groups } => groups,
-            _ => 1,
-        };
-        let rows = self.to_rows(groups, augmented);
+        let rows = self.to_rows(kind.groups(), augmented);
         let blocks = kind.output_blocks(self.size_output());
         let rows = match blocks[..] {
             [block] => function(block, rows),
@@ -214,6 +242,59 @@ impl<B: Backend> LayerGradient<B> {
 }
 
 impl<B: Backend> WeightGradient<B> {
+    /// Of a layer of this kind.
+    pub(crate) fn of<const D: usize>(kind: LayerKind, weight: Tensor<B, D>) -> Self {
+        let shape = weight.dims();
+        let (_, size) = kind.means_and_size(&shape);
+        let outputs = kind.size_output(&shape);
+        match kind.of_gradient() {
+            LayerKind::Conv2d { .. } if kind.has_outputs_first() => {
+                let [channels, last] = [shape[1], shape[D - 1]];
+                Self::Kernel(weight.reshape([outputs, channels, size / channels / last, last]))
+            }
+            LayerKind::Conv2d { groups } => {
+                let matrices = weight.reshape([groups, size, outputs / groups]);
+                Self::Kernel(matrices.swap_dims(1, 2).reshape([outputs, size, 1, 1]))
+            }
+            _ => Self::Matrix(weight.reshape([size, outputs])),
+        }
+    }
+
+    /// The inverse of [`of`](Self::of).
+    pub(crate) fn into_tensor<const D: usize>(
+        self,
+        kind: LayerKind,
+        shape: [usize; D],
+    ) -> Tensor<B, D> {
+        match self {
+            Self::Matrix(weight) => weight.reshape(shape),
+            Self::Kernel(weight) if kind.has_outputs_first() => weight.reshape(shape),
+            Self::Kernel(weight) => {
+                let [outputs, size, ..] = weight.dims();
+                let groups = kind.groups();
+                let rows = weight.reshape([groups, outputs / groups, size]);
+                rows.swap_dims(1, 2).reshape(shape)
+            }
+        }
+    }
+
+    fn with_shape<const D: usize>(kind: LayerKind, weight: Tensor<B, D>) -> (Self, Shape) {
+        let shape = weight.shape();
+        (Self::of(kind, weight), shape)
+    }
+
+    fn and_shape(self) -> (Self, Shape) {
+        let shape = self.shape();
+        (self, shape)
+    }
+
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Matrix(weight) => weight.shape(),
+            Self::Kernel(weight) => weight.shape(),
+        }
+    }
+
     pub(crate) fn device(&self) -> B::Device {
         match self {
             Self::Matrix(weight) => weight.device(),

@@ -2,16 +2,17 @@ use super::factor::inverse as invert;
 use super::{Batches, Curvature, CurvatureRecord, CurvatureReport, LayerGradient};
 use crate::MacError;
 use crate::layer::{Layer, LayerKind, LayerRecord};
-use crate::layers::Recorded;
+use crate::layers::{Recorded, RecordedLayer};
 use crate::precision::{at_least_f32, bytes};
 use crate::report::Coverage;
 use crate::statistics::moments::moment_with_ones;
-use crate::statistics::patches::Conv2dGeometry;
+use crate::statistics::patches::ConvGeometry;
 use crate::statistics::second_moments::{SampleRows, patches};
+use crate::statistics::volumes;
 use crate::statistics::{Demand, LayerStatistics, untracked};
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::nn::conv::Conv2d;
+use burn::nn::conv::{Conv1d, Conv2d, Conv3d};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::DMatrix;
@@ -63,10 +64,11 @@ pub struct InputCovariance<B: Backend> {
 #[derive(Debug, Clone)]
 enum Rows {
     Tokens,
-    Patches(Conv2dGeometry),
+    /// Patches of images with so many axes.
+    Patches(ConvGeometry, usize),
 }
 
-/// A layer whose input covariance can be measured: a `Linear` or a `Conv2d` of Burn's, recorded or within a layer of
+/// A layer whose input covariance can be measured: a `Linear`, `Conv1d`, `Conv2d` or `Conv3d` of Burn's, recorded or within a layer of
 /// your own. For other layers see [`InputCovariance::of_linear`].
 pub trait FirstLayer<B: Backend> {
     #[doc(hidden)]
@@ -79,21 +81,31 @@ impl<B: Backend> FirstLayer<B> for Linear<B> {
     }
 }
 
+impl<B: Backend> FirstLayer<B> for Conv1d<B> {
+    fn input_covariance(&self) -> InputCovariance<B> {
+        let rows = Rows::Patches(ConvGeometry::from(self), 1);
+        let [_, channels, ..] = self.weight.dims();
+        InputCovariance::new(Layer::conv1d(self), rows, channels * self.groups)
+    }
+}
+
 impl<B: Backend> FirstLayer<B> for Conv2d<B> {
     fn input_covariance(&self) -> InputCovariance<B> {
-        let rows = Rows::Patches(Conv2dGeometry::from(self));
+        let rows = Rows::Patches(ConvGeometry::from(self), 2);
         let [_, channels, ..] = self.weight.dims();
         InputCovariance::new(Layer::conv2d(self), rows, channels * self.groups)
     }
 }
 
-impl<B: Backend> FirstLayer<B> for Recorded<Linear<B>, B> {
+impl<B: Backend> FirstLayer<B> for Conv3d<B> {
     fn input_covariance(&self) -> InputCovariance<B> {
-        (**self).input_covariance()
+        let rows = Rows::Patches(ConvGeometry::from(self), 3);
+        let [_, channels, ..] = self.weight.dims();
+        InputCovariance::new(Layer::conv3d(self), rows, channels * self.groups)
     }
 }
 
-impl<B: Backend> FirstLayer<B> for Recorded<Conv2d<B>, B> {
+impl<L: RecordedLayer<B> + FirstLayer<B>, B: Backend> FirstLayer<B> for Recorded<L, B> {
     fn input_covariance(&self) -> InputCovariance<B> {
         (**self).input_covariance()
     }
@@ -132,11 +144,11 @@ impl<B: Backend> InputCovariance<B> {
     /// # Shapes
     ///
     /// - input: what the layer's forward pass takes, `[.., size]` or
-    ///   `[batch, channels, height, width]`
+    ///   `[batch, channels, (depth, height,) width]`
     ///
     /// # Panics
     ///
-    /// If the input is not one that the layer takes: of another size, or for a `Conv2d` not of rank 4.
+    /// If the input is not one that the layer takes: of another size, or for a convolution of another rank.
     pub fn update<const D: usize>(&mut self, input: Tensor<B, D>) {
         self.check(&input.dims());
         if input.shape().num_elements() == 0 {
@@ -145,11 +157,7 @@ impl<B: Backend> InputCovariance<B> {
         let input = at_least_f32(untracked(&input));
         let (sum, rows) = match &self.rows {
             Rows::Tokens => moment_with_ones(std::iter::once(SampleRows::of_tokens(input, None))),
-            Rows::Patches(geometry) => {
-                let dims = input.dims();
-                let shape: [usize; 4] = std::array::from_fn(|dim| dims[dim]);
-                moment_with_ones(patches(input.reshape(shape), geometry))
-            }
+            Rows::Patches(geometry, _) => moment_with_ones(patches(volumes(input), geometry)),
         };
         let mean = sum.div_scalar(rows as f64);
         self.sum = Some(match self.sum.take() {
@@ -160,11 +168,17 @@ impl<B: Backend> InputCovariance<B> {
     }
 
     fn check(&self, shape: &[usize]) {
-        let (dim, form) = match self.rows {
-            Rows::Tokens => (shape.len() - 1, "[.., size]"),
-            Rows::Patches(_) => (1, "[batch, channels, height, width]"),
+        let (dim, form, fits_rank) = match self.rows {
+            Rows::Tokens => (shape.len() - 1, "[.., size]", true),
+            Rows::Patches(_, axes) => {
+                let form = match axes {
+                    1 => "[batch, channels, length]",
+                    2 => "[batch, channels, height, width]",
+                    _ => "[batch, channels, depth, height, width]",
+                };
+                (1, form, shape.len() == axes + 2)
+            }
         };
-        let fits_rank = matches!(self.rows, Rows::Tokens) || shape.len() == 4;
         assert!(
             fits_rank && shape[dim] == self.size_input,
             "the layer takes inputs of shape {form} with {} in dimension {dim}, but this one has shape {shape:?}",

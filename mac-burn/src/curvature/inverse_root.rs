@@ -37,9 +37,9 @@ pub(crate) struct InverseRoot<B: Backend> {
 impl<B: Backend> InverseRoot<B> {
     /// Of a weight with so many outputs.
     pub(crate) fn new(kind: LayerKind, size_output: usize, mean: WhitenedMean<B>) -> Self {
-        let along_inputs = |vectors: Tensor<B, 2>| match kind {
-            LayerKind::Conv2d { .. } => vectors.unsqueeze_dim::<3>(1),
-            _ => vectors.unsqueeze_dim(2),
+        let along_inputs = |vectors: Tensor<B, 2>| match kind.has_outputs_first() {
+            true => vectors.unsqueeze_dim::<3>(1),
+            false => vectors.unsqueeze_dim(2),
         };
         let [inverse, norm] = mean.inverse_and_norm();
         let root = (inverse.clone().square() + norm).sqrt();
@@ -49,7 +49,7 @@ impl<B: Backend> InverseRoot<B> {
                 inputs: mean.direction.clone() * mean.limited_magnitude(),
                 one: mean.magnitude.zeros_like(),
             };
-            RankOne::new(&whitened, 1.0, false, kind, size_output)
+            RankOne::new(&whitened, 1.0, false, kind.of_gradient(), size_output)
         });
         let scale_of_three = mean
             .scale
@@ -103,15 +103,9 @@ impl<B: Backend> InverseRoot<B> {
         let Some(square) = &here.square else {
             return here.scaled_weight(weight);
         };
-        let weight = match here.kind {
-            LayerKind::Conv2d { .. } => WeightGradient::Kernel(with_axes(weight)),
-            _ => WeightGradient::Matrix(with_axes(weight)),
-        };
-        let updated = match square.apply_to_weight(weight) {
-            WeightGradient::Matrix(weight) => weight.reshape(shape),
-            WeightGradient::Kernel(weight) => weight.reshape(shape),
-        };
-        here.scaled_weight(updated)
+        let weight = WeightGradient::of(here.kind, weight);
+        let updated = square.apply_to_weight(weight);
+        here.scaled_weight(updated.into_tensor(here.kind, shape))
     }
 
     /// `diag(d^-½) Y` of a whole weight.
@@ -157,12 +151,6 @@ impl<B: Backend> InverseRoot<B> {
         let all = optional.chain([&self.direction, &self.in_root]);
         all.map(bytes).sum::<usize>() + self.square.as_ref().map_or(0, RankOne::bytes)
     }
-}
-
-/// The same tensor, of `D2` axes, which are as many as `D`.
-fn with_axes<B: Backend, const D: usize, const D2: usize>(tensor: Tensor<B, D>) -> Tensor<B, D2> {
-    let shape = tensor.shape();
-    tensor.reshape(shape)
 }
 
 #[cfg(test)]

@@ -21,17 +21,8 @@ impl<B: Backend> Matrices<B> {
         let dims = weight.dims();
         let (_, size) = kind.means_and_size(&dims);
         let outputs = kind.size_output(&dims);
+        let groups = kind.groups();
         match kind {
-            LayerKind::Conv2d { groups } => vec![Self {
-                values: weight.reshape([groups, outputs / groups, size]),
-                input_axis: 2,
-                mean: 0,
-            }],
-            LayerKind::Linear => vec![Self {
-                values: weight.reshape([1, size, outputs]),
-                input_axis: 1,
-                mean: 0,
-            }],
             LayerKind::FusedAttention | LayerKind::GroupedQueryAttention { .. } => {
                 let weight = weight.reshape([1, size, outputs]);
                 let blocks = kind.output_blocks(outputs).into_iter();
@@ -42,6 +33,16 @@ impl<B: Backend> Matrices<B> {
                 });
                 matrices.collect()
             }
+            _ if kind.has_outputs_first() => vec![Self {
+                values: weight.reshape([groups, outputs / groups, size]),
+                input_axis: 2,
+                mean: 0,
+            }],
+            _ => vec![Self {
+                values: weight.reshape([groups, size, outputs / groups]),
+                input_axis: 1,
+                mean: 0,
+            }],
         }
     }
 

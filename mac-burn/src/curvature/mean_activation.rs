@@ -93,7 +93,8 @@ impl<B: Backend> MeanActivation<B> {
         let bias = gradient.bias.is_some();
         self.rank_one.take_if(|(with, _)| *with != bias);
         if self.rank_one.is_none() {
-            let (mean, kind) = (&self.in_use.as_ref()?.mean, self.layer.kind);
+            let mean = &self.in_use.as_ref()?.mean;
+            let kind = self.layer.kind.of_gradient();
             let size_output = gradient.size_output();
             let made = RankOne::new(mean, self.settings.damping, bias, kind, size_output);
             self.rank_one = Some((bias, made));

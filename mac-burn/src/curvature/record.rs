@@ -8,7 +8,7 @@ use super::{
     Batches, Curvature, CurvatureKind, CurvatureSettings, InputCovarianceCurvature,
     InputCovarianceRecord, MeanActivation, MeanActivationRecord,
 };
-use crate::layer::{Layer, LayerKind, LayerRecord};
+use crate::layer::{Layer, LayerRecord};
 use crate::{InputCurvature, MacError};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -152,10 +152,8 @@ impl Shapes {
     fn new(layer: Layer, weight: &[usize], settings: CurvatureSettings) -> Self {
         let (means, size) = layer.kind.means_and_size(weight);
         let width = size + usize::from(settings.covers_bias(layer));
-        let (groups, parts) = match layer.kind {
-            LayerKind::Conv2d { groups } => (groups, 1),
-            _ => (1, means),
-        };
+        let groups = layer.kind.groups();
+        let parts = means / groups;
         let blocks = layer.kind.output_blocks(layer.kind.size_output(weight));
         let outputs = blocks.iter().map(|block| block.outputs / groups);
         Self {

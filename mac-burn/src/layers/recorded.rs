@@ -7,7 +7,7 @@ use burn::module::{
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
 use burn::nn::Linear;
-use burn::nn::conv::Conv2d;
+use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
@@ -47,6 +47,31 @@ pub type MacLinear<B> = Recorded<Linear<B>, B>;
 /// batch and output positions, zero padding counted (MAC, section on convolutions). With groups,
 /// each group has a mean of its own.
 pub type MacConv2d<B> = Recorded<Conv2d<B>, B>;
+
+/// Burn's [`Conv1d`], recorded as [`MacConv2d`] is.
+pub type MacConv1d<B> = Recorded<Conv1d<B>, B>;
+
+/// Burn's [`Conv3d`], recorded as [`MacConv2d`] is.
+pub type MacConv3d<B> = Recorded<Conv3d<B>, B>;
+
+/// Burn's [`ConvTranspose1d`], recorded.
+///
+/// A transposed convolution adds to its output, for each position `i` of its input, the patch
+/// `Σ_c x[c, i] W[c, o, k]`. So its weight is a linear map from the channels of a position to the numbers of a patch, used at each position: its mean
+/// activation is the mean of the channels over batch and positions, one for each group, and its second moment theirs. The gradient at
+/// its "output" is the patch of the gradient that the position has added to; the curvatures on the output side are of these patches,
+/// `channels_out / groups · kernel` numbers.
+///
+/// The bias is added once at each position of the *output*. It sees a 1 there, at positions that are not those of the weight's
+/// input, so that no row `[x ; 1]` has both. By itself its factor is the number 1, and would scale its gradient by one constant; so it is not
+/// preconditioned, and goes where parameters without a recorder go.
+pub type MacConvTranspose1d<B> = Recorded<ConvTranspose1d<B>, B>;
+
+/// Burn's [`ConvTranspose2d`], recorded as [`MacConvTranspose1d`] is.
+pub type MacConvTranspose2d<B> = Recorded<ConvTranspose2d<B>, B>;
+
+/// Burn's [`ConvTranspose3d`], recorded as [`MacConvTranspose1d`] is.
+pub type MacConvTranspose3d<B> = Recorded<ConvTranspose3d<B>, B>;
 
 /// A layer of Burn's that this crate can record. A layer of your own holds a [`Recorder`].
 #[diagnostic::on_unimplemented(
@@ -104,19 +129,86 @@ impl<B: Backend> LayerRecorders<Linear<B>, B> for Recorder<B> {
     }
 }
 
-impl<B: Backend> RecordedLayer<B> for Conv2d<B> {
-    type Recorders = Recorder<B>;
+/// A convolution with one recorder, by its name, the ranks of its weight, the function that makes its [`Layer`], and the one that records it.
+macro_rules! recorded_convolution {
+    ($layer:ident, $rank:literal, $parameters:ident, $record:ident, $input:literal, $output:literal) => {
+        impl<B: Backend> RecordedLayer<B> for $layer<B> {
+            type Recorders = Recorder<B>;
+        }
+
+        impl<B: Backend> LayerRecorders<$layer<B>, B> for Recorder<B> {
+            fn new(_layer: &$layer<B>) -> Self {
+                Self::new()
+            }
+
+            fn map(&self, layer: &$layer<B>, function: &mut sealed::Function<'_, B>) -> Self {
+                function.call(self, Layer::$parameters(layer))
+            }
+        }
+
+        impl<B: Backend> Recorded<$layer<B>, B> {
+            #[doc = concat!("Applies the layer and records its input, see [`", stringify!($layer), "::forward`].")]
+            ///
+            /// # Shapes
+            ///
+            #[doc = concat!("- input: `", $input, "`")]
+            #[doc = concat!("- output: `", $output, "`")]
+            pub fn forward(&self, input: Tensor<B, $rank>) -> Tensor<B, $rank> {
+                let output = self.layer.forward(input.clone());
+                self.recorders.$record(self, &input, output)
+            }
+        }
+    };
 }
 
-impl<B: Backend> LayerRecorders<Conv2d<B>, B> for Recorder<B> {
-    fn new(_layer: &Conv2d<B>) -> Self {
-        Self::new()
-    }
-
-    fn map(&self, layer: &Conv2d<B>, function: &mut sealed::Function<'_, B>) -> Self {
-        function.call(self, Layer::conv2d(layer))
-    }
-}
+recorded_convolution!(
+    Conv1d,
+    3,
+    conv1d,
+    record_conv1d,
+    "[batch, channels_in, length]",
+    "[batch, channels_out, length_out]"
+);
+recorded_convolution!(
+    Conv2d,
+    4,
+    conv2d,
+    record_conv2d,
+    "[batch, channels_in, height, width]",
+    "[batch, channels_out, height_out, width_out]"
+);
+recorded_convolution!(
+    Conv3d,
+    5,
+    conv3d,
+    record_conv3d,
+    "[batch, channels_in, depth, height, width]",
+    "[batch, channels_out, depth_out, height_out, width_out]"
+);
+recorded_convolution!(
+    ConvTranspose1d,
+    3,
+    conv_transpose1d,
+    record_conv_transpose1d,
+    "[batch, channels_in, length]",
+    "[batch, channels_out, length_out]"
+);
+recorded_convolution!(
+    ConvTranspose2d,
+    4,
+    conv_transpose2d,
+    record_conv_transpose2d,
+    "[batch, channels_in, height, width]",
+    "[batch, channels_out, height_out, width_out]"
+);
+recorded_convolution!(
+    ConvTranspose3d,
+    5,
+    conv_transpose3d,
+    record_conv_transpose3d,
+    "[batch, channels_in, depth, height, width]",
+    "[batch, channels_out, depth_out, height_out, width_out]"
+);
 
 impl<B: Backend> Recorded<Linear<B>, B> {
     /// Applies the layer and records its input, see [`Linear::forward`].
@@ -129,19 +221,6 @@ impl<B: Backend> Recorded<Linear<B>, B> {
         let output = self.layer.forward(input.clone());
         let (weight, bias) = (&self.weight, self.bias.as_ref());
         self.recorders.record_linear(weight, bias, &input, output)
-    }
-}
-
-impl<B: Backend> Recorded<Conv2d<B>, B> {
-    /// Applies the layer and records its input, see [`Conv2d::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, height, width]`
-    /// - output: `[batch, channels_out, height_out, width_out]`
-    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let output = self.layer.forward(input.clone());
-        self.recorders.record_conv2d(self, &input, output)
     }
 }
 

@@ -129,15 +129,6 @@ fn with_rms<B: Backend, const D: usize>(
         (matrices * factor).reshape(shape)
     };
     match layer {
-        None | Some(LayerKind::Linear | LayerKind::Conv2d { .. }) => {
-            let groups = match layer {
-                Some(LayerKind::Conv2d { groups }) => groups,
-                _ => 1,
-            };
-            let matrices = parameter.reshape([groups, 1, count / groups]);
-            let squares = matrices.clone().square().sum_dim(2);
-            scaled(matrices, squares, count / groups)
-        }
         Some(LayerKind::FusedAttention) => {
             let rows = shape[0];
             let matrices = parameter.reshape([rows, 3, count / rows / 3]);
@@ -149,6 +140,13 @@ fn with_rms<B: Backend, const D: usize>(
             let parts = Matrices::of(kind, parameter).into_iter();
             let parts = parts.map(|part| part.map(|values| with_rms(length, None, values)));
             Matrices::join(parts.collect(), shape)
+        }
+        // The matrices of groups follow each other in the weight, transposed or not.
+        _ => {
+            let groups = layer.map_or(1, LayerKind::groups);
+            let matrices = parameter.reshape([groups, 1, count / groups]);
+            let squares = matrices.clone().square().sum_dim(2);
+            scaled(matrices, squares, count / groups)
         }
     }
 }

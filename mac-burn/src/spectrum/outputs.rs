@@ -138,10 +138,10 @@ impl Moments {
         let blocks = layer.kind.output_blocks(gradient.size_output());
         // For another layer that has the weight too.
         gradient.put(layer, grads);
-        let blocks = blocks.into_iter().map(|block| match layer.kind {
-            // All of its outputs are one block, which the rows have by group.
-            LayerKind::Conv2d { .. } => matrices(&rows),
-            _ => matrices(&rows.clone().narrow(1, block.start, block.outputs)),
+        let blocks = blocks.into_iter().map(|block| match layer.kind.groups() {
+            1 => matrices(&rows.clone().narrow(1, block.start, block.outputs)),
+            // All outputs are one block, which the rows have by group.
+            _ => matrices(&rows),
         });
         Some(blocks.collect())
     }
@@ -172,9 +172,9 @@ impl Moments {
                 });
                 spectra.push(LayerOutputSpectrum {
                     path: weight.layer.clone(),
-                    part: match self.layer.kind {
-                        LayerKind::Conv2d { groups: 2.. } => OutputPart::Group(group),
-                        kind => part_of(kind, block, size_output),
+                    part: match self.layer.kind.groups() {
+                        1 => part_of(self.layer.kind, block, size_output),
+                        _ => OutputPart::Group(group),
                     },
                     size,
                     rows: part.rows.round() as usize,

@@ -13,12 +13,14 @@ pub(crate) mod patches;
 mod recorder;
 mod schedule;
 pub(crate) mod second_moments;
+mod transposed;
 
 pub(crate) use activation_sums::{ActivationSums, Rows, untracked};
 pub use attention_sums::AttendedValues;
 pub(crate) use backward_hook::enable as enable_backward_hook;
 pub use layer_statistics::WeightSharing;
 pub(crate) use layer_statistics::{Demand, LayerStatistics, Part, Statistic, Sums};
+pub(crate) use patches::volumes;
 pub use recorder::Recorder;
 pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;

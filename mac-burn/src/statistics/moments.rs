@@ -6,7 +6,7 @@ use super::backward_hook::on_backward;
 use super::layer_statistics::{Demand, Statistic, Sums, WeightSharing};
 use super::output_gradients::GradientRows;
 use super::passes::lock;
-use super::patches::Conv2dGeometry;
+use super::patches::ConvGeometry;
 use super::schedule::without_recording;
 use super::second_moments::{SampleRows, attended_rows, patches};
 use crate::layer::Layer;
@@ -160,14 +160,7 @@ impl<B: Backend> Moment<B> {
     /// Of the rows of an input, `[.., size]`.
     pub(super) fn of_rows<const D: usize>(layer: Layer, input: &Tensor<B, D>) -> Self {
         let rows = SampleRows::of_tokens(untracked(input), None);
-        let (sum, rows) = moment_with_ones(std::iter::once(rows));
-        Self {
-            layer,
-            attended: false,
-            sum,
-            rows,
-            attention: None,
-        }
+        Self::of_chunks(layer, std::iter::once(rows))
     }
 
     /// Of the values through attention, a row for each sample, head and query; a bias sees the sum of its probabilities. Padding
@@ -190,13 +183,14 @@ impl<B: Backend> Moment<B> {
         }
     }
 
-    /// Of the patches of images.
-    pub(super) fn of_patches(
-        layer: Layer,
-        input: &Tensor<B, 4>,
-        geometry: &Conv2dGeometry,
-    ) -> Self {
-        let (sum, rows) = moment_with_ones(patches(untracked(input), geometry));
+    /// Of the patches of images `[batch, channels, depth, height, width]`.
+    pub(super) fn of_patches(layer: Layer, input: Tensor<B, 5>, geometry: &ConvGeometry) -> Self {
+        Self::of_chunks(layer, patches(input, geometry))
+    }
+
+    /// Of rows, of several samples at a time.
+    pub(super) fn of_chunks(layer: Layer, chunks: impl Iterator<Item = SampleRows<B>>) -> Self {
+        let (sum, rows) = moment_with_ones(chunks);
         Self {
             layer,
             attended: false,

@@ -2,7 +2,8 @@
 
 use super::backward_hook::GradientSums;
 use super::layer_statistics::{Demand, Part, Statistic, Sums, WeightSharing};
-use super::second_moments::SampleRows;
+use super::patches::Axis;
+use super::second_moments::{SampleRows, unfolded};
 use crate::layer::LayerKind;
 use crate::precision::at_least_f32;
 use burn::tensor::backend::Backend;
@@ -28,6 +29,19 @@ enum Layout {
     Channels([usize; 3]),
     /// `[samples, heads, rows, outputs / heads]`.
     Heads([usize; 4]),
+    /// `[samples, channels, depth, height, width]`, in patches.
+    Patches(OutputPatches),
+}
+
+/// The patches of a transposed convolution's output, one for each position of its input: what the weight makes of that position is added to
+/// the patch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutputPatches {
+    /// The shape of the output, `[samples, channels, depth, height, width]`.
+    pub(super) output: [usize; 5],
+    pub(super) axes: [Axis; 3],
+    /// Positions of the input.
+    pub(super) positions: [usize; 3],
 }
 
 impl Layout {
@@ -38,20 +52,29 @@ impl Layout {
         shape: &[usize],
         size_output: usize,
         [samples, rows]: [usize; 2],
+        patches: Option<OutputPatches>,
     ) -> Option<Self> {
         let last = shape.last()?;
-        match (kind, shape) {
-            (LayerKind::Conv2d { .. }, [samples, channels, height, width]) => (*channels
-                == size_output)
-                .then_some(Self::Channels([*samples, *channels, height * width])),
-            (LayerKind::Conv2d { .. }, _) => None,
+        if let Some(patches) = patches {
+            let [of_samples, channels, ..] = patches.output;
+            let kernel: usize = patches.axes.iter().map(|axis| axis.kernel).product();
+            let is_own = of_samples == samples && channels * kernel == size_output;
+            return is_own.then_some(Self::Patches(patches));
+        }
+        match shape {
+            [samples, channels, lengths @ ..] if kind.has_outputs_first() => {
+                let is_own = *channels == size_output && lengths.len() == kind.axes();
+                let rows = lengths.iter().product();
+                is_own.then_some(Self::Channels([*samples, *channels, rows]))
+            }
+            _ if kind.has_outputs_first() => None,
             // Samples and rows may be one axis.
             _ if *last == size_output
                 && shape[..shape.len() - 1].iter().product::<usize>() == samples * rows =>
             {
                 Some(Self::Rows([samples, rows, *last]))
             }
-            (_, [found, heads, tokens, size])
+            [found, heads, tokens, size]
                 if heads * size == size_output && [*found, *tokens] == [samples, rows] =>
             {
                 Some(Self::Heads([samples, *heads, rows, *size]))
@@ -70,6 +93,7 @@ impl<V> GradientRows<V> {
         shape: &[usize],
         size_output: usize,
         samples_and_rows: [usize; 2],
+        patches: Option<OutputPatches>,
         valid: impl FnOnce() -> Option<V>,
     ) -> Option<Self> {
         let demand = demand.of_outputs();
@@ -79,7 +103,7 @@ impl<V> GradientRows<V> {
         Some(Self {
             demand,
             kind,
-            layout: Layout::of(kind, shape, size_output, samples_and_rows)?,
+            layout: Layout::of(kind, shape, size_output, samples_and_rows, patches)?,
             valid: valid(),
         })
     }
@@ -104,34 +128,47 @@ impl<V> GradientRows<V> {
                 (samples, samples * rows)
             }
             Layout::Heads([samples, _, rows, _]) => (samples, samples * rows),
+            Layout::Patches(OutputPatches {
+                output, positions, ..
+            }) => (output[0], output[0] * positions.iter().product::<usize>()),
         };
         if count == 0 {
             return Vec::new();
         }
-        let rows = self.rows::<I>(gradient, valid);
-        let statistics = self.demand.statistics();
-        let sums = statistics.map(|statistic| {
-            let parts = rows.iter().cloned().map(|rows| part(statistic, rows));
+        let statistics = || self.demand.statistics();
+        let chunks = self.rows::<I>(gradient, valid).into_iter().map(|blocks| {
+            let sums = statistics().map(|statistic| {
+                let parts = blocks.iter().cloned().map(|rows| part(statistic, rows));
+                parts.collect::<Vec<_>>()
+            });
+            sums.collect::<Vec<_>>()
+        });
+        let added = chunks.reduce(|sums, more| {
+            let both = sums.into_iter().zip(more).map(|(left, right)| {
+                let parts = left.into_iter().zip(right);
+                parts.map(|(left, right)| left.add(right)).collect()
+            });
+            both.collect()
+        });
+        let sums = statistics().zip(added.unwrap_or_default());
+        sums.map(|(statistic, parts)| {
             let sums = Sums {
-                parts: parts.collect(),
+                parts,
                 samples,
                 rows: count,
             };
             (statistic, sums)
-        });
-        sums.collect()
+        })
+        .collect()
     }
 
-    /// The rows of each block of the layer's outputs.
+    /// The rows of each block of the layer's outputs, of some samples at a time where they are more than the gradient.
     fn rows<I: Backend>(
         &self,
         gradient: FloatTensor<I>,
         valid: Option<Tensor<I, 2>>,
-    ) -> Vec<SampleRows<I>> {
-        let groups = match self.kind {
-            LayerKind::Conv2d { groups } => groups,
-            _ => 1,
-        };
+    ) -> Box<dyn Iterator<Item = Vec<SampleRows<I>>>> {
+        let groups = self.kind.groups();
         let values: Tensor<I, 4> = match self.layout {
             Layout::Rows([samples, rows, outputs]) => {
                 shaped::<I, 4>(gradient, [1, samples, rows, outputs])
@@ -144,19 +181,24 @@ impl<V> GradientRows<V> {
                 let by_row = shaped::<I, 4>(gradient, [samples, heads, rows, size]).swap_dims(1, 2);
                 by_row.reshape([1, samples, rows, heads * size])
             }
+            Layout::Patches(patches) => {
+                let gradient = at_least_f32(shaped::<I, 5>(gradient, patches.output));
+                let chunks = unfolded(gradient, patches.axes, patches.positions, groups);
+                return Box::new(chunks.map(|rows| vec![rows]));
+            }
         };
         let values = at_least_f32(values);
         let outputs = values.dims()[3];
-        let blocks = match self.kind {
+        let blocks = match groups {
+            1 => self.kind.output_blocks(outputs),
             // The outputs of a group are the last axis.
-            LayerKind::Conv2d { .. } => LayerKind::Linear.output_blocks(outputs),
-            kind => kind.output_blocks(outputs),
+            _ => LayerKind::Linear.output_blocks(outputs),
         };
         let rows = blocks.into_iter().map(|block| SampleRows {
             values: values.clone().narrow(3, block.start, block.outputs),
             valid: valid.clone(),
         });
-        rows.collect()
+        Box::new(std::iter::once(rows.collect()))
     }
 }
 

@@ -3,6 +3,8 @@
 use super::activation_sums::ActivationSums;
 use super::attention_sums::AttendedValues;
 use super::layer_statistics::{Demand, LayerStatistics, Statistic, WeightSharing};
+use super::output_gradients::OutputPatches;
+use super::patches::ConvGeometry;
 use super::second_moments::{SampleRows, attended_rows, moment_sums};
 use crate::layer::Layer;
 use burn::tensor::backend::Backend;
@@ -14,6 +16,8 @@ pub(super) struct RowCounts<'a, B: Backend> {
     /// Rows of a sample.
     pub(super) places: usize,
     pub(super) padded: Option<&'a Tensor<B, 2, Bool>>,
+    /// What a place is in the output, where that is more than one of its places.
+    pub(super) patches: Option<OutputPatches>,
 }
 
 impl<'a, B: Backend> RowCounts<'a, B> {
@@ -27,6 +31,29 @@ impl<'a, B: Backend> RowCounts<'a, B> {
             samples,
             places,
             padded,
+            patches: None,
+        }
+    }
+
+    /// Of the positions of a transposed convolution's input, with the shapes `[samples, channels, depth, height, width]` of input and output;
+    /// none if what is given as output is another tensor.
+    pub(super) fn of_positions(
+        geometry: &ConvGeometry,
+        [samples, _, positions @ ..]: [usize; 5],
+        output: Option<[usize; 5]>,
+    ) -> Self {
+        Self {
+            samples,
+            places: positions.iter().product(),
+            padded: None,
+            patches: output.map(|output| {
+                let [_, _, lengths @ ..] = output;
+                OutputPatches {
+                    output,
+                    axes: geometry.axes(lengths),
+                    positions,
+                }
+            }),
         }
     }
 }

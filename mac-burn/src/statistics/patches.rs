@@ -2,96 +2,213 @@
 
 use super::activation_sums::{ActivationSums, Rows};
 use crate::precision::at_least_f32;
-use burn::nn::PaddingConfig2d;
-use burn::nn::conv::Conv2d;
+use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
+use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 /// The sum of the patches that a convolution's kernel sees, over batch and output positions.
 ///
-/// A sum over output positions is linear in the image and separates over its two axes, so it is
+/// A sum over output positions is linear in the image and separates over its axes, so it is
 /// `R S Cᵀ` for each channel of the image `S` summed over the batch: `R[i, y]` is 1 where kernel row
-/// `i` meets image row `y` at some output position, and `C` is the same for columns. Nothing is
-/// unfolded. The squares of patches are the patches of the squares.
+/// `i` meets image row `y` at some output position, `C` is the same for columns, and a third matrix for depth.
+/// Nothing is unfolded. The squares of patches are the patches of the squares.
 ///
 /// # Shapes
 ///
-/// - input: `[batch, channels_in, height, width]`
-/// - sums: of `[groups, channels_in / groups · kernel_height · kernel_width]`
+/// - input: `[batch, channels_in, depth, height, width]`
+/// - sums: of `[groups, channels_in / groups · kernel_depth · kernel_height · kernel_width]`
 ///
-/// `incidence` keeps `R` and `C` from call to call.
+/// `incidence` keeps the matrices from call to call.
 pub(crate) fn patch_sums<B: Backend>(
-    input: Tensor<B, 4>,
-    geometry: &Conv2dGeometry,
+    input: Tensor<B, 5>,
+    geometry: &ConvGeometry,
     incidence: &mut Option<Incidence<B>>,
 ) -> ActivationSums<B> {
-    let [batch, channels, height, width] = input.dims();
-    let rows = geometry.axis(0, height);
-    let columns = geometry.axis(1, width);
+    let [batch, channels, lengths @ ..] = input.dims();
+    let axes = geometry.axes(lengths);
     let input = at_least_f32(input);
     let squares = input.clone().square().sum_dim(0);
-    let image =
-        Tensor::cat(vec![input.sum_dim(0), squares], 1).reshape([2 * channels, height, width]);
+    let images = Tensor::cat(vec![input.sum_dim(0), squares], 1);
 
-    incidence.take_if(|found| !found.serves([rows, columns], &image));
-    let incidence = incidence.get_or_insert_with(|| Incidence::new([rows, columns], &image));
-    let patch = image
-        .reshape([1, 2 * channels * height, width])
-        .matmul(incidence.columns.clone().transpose())
-        .reshape([2 * channels, height, columns.kernel]);
-    let rows_seen = incidence.rows.clone();
-    let patch = rows_seen
-        .expand([2 * channels, rows.kernel, height])
-        .matmul(patch);
+    incidence.take_if(|found| !found.serves(axes, &images));
+    let incidence = incidence.get_or_insert_with(|| Incidence::new(axes, &images));
+    let patch = incidence.patches(images);
 
-    let size = channels / geometry.groups * rows.kernel * columns.kernel;
+    let size = channels / geometry.groups * axes.iter().map(|axis| axis.kernel).product::<usize>();
     let patch = patch.reshape([2 * geometry.groups, size]);
+    let positions: usize = axes.iter().map(Axis::positions).product();
     ActivationSums {
         inputs: patch.clone().narrow(0, 0, geometry.groups),
         squares: patch.narrow(0, geometry.groups, geometry.groups),
-        rows: Rows::Counted(batch * rows.positions() * columns.positions()),
+        rows: Rows::Counted(batch * positions),
     }
 }
 
-/// The geometry of a two-dimensional convolution, as Burn's `Conv2d` has it.
+/// Images of one, two or three axes as `[batch, channels, depth, height, width]`.
+pub(crate) fn volumes<B: Backend, const D: usize>(images: Tensor<B, D>) -> Tensor<B, 5> {
+    let shape = volume(images.dims());
+    images.reshape(shape)
+}
+
+/// The shape of images of one, two or three axes with three.
+pub(super) fn volume<const D: usize>(shape: [usize; D]) -> [usize; 5] {
+    let mut volume = [1; 5];
+    volume[..2].copy_from_slice(&shape[..2]);
+    volume[7 - D..].copy_from_slice(&shape[2..]);
+    volume
+}
+
+/// The geometry of a convolution along depth, height and width. One over fewer axes has kernels of 1 along the first.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Conv2dGeometry {
-    pub(crate) kernel_size: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) padding: PaddingConfig2d,
-    pub(crate) dilation: [usize; 2],
+pub(crate) struct ConvGeometry {
+    kernels: [KernelAxis; 3],
     pub(crate) groups: usize,
 }
 
-impl<B: Backend> From<&Conv2d<B>> for Conv2dGeometry {
-    fn from(layer: &Conv2d<B>) -> Self {
-        Self {
-            kernel_size: layer.kernel_size,
+/// The geometry of a convolution along one axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct KernelAxis {
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    /// None for Burn's same padding, which depends on the length.
+    padding: Option<(usize, usize)>,
+}
+
+impl KernelAxis {
+    /// Of an axis that images do not have.
+    const NONE: Self = Self {
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        padding: Some((0, 0)),
+    };
+}
+
+impl<B: Backend> From<&Conv1d<B>> for ConvGeometry {
+    fn from(layer: &Conv1d<B>) -> Self {
+        let kernel = KernelAxis {
+            kernel: layer.kernel_size,
             stride: layer.stride,
-            padding: layer.padding.clone(),
             dilation: layer.dilation,
+            padding: match layer.padding {
+                PaddingConfig1d::Valid => Some((0, 0)),
+                PaddingConfig1d::Same => None,
+                PaddingConfig1d::Explicit(left, right) => Some((left, right)),
+            },
+        };
+        Self {
+            kernels: [KernelAxis::NONE, KernelAxis::NONE, kernel],
             groups: layer.groups,
         }
     }
 }
 
-impl Conv2dGeometry {
-    /// The geometry along rows (0) or columns (1) of an image of that length.
-    pub(crate) fn axis(&self, axis: usize, length: usize) -> Axis {
-        let (kernel, stride) = (self.kernel_size[axis], self.stride[axis]);
-        let padding = match (&self.padding, axis) {
-            (PaddingConfig2d::Valid, _) => (0, 0),
-            (PaddingConfig2d::Same, _) => same_padding(kernel, stride, length),
-            (PaddingConfig2d::Explicit(top, _, bottom, _), 0) => (*top, *bottom),
-            (PaddingConfig2d::Explicit(_, left, _, right), _) => (*left, *right),
+impl<B: Backend> From<&Conv2d<B>> for ConvGeometry {
+    fn from(layer: &Conv2d<B>) -> Self {
+        let padding = match layer.padding {
+            PaddingConfig2d::Valid => [Some((0, 0)); 2],
+            PaddingConfig2d::Same => [None; 2],
+            PaddingConfig2d::Explicit(top, left, bottom, right) => {
+                [Some((top, bottom)), Some((left, right))]
+            }
         };
-        Axis {
-            length,
-            kernel,
-            stride,
-            padding,
-            dilation: self.dilation[axis],
+        let kernel = |axis: usize| KernelAxis {
+            kernel: layer.kernel_size[axis],
+            stride: layer.stride[axis],
+            dilation: layer.dilation[axis],
+            padding: padding[axis],
+        };
+        Self {
+            kernels: [KernelAxis::NONE, kernel(0), kernel(1)],
+            groups: layer.groups,
         }
+    }
+}
+
+impl<B: Backend> From<&Conv3d<B>> for ConvGeometry {
+    fn from(layer: &Conv3d<B>) -> Self {
+        let padding = match layer.padding {
+            PaddingConfig3d::Valid => [Some((0, 0)); 3],
+            PaddingConfig3d::Same => [None; 3],
+            PaddingConfig3d::Explicit(depth, height, width) => {
+                [depth, height, width].map(|padding| Some((padding, padding)))
+            }
+        };
+        Self {
+            kernels: std::array::from_fn(|axis| KernelAxis {
+                kernel: layer.kernel_size[axis],
+                stride: layer.stride[axis],
+                dilation: layer.dilation[axis],
+                padding: padding[axis],
+            }),
+            groups: layer.groups,
+        }
+    }
+}
+
+impl<B: Backend> From<&ConvTranspose1d<B>> for ConvGeometry {
+    /// That of the convolution which this is the transpose of.
+    fn from(layer: &ConvTranspose1d<B>) -> Self {
+        let kernel = KernelAxis {
+            kernel: layer.kernel_size,
+            stride: layer.stride,
+            dilation: layer.dilation,
+            padding: Some((layer.padding, layer.padding)),
+        };
+        Self {
+            kernels: [KernelAxis::NONE, KernelAxis::NONE, kernel],
+            groups: layer.groups,
+        }
+    }
+}
+
+impl<B: Backend> From<&ConvTranspose2d<B>> for ConvGeometry {
+    /// That of the convolution which this is the transpose of.
+    fn from(layer: &ConvTranspose2d<B>) -> Self {
+        let kernel = |axis: usize| KernelAxis {
+            kernel: layer.kernel_size[axis],
+            stride: layer.stride[axis],
+            dilation: layer.dilation[axis],
+            padding: Some((layer.padding[axis], layer.padding[axis])),
+        };
+        Self {
+            kernels: [KernelAxis::NONE, kernel(0), kernel(1)],
+            groups: layer.groups,
+        }
+    }
+}
+
+impl<B: Backend> From<&ConvTranspose3d<B>> for ConvGeometry {
+    /// That of the convolution which this is the transpose of.
+    fn from(layer: &ConvTranspose3d<B>) -> Self {
+        Self {
+            kernels: std::array::from_fn(|axis| KernelAxis {
+                kernel: layer.kernel_size[axis],
+                stride: layer.stride[axis],
+                dilation: layer.dilation[axis],
+                padding: Some((layer.padding[axis], layer.padding[axis])),
+            }),
+            groups: layer.groups,
+        }
+    }
+}
+
+impl ConvGeometry {
+    /// The geometry along the axes of images of these lengths.
+    pub(crate) fn axes(&self, lengths: [usize; 3]) -> [Axis; 3] {
+        std::array::from_fn(|axis| {
+            let (kernel, length) = (&self.kernels[axis], lengths[axis]);
+            let same = || same_padding(kernel.kernel, kernel.stride, length);
+            Axis {
+                length,
+                kernel: kernel.kernel,
+                stride: kernel.stride,
+                padding: kernel.padding.unwrap_or_else(same),
+                dilation: kernel.dilation,
+            }
+        })
     }
 }
 
@@ -103,30 +220,52 @@ fn same_padding(kernel: usize, stride: usize, length: usize) -> (usize, usize) {
     (total / 2, total - total / 2)
 }
 
-/// The 0-1 matrices `R` and `C` of [`patch_sums`] for one size of images, each `[1, kernel, length]`.
+/// The 0-1 matrices of [`patch_sums`] for one size of images, each `[1, kernel, length]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Incidence<B: Backend> {
-    axes: [Axis; 2],
-    rows: Tensor<B, 3>,
-    columns: Tensor<B, 3>,
+    axes: [Axis; 3],
+    matrices: [Tensor<B, 3>; 3],
 }
 
 impl<B: Backend> Incidence<B> {
-    fn new(axes: [Axis; 2], like: &Tensor<B, 3>) -> Self {
-        let [rows, columns] = axes.map(|axis| axis.incidence(like));
+    fn new(axes: [Axis; 3], like: &Tensor<B, 5>) -> Self {
         Self {
             axes,
-            rows,
-            columns,
+            matrices: axes.map(|axis| axis.incidence(like)),
         }
     }
 
     /// Whether these are the matrices for such images.
-    fn serves(&self, axes: [Axis; 2], image: &Tensor<B, 3>) -> bool {
-        self.axes == axes
-            && self.rows.dtype() == image.dtype()
-            && self.rows.device() == image.device()
+    fn serves(&self, axes: [Axis; 3], images: &Tensor<B, 5>) -> bool {
+        let [any, ..] = &self.matrices;
+        self.axes == axes && any.dtype() == images.dtype() && any.device() == images.device()
     }
+
+    /// The sum over all positions of the patches of images `[1, channels, depth, height, width]`, `[channels, kernel depth, kernel height ·
+    /// kernel width]`.
+    fn patches(&self, images: Tensor<B, 5>) -> Tensor<B, 3> {
+        let [_, channels, depth, height, width] = images.dims();
+        let [along_depth, along_rows, along_columns] = &self.matrices;
+        let [_, rows, columns] = self.axes.map(|axis| axis.kernel);
+        let patches = images
+            .reshape([1, channels * depth * height, width])
+            .matmul(along_columns.clone().transpose())
+            .reshape([channels * depth, height, columns]);
+        let patches = match self.axes[1].is_whole() {
+            true => patches,
+            false => expanded(along_rows, channels * depth).matmul(patches),
+        };
+        let patches = patches.reshape([channels, depth, rows * columns]);
+        match self.axes[0].is_whole() {
+            true => patches,
+            false => expanded(along_depth, channels).matmul(patches),
+        }
+    }
+}
+
+fn expanded<B: Backend>(matrix: &Tensor<B, 3>, times: usize) -> Tensor<B, 3> {
+    let [_, rows, columns] = matrix.dims();
+    matrix.clone().expand([times, rows, columns])
 }
 
 /// One axis of a convolution.
@@ -147,8 +286,13 @@ impl Axis {
         padded.saturating_sub(span) / self.stride + 1
     }
 
+    /// Whether its only patch is its only element.
+    fn is_whole(&self) -> bool {
+        (self.length, self.kernel, self.padding) == (1, 1, (0, 0))
+    }
+
     /// `[1, kernel, length]`: 1 where a kernel element meets an image element at some position.
-    fn incidence<B: Backend>(&self, like: &Tensor<B, 3>) -> Tensor<B, 3> {
+    fn incidence<B: Backend>(&self, like: &Tensor<B, 5>) -> Tensor<B, 3> {
         let mut met = vec![0f32; self.kernel * self.length];
         for element in 0..self.kernel {
             for position in 0..self.positions() {

@@ -3,12 +3,12 @@
 use super::activation_sums::untracked;
 use super::attention_sums::{AttendedValues, uncounted_queries};
 use super::layer_statistics::{Part, Sums, WeightSharing};
-use super::patches::Conv2dGeometry;
+use super::patches::{Axis, ConvGeometry};
 use crate::precision::at_least_f32;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
-use burn::tensor::{Bool, DType, Tensor, s};
+use burn::tensor::{Bool, DType, Slice, Tensor};
 
 /// Rows are made for as many samples at a time as keep below this many elements, 32 MB in `f32`, or for one: patches of images, and
 /// values through attention. They are copied twice, into rows and with the 1 of a bias.
@@ -170,29 +170,43 @@ pub(crate) fn second_moment<B: Backend>(rows: Tensor<B, 3>) -> Tensor<B, 3> {
     rows.clone().swap_dims(1, 2).matmul(rows)
 }
 
-/// The patches of images, of as many at a time as memory is bounded for: `[groups, images, positions, size]`, where the size is
-/// `channels / groups · kernel height · kernel width`.
+/// The patches of images `[images, channels, depth, height, width]`, of as many at a time as memory is bounded for: `[groups, images,
+/// positions, size]`, where the size is `channels / groups · kernel depth · kernel height · kernel width`.
 pub(crate) fn patches<B: Backend>(
-    images: Tensor<B, 4>,
-    geometry: &Conv2dGeometry,
+    images: Tensor<B, 5>,
+    geometry: &ConvGeometry,
 ) -> impl Iterator<Item = SampleRows<B>> {
-    let [_, channels, height, width] = images.dims();
-    let (rows, columns) = (geometry.axis(0, height), geometry.axis(1, width));
-    let positions = rows.positions() * columns.positions();
-    let size = channels / geometry.groups * rows.kernel * columns.kernel;
-    let images_at_once = ROW_ELEMENTS / (geometry.groups * size * positions).max(1);
+    let [_, _, lengths @ ..] = images.dims();
+    let axes = geometry.axes(lengths);
+    unfolded(
+        at_least_f32(images),
+        axes,
+        axes.map(|axis| axis.positions()),
+        geometry.groups,
+    )
+}
 
-    let images = zero_padded(at_least_f32(images), rows.padding, columns.padding);
-    let (geometry, positions_of_axes) = (geometry.clone(), [rows.positions(), columns.positions()]);
-    let groups = geometry.groups;
+/// The patches of images at the first positions along each axis.
+pub(super) fn unfolded<B: Backend>(
+    images: Tensor<B, 5>,
+    axes: [Axis; 3],
+    positions: [usize; 3],
+    groups: usize,
+) -> impl Iterator<Item = SampleRows<B>> {
+    let channels = images.dims()[1];
+    let size = channels / groups * axes.iter().map(|axis| axis.kernel).product::<usize>();
+    let count: usize = positions.iter().product();
+    let images_at_once = ROW_ELEMENTS / (groups * size * count).max(1);
+
+    let images = zero_padded(images, axes.map(|axis| axis.padding));
     let chunks = images.split(images_at_once.max(1), 0).into_iter();
     chunks.filter_map(move |chunk| {
-        let count = chunk.dims()[0];
-        if count == 0 {
+        let samples = chunk.dims()[0];
+        if samples == 0 {
             return None;
         }
-        let patches = unfold(chunk, &geometry, positions_of_axes)
-            .reshape([count, groups, size, positions])
+        let patches = unfold(chunk, axes, positions)
+            .reshape([samples, groups, size, count])
             .permute([1, 0, 3, 2]);
         Some(SampleRows {
             values: patches,
@@ -201,38 +215,54 @@ pub(crate) fn patches<B: Backend>(
     })
 }
 
-/// The patches of images without padding, `[images, channels · kernel height · kernel width, positions]`.
+/// The patches of images that are padded already, `[images, channels · kernel depth · kernel height · kernel width, positions]`.
 fn unfold<B: Backend>(
-    images: Tensor<B, 4>,
-    geometry: &Conv2dGeometry,
-    [rows, columns]: [usize; 2],
+    images: Tensor<B, 5>,
+    axes: [Axis; 3],
+    positions: [usize; 3],
 ) -> Tensor<B, 3> {
-    let Conv2dGeometry {
-        kernel_size: [height, width],
-        stride,
-        dilation,
-        ..
-    } = *geometry;
-    if dilation == [1, 1] {
+    let [count, channels, depth, height, width] = images.dims();
+    let [.., rows, columns] = axes;
+    let is_flat = (depth, axes[0].kernel) == (1, 1);
+    let has_all = [(1, height), (2, width)].into_iter().all(|(axis, length)| {
+        let padded = Axis {
+            length,
+            padding: (0, 0),
+            ..axes[axis]
+        };
+        padded.positions() == positions[axis] && padded.dilation == 1
+    });
+    if is_flat && has_all {
         return unfold4d(
-            images,
-            [height, width],
-            UnfoldOptions::new(stride, [0, 0], dilation),
+            images.reshape([count, channels, height, width]),
+            [rows.kernel, columns.kernel],
+            UnfoldOptions::new([rows.stride, columns.stride], [0, 0], [1, 1]),
         );
     }
-    // With dilation Burn's unfolds by a convolution whose weight has the square of a patch's size.
-    let [count, channels, ..] = images.dims();
-    let offsets = (0..height).flat_map(|row| (0..width).map(move |column| [row, column]));
-    let parts = offsets.map(|[row, column]| {
-        let [top, left] = [row * dilation[0], column * dilation[1]];
-        let bottom = top + (rows - 1) * stride[0] + 1;
-        let right = left + (columns - 1) * stride[1] + 1;
+    // With dilation Burn's unfolds by a convolution whose weight has the square of a patch's size, and it has none of three axes.
+    let all_positions: usize = positions.iter().product();
+    let kernels = axes.map(|axis| axis.kernel);
+    let elements = (0..kernels.iter().product()).map(|element: usize| {
+        let along_columns = element % kernels[2];
+        let along_rows = element / kernels[2] % kernels[1];
+        [element / kernels[2] / kernels[1], along_rows, along_columns]
+    });
+    let parts = elements.map(|element| {
+        let [front, top, left] = std::array::from_fn(|axis| {
+            let Axis {
+                stride, dilation, ..
+            } = axes[axis];
+            let start = element[axis] * dilation;
+            let end = start + (positions[axis] - 1) * stride + 1;
+            Slice::new(start as isize, Some(end as isize), stride as isize)
+        });
         let part = images
             .clone()
-            .slice(s![.., .., top..bottom;stride[0], left..right;stride[1]]);
-        part.reshape([count, channels, 1, rows * columns])
+            .slice([Slice::full(), Slice::full(), front, top, left]);
+        part.reshape([count, channels, 1, all_positions])
     });
-    Tensor::cat(parts.collect(), 2).reshape([count, channels * height * width, rows * columns])
+    let size = channels * kernels.iter().product::<usize>();
+    Tensor::cat(parts.collect(), 2).reshape([count, size, all_positions])
 }
 
 /// The values through attention, of as many samples at a time as memory is bounded for: `[1, samples, heads · queries, size + 1]`. Last in
@@ -274,26 +304,26 @@ pub(crate) fn attended_rows<B: Backend>(
     })
 }
 
-/// Zeros around an image, which may differ on either side of an axis: Burn's unfold does not take
+/// Zeros around images, which may differ on either side of an axis: Burn's unfold does not take
 /// that, and its `pad` makes them in the float type of the device, not of the image.
-fn zero_padded<B: Backend>(
-    images: Tensor<B, 4>,
-    (top, bottom): (usize, usize),
-    (left, right): (usize, usize),
-) -> Tensor<B, 4> {
-    if [top, bottom, left, right] == [0; 4] {
+fn zero_padded<B: Backend>(images: Tensor<B, 5>, padding: [(usize, usize); 3]) -> Tensor<B, 5> {
+    if padding == [(0, 0); 3] {
         return images;
     }
-    let [batch, channels, height, width] = images.dims();
-    let shape = [batch, channels, top + height + bottom, left + width + right];
-    let padded = Tensor::zeros(shape, (&images.device(), images.dtype()));
-    let inside = [0..batch, 0..channels, top..top + height, left..left + width];
-    padded.slice_assign(inside, images)
+    let [batch, channels, lengths @ ..] = images.dims();
+    let [depth, height, width] =
+        std::array::from_fn(|axis| padding[axis].0 + lengths[axis] + padding[axis].1);
+    let options = (&images.device(), images.dtype());
+    let padded = Tensor::zeros([batch, channels, depth, height, width], options);
+    let [front, top, left] =
+        std::array::from_fn(|axis| padding[axis].0..padding[axis].0 + lengths[axis]);
+    padded.slice_assign([0..batch, 0..channels, front, top, left], images)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::nn::conv::Conv2dConfig;
     use burn::tensor::Distribution;
     use burn_ndarray::NdArray;
 
@@ -321,17 +351,13 @@ mod tests {
     /// Breaks when an image is left out or counted twice where patches are made of several images after each other.
     #[test]
     fn patches_of_several_chunks_add_up() {
-        let geometry = Conv2dGeometry {
-            kernel_size: [2, 2],
-            stride: [1, 1],
-            padding: burn::nn::PaddingConfig2d::Valid,
-            dilation: [1, 1],
-            groups: 1,
-        };
+        let layer = Conv2dConfig::new([1, 1], [2, 2]).init::<B>(&Default::default());
+        let geometry = ConvGeometry::from(&layer);
         let images = random([5, 1, 3, 3]);
-        let chunks = patches(images.clone(), &geometry).map(|rows| rows.samples_and_rows().0);
+        let volumes = images.clone().reshape([5, 1, 1, 3, 3]);
+        let chunks = patches(volumes.clone(), &geometry).map(|rows| rows.samples_and_rows().0);
         assert_eq!(chunks.collect::<Vec<_>>(), [4, 1]);
-        let found = moment_sums(patches(images.clone(), &geometry), WeightSharing::Expand);
+        let found = moment_sums(patches(volumes, &geometry), WeightSharing::Expand);
         let options = UnfoldOptions::new([1, 1], [0, 0], [1, 1]);
         let unfolded = unfold4d(images, [2, 2], options);
         let expected = unfolded.clone().matmul(unfolded.swap_dims(1, 2)).sum_dim(0);

@@ -1,4 +1,4 @@
-//! Gradients preconditioned by FOOF, Eva, K-FAC and SMAC against dense matrices, on random layers.
+//! Gradients preconditioned by MAC, SMAC, FOOF, Eva and K-FAC against dense matrices, on random layers.
 
 use crate::dense_curvatures::{
     Curvature, F64, Matrix, Seen, curvatures, damped, inverse, second_moment,
@@ -23,7 +23,7 @@ type Inner = NdArray<f64>;
 
 /// Of a preconditioned gradient, relative to its largest element. A row or a sample more or less, a transposed factor or the other damping
 /// shows at 1e-3.
-const ROUNDING: f64 = 1e-9;
+pub(crate) const ROUNDING: f64 = 1e-9;
 
 fn host<const D: usize>(tensor: &Tensor<F64, D>) -> Vec<f64> {
     tensor.to_data().iter().collect()
@@ -79,7 +79,7 @@ fn preconditioned<M: AutodiffModule<F64>, const D: usize>(
     }
 }
 
-fn assert_close(found: &Matrix, expected: &Matrix, what: &str) {
+pub(crate) fn assert_close(found: &Matrix, expected: &Matrix, what: &str) {
     assert_eq!(found.shape(), expected.shape(), "{what}");
     let largest = expected.amax();
     let difference = (found - expected).amax();
@@ -122,7 +122,7 @@ fn mask(padded: &[Vec<bool>]) -> Tensor<F64, 2, Bool> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Breaks when any of the four differs from its formula on a linear layer: by a side, a scale, the bias' 1, or the rows.
+    /// Breaks when any of them differs from its formula on a linear layer: by a side, a scale, the bias' 1, or the rows.
     #[test]
     fn a_linear_layer_has_the_formula(
         curvature in curvatures(),
@@ -374,7 +374,7 @@ proptest! {
                 let attended = match (part, &curvature) {
                     (2, Curvature::Foof(_) | Curvature::Kfac(_)) => Some(through.clone()),
                     // By the product of the averages, as MAC has it.
-                    (2, Curvature::Eva(_) | Curvature::Smac(_)) => Some(vec![means.clone()]),
+                    (2, Curvature::Eva(_) | Curvature::Smac(_) | Curvature::Mac(_)) => Some(vec![means.clone()]),
                     _ => None,
                 };
                 let own = gradient.clone().narrow(2, 2 * part, 2);

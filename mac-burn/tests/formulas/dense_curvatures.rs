@@ -1,9 +1,10 @@
-//! FOOF, Eva, K-FAC and SMAC by dense matrices, as their formulas have them.
+//! MAC, SMAC, FOOF, Eva and K-FAC by dense matrices, as their formulas have them.
 
 use burn::backend::Autodiff;
 use burn_ndarray::NdArray;
 use mac_burn::{
-    EvaConfig, FoofConfig, GradientScale, KfacConfig, MacPreconditioner, SmacConfig, WeightSharing,
+    EvaConfig, FoofConfig, GradientScale, KfacConfig, MacConfig, MacPreconditioner, SmacConfig,
+    WeightSharing,
 };
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
@@ -72,9 +73,10 @@ pub(crate) fn inverse(matrix: Matrix) -> Matrix {
     matrix.try_inverse().expect("it is regular")
 }
 
-/// One of the four, with what its formula needs.
+/// One of them, with what its formula needs.
 #[derive(Debug, Clone)]
 pub(crate) enum Curvature {
+    Mac(MacConfig),
     Foof(FoofConfig),
     Eva(EvaConfig),
     Kfac(KfacConfig),
@@ -84,6 +86,7 @@ pub(crate) enum Curvature {
 impl Curvature {
     pub(crate) fn preconditioner(&self) -> MacPreconditioner<F64> {
         match self {
+            Self::Mac(config) => config.init_preconditioner(),
             Self::Foof(config) => config.init_preconditioner(),
             Self::Eva(config) => config.init_preconditioner(),
             Self::Kfac(config) => config.init_preconditioner(),
@@ -93,6 +96,7 @@ impl Curvature {
 
     pub(crate) fn with_auxiliary_biases(self) -> Self {
         match self {
+            Self::Mac(config) => Self::Mac(config.with_auxiliary_biases(true)),
             Self::Foof(config) => Self::Foof(config.with_auxiliary_biases(true)),
             Self::Eva(config) => Self::Eva(config.with_auxiliary_biases(true)),
             Self::Kfac(config) => Self::Kfac(config.with_auxiliary_biases(true)),
@@ -105,6 +109,7 @@ impl Curvature {
     pub(crate) fn applied(&self, gradient: Matrix, seen: &Seen, is_fused: bool) -> Matrix {
         let inputs = seen.curvature_inputs();
         match self {
+            Self::Mac(config) => gradient * rank_one(inputs, config.damping),
             Self::Foof(config) => {
                 let moment = second_moment(inputs, WeightSharing::Expand);
                 // After one update `(β I + (1 − β) A) / (1 − β)`.
@@ -157,8 +162,7 @@ impl Curvature {
                 Matrix::from_column_slice(gradient.nrows(), gradient.ncols(), solved.as_slice())
             }
             Self::Smac(config) => {
-                let a = mean(inputs, |x| x);
-                let input = inverse(damped(&a * a.transpose(), config.damping)) * config.damping;
+                let input = rank_one(inputs, config.damping);
                 let z = mean(&seen.outputs, |x| x * x);
                 let output = z.map(|z| 1.0 / (z + config.damping));
                 match is_fused {
@@ -168,6 +172,12 @@ impl Curvature {
             }
         }
     }
+}
+
+/// `ρ (ρ I + ā āᵀ)⁻¹`.
+fn rank_one(inputs: &[Matrix], damping: f64) -> Matrix {
+    let a = mean(inputs, |x| x);
+    inverse(damped(&a * a.transpose(), damping)) * damping
 }
 
 pub(crate) fn curvatures() -> impl Strategy<Value = Curvature> {
@@ -191,7 +201,10 @@ pub(crate) fn curvatures() -> impl Strategy<Value = Curvature> {
         damping.clone().prop_map(|damping| Curvature::Eva(
             EvaConfig::new().with_damping(damping).with_kl_clip(None)
         )),
-        damping.prop_map(|damping| Curvature::Smac(SmacConfig::new().with_damping(damping))),
+        damping
+            .clone()
+            .prop_map(|damping| Curvature::Smac(SmacConfig::new().with_damping(damping))),
+        damping.prop_map(|damping| Curvature::Mac(MacConfig::new().with_damping(damping))),
         kfac.prop_map(|(damping, sharing, scale)| Curvature::Kfac(
             KfacConfig::new()
                 .with_damping(damping)

@@ -6,6 +6,7 @@
 mod support;
 
 mod convergence;
+mod convolutions;
 mod covariance;
 mod curvatures;
 mod dense_curvatures;

@@ -1,15 +1,21 @@
 //! A recorded layer is the layer itself to everybody but the optimizer.
 
-use crate::support::{B, Network, filled, gradients, images, values};
+use crate::support::{B, Network, filled, gradients, images, random, values};
 use burn::module::{AutodiffModule, Module};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::conv::{
+    Conv1dConfig, Conv2d, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    ConvTranspose3dConfig,
+};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder as _};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_store::ModuleSnapshot;
-use mac_burn::{MacConv2d, MacLinear};
+use mac_burn::{
+    MacConfig, MacConv1d, MacConv2d, MacConv3d, MacConvTranspose1d, MacConvTranspose2d,
+    MacConvTranspose3d, MacLinear,
+};
 
 #[derive(Module, Debug)]
 struct Plain<B: Backend> {
@@ -97,6 +103,71 @@ fn the_forward_pass_is_bitwise_the_same_and_all_gradients_arrive() {
         .assert_eq(&logits.to_data(), true);
     let grads = GradientsParams::from_grads(logits.sum().backward(), &recorded);
     assert_eq!(grads.len(), 4);
+}
+
+/// A convolution of a configuration, plain and recorded: one record, `Display`, output and gradient, the same bits.
+macro_rules! is_its_layer {
+    ($mac:ident, $rank:literal, $config:expr) => {{
+        let plain = $config.init::<B>(&Default::default());
+        let recorded: $mac<B> = plain.clone().into();
+        assert_eq!(format!("{recorded}"), format!("{plain}"));
+        assert_eq!(recorded.num_params(), plain.num_params());
+        let mut shape = [2, 4, 5, 4, 6];
+        shape[$rank - 1] = 7;
+        let shape: [usize; $rank] = std::array::from_fn(|axis| shape[axis]);
+        let input: Tensor<B, $rank> = random(shape, 3);
+        let optim = MacConfig::new().init::<B, $mac<B>>();
+        let outputs = [plain.forward(input.clone()), recorded.forward(input)];
+        let [expected, found] = outputs.clone().map(Tensor::into_data);
+        found.assert_eq(&expected, true);
+        let [expected, found] = outputs.map(|output| {
+            let grads = output.square().sum().backward();
+            plain.weight.val().grad(&grads).map(Tensor::into_data)
+        });
+        assert_eq!(found.expect("a gradient"), expected.expect("a gradient"));
+        drop(optim);
+        let bytes = BinBytesRecorder::<FullPrecisionSettings>::default();
+        let saved = bytes.record(plain.clone().into_record(), ());
+        let saved = saved.expect("it is saved");
+        assert_eq!(
+            bytes
+                .record(recorded.clone().into_record(), ())
+                .ok()
+                .as_ref(),
+            Some(&saved)
+        );
+        let record = bytes
+            .load(saved, &Default::default())
+            .expect("it is loaded");
+        let loaded = $mac::<B>::from($config.init::<B>(&Default::default())).load_record(record);
+        assert_eq!(values(&loaded), values(&plain));
+    }};
+}
+
+#[test]
+fn convolutions_over_any_axes_are_their_layers() {
+    let groups = 2;
+    is_its_layer!(MacConv1d, 3, Conv1dConfig::new(4, 6, 3).with_groups(groups));
+    is_its_layer!(
+        MacConv3d,
+        5,
+        Conv3dConfig::new([4, 6], [1, 2, 3]).with_groups(groups)
+    );
+    is_its_layer!(
+        MacConvTranspose1d,
+        3,
+        ConvTranspose1dConfig::new([4, 6], 3).with_groups(groups)
+    );
+    is_its_layer!(
+        MacConvTranspose2d,
+        4,
+        ConvTranspose2dConfig::new([4, 6], [2, 3]).with_stride([2, 1])
+    );
+    is_its_layer!(
+        MacConvTranspose3d,
+        5,
+        ConvTranspose3dConfig::new([4, 6], [1, 2, 3]).with_padding_out([1, 0, 0])
+    );
 }
 
 #[test]

@@ -277,6 +277,38 @@ fn the_inverse_of_a_fused_projection_is_the_product_of_its_roots() {
     }
 }
 
+/// Breaks when a weight of other axes, or one with its inputs first, is taken in another layout by the whole than by its matrices.
+#[test]
+fn the_inverse_of_any_convolution_is_the_product_of_its_roots() {
+    fn check<const D: usize>(kind: LayerKind, shape: [usize; D]) {
+        let (mean, square) = moments();
+        let groups = kind.means();
+        assert_eq!(kind.means_and_size(&shape), (groups, SIZE));
+        let mean = mean.narrow(0, 0, groups);
+        let mean = WhitenedMean::of_variance(&mean, &square.narrow(0, 0, groups), 0.3);
+        let root = InverseRoot::new(kind, kind.size_output(&shape), mean);
+        let weight: Tensor<Flex, D> = tensor(&numbers(shape.iter().product(), 10), shape);
+        let parts = Matrices::of(kind, weight.clone()).into_iter();
+        let parts = parts.map(|part| root.apply_transposed(root.apply(part)));
+        let by_roots: Tensor<Flex, D> = Matrices::join(parts.collect(), shape);
+        let by_both = root.apply_both(weight.clone());
+        let difference = |other: Tensor<Flex, D>| -> f64 {
+            let difference = (by_both.clone() - other).abs().max().into_data();
+            difference.iter::<f64>().sum()
+        };
+        assert!(difference(by_roots) < ROUNDING, "{kind:?}");
+        assert!(difference(weight) > 0.1, "{kind:?}");
+    }
+    for groups in [1, 2] {
+        check(LayerKind::Conv1d { groups }, [4, 1, SIZE]);
+        check(LayerKind::Conv3d { groups }, [4, 1, 1, SIZE, 1]);
+        let inputs = groups * SIZE;
+        check(LayerKind::ConvTranspose1d { groups }, [inputs, 3, 2]);
+        check(LayerKind::ConvTranspose2d { groups }, [inputs, 3, 2, 1]);
+        check(LayerKind::ConvTranspose3d { groups }, [inputs, 3, 1, 2, 2]);
+    }
+}
+
 /// Breaks when a part of a fused projection has another's columns, or the values' part has the mean of the tokens.
 #[test]
 fn each_projection_is_a_matrix_with_its_mean() {

@@ -65,15 +65,14 @@ impl Case {
     }
 
     fn gradient_of(self, dtype: DType, weight: Vec<f64>, bias: Vec<f64>) -> LayerGradient<B> {
+        let weight = match *self.weight {
+            [rows, columns] => WeightGradient::Matrix(tensor(weight, [rows, columns], dtype)),
+            [a, b, c, d] => WeightGradient::Kernel(tensor(weight, [a, b, c, d], dtype)),
+            _ => unreachable!("a weight has two axes or four"),
+        };
         LayerGradient {
-            weight: match *self.weight {
-                [rows, columns] => WeightGradient::Matrix(tensor(weight, [rows, columns], dtype)),
-                [a, b, c, d] => WeightGradient::Kernel(tensor(weight, [a, b, c, d], dtype)),
-                _ => unreachable!("a weight has two axes or four"),
-            },
             bias: self.bias.then(|| tensor(bias.clone(), [bias.len()], dtype)),
-            broken: None,
-            dtypes: (dtype, dtype),
+            ..LayerGradient::of_weight(weight)
         }
     }
 
@@ -109,12 +108,11 @@ impl Case {
     fn mean_of_output(self, output: usize) -> usize {
         let outputs = self.kind.size_output(self.weight);
         match self.kind {
-            LayerKind::Linear => 0,
-            LayerKind::Conv2d { groups } => output / (outputs / groups),
             LayerKind::FusedAttention => usize::from(output >= outputs / 3 * 2),
             LayerKind::GroupedQueryAttention { value_columns } => {
                 usize::from(output >= outputs - value_columns)
             }
+            kind => output / (outputs / kind.groups()),
         }
     }
 
@@ -197,12 +195,7 @@ fn preconditioned(
         one: inputs.clone().narrow(1, 0, 1).ones_like(),
         inputs,
     };
-    let gradient = LayerGradient {
-        dtypes: (weight.dtype(), weight.dtype()),
-        weight: WeightGradient::Matrix(weight),
-        bias: None,
-        broken: None,
-    };
+    let gradient = LayerGradient::of_weight(WeightGradient::Matrix(weight));
     let rank_one = RankOne::new(&mean, damping, false, LayerKind::Linear, outputs);
     match rank_one.apply_in(form, gradient, false).weight {
         WeightGradient::Matrix(weight) => weight,
@@ -340,11 +333,7 @@ fn check_zeros(form: Form, case: Case, dtype: DType, scale: Option<f64>) {
     let gradient = || {
         let gradient = case.gradient(dtype, 1);
         let Some(scale) = scale else { return gradient };
-        let groups = match case.kind {
-            LayerKind::Conv2d { groups } => groups,
-            _ => 1,
-        };
-        let rows = gradient.to_rows(groups, case.bias);
+        let rows = gradient.to_rows(case.kind.groups(), case.bias);
         let (outputs, width) = (
             case.kind.size_output(case.weight),
             size + usize::from(case.bias),
