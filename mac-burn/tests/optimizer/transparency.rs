@@ -108,7 +108,7 @@ fn the_forward_pass_is_bitwise_the_same_and_all_gradients_arrive() {
 /// A convolution of a configuration, plain and recorded: one record, `Display`, output and gradient, the same bits.
 macro_rules! is_its_layer {
     ($mac:ident, $rank:literal, $config:expr) => {{
-        let plain = $config.init::<B>(&Default::default());
+        let plain = filled($config.init::<B>(&Default::default()), 1);
         let recorded: $mac<B> = plain.clone().into();
         assert_eq!(format!("{recorded}"), format!("{plain}"));
         assert_eq!(recorded.num_params(), plain.num_params());
