@@ -121,6 +121,9 @@ pub struct MacConfig {
     /// The same for the norm of all gradients after those of recorded layers were preconditioned. Only with the step `Momentum`.
     /// Default: none
     pub max_preconditioned_norm: Option<f64>,
+    /// `ρ` of recorded [embeddings](crate::MacEmbedding), in [1e-30, ∞): rows are multiplied by `ρ / (ρ + p)` with the frequencies `p` of their
+    /// tokens, so that frequent tokens take smaller steps. Without it embeddings are left alone on purpose. Default: none
+    pub embedding_damping: Option<f64>,
     /// Layers that are not preconditioned, as path patterns: `head`, `blocks.*.mlp`, `**.qkv`. A `*`
     /// stands for one name or a part of it, `**` for any number of names; a pattern covers what it
     /// names and everything below. They go to the [auxiliary
@@ -161,6 +164,7 @@ impl Default for MacConfig {
             gradient_clipping: None,
             max_grad_norm: None,
             max_preconditioned_norm: None,
+            embedding_damping: None,
             skip_layers: Vec::new(),
             no_decay: Vec::new(),
             no_decay_norms_and_biases: false,
@@ -277,6 +281,12 @@ impl MacConfig {
     /// Sets [`max_preconditioned_norm`](Self::max_preconditioned_norm).
     pub fn with_max_preconditioned_norm(mut self, max_preconditioned_norm: Option<f64>) -> Self {
         self.max_preconditioned_norm = max_preconditioned_norm;
+        self
+    }
+
+    /// Sets [`embedding_damping`](Self::embedding_damping).
+    pub fn with_embedding_damping(mut self, embedding_damping: Option<f64>) -> Self {
+        self.embedding_damping = embedding_damping;
         self
     }
 
@@ -442,6 +452,13 @@ impl MacConfig {
         {
             check("gradient_clipping", limit, "above 0", |value| value > 0.0)?;
         }
+        let damping = self.embedding_damping.unwrap_or(1.0);
+        check(
+            "embedding_damping",
+            damping,
+            "finite and at least 1e-30",
+            |value| value.is_finite() && value >= SMALLEST_DAMPING * (1.0 - 2.0 * f64::EPSILON),
+        )?;
         PathPatterns::new("skip_layers", &self.skip_layers)?;
         PathPatterns::new("no_decay", &self.no_decay)?;
         Ok(())

@@ -32,6 +32,8 @@ pub(crate) enum LayerKind {
     ConvTranspose2d { groups: usize },
     /// Weight `[channels_in, channels_out / groups, kernel_depth, kernel_height, kernel_width]`.
     ConvTranspose3d { groups: usize },
+    /// Weight `[tokens, size_output]`, of which a token selects a row.
+    Embedding,
 }
 
 impl LayerKind {
@@ -45,6 +47,7 @@ impl LayerKind {
             Self::ConvTranspose1d { .. } => "ConvTranspose1d",
             Self::ConvTranspose2d { .. } => "ConvTranspose2d",
             Self::ConvTranspose3d { .. } => "ConvTranspose3d",
+            Self::Embedding => "Embedding",
         }
     }
 
@@ -67,7 +70,10 @@ impl LayerKind {
     /// Groups of channels, 1 of what is no convolution.
     pub(crate) fn groups(self) -> usize {
         match self {
-            Self::Linear | Self::FusedAttention | Self::GroupedQueryAttention { .. } => 1,
+            Self::Linear
+            | Self::FusedAttention
+            | Self::GroupedQueryAttention { .. }
+            | Self::Embedding => 1,
             Self::Conv1d { groups }
             | Self::Conv2d { groups }
             | Self::Conv3d { groups }
@@ -84,7 +90,8 @@ impl LayerKind {
             Self::Linear
             | Self::FusedAttention
             | Self::GroupedQueryAttention { .. }
-            | Self::Conv2d { .. } => self,
+            | Self::Conv2d { .. }
+            | Self::Embedding => self,
             Self::Conv1d { groups } | Self::Conv3d { groups } => Self::Conv2d { groups },
             Self::ConvTranspose1d { groups }
             | Self::ConvTranspose2d { groups }
@@ -115,7 +122,10 @@ impl LayerKind {
     /// The axes of a convolution's images, 0 of what is no convolution.
     pub(crate) fn axes(self) -> usize {
         match self {
-            Self::Linear | Self::FusedAttention | Self::GroupedQueryAttention { .. } => 0,
+            Self::Linear
+            | Self::FusedAttention
+            | Self::GroupedQueryAttention { .. }
+            | Self::Embedding => 0,
             Self::Conv1d { .. } | Self::ConvTranspose1d { .. } => 1,
             Self::Conv2d { .. } | Self::ConvTranspose2d { .. } => 2,
             Self::Conv3d { .. } | Self::ConvTranspose3d { .. } => 3,
@@ -126,7 +136,7 @@ impl LayerKind {
     pub(crate) fn fits(self, weight: &[usize]) -> bool {
         weight.len() == 2 + self.axes()
             && match self {
-                Self::Linear => true,
+                Self::Linear | Self::Embedding => true,
                 Self::FusedAttention => weight[1].is_multiple_of(3),
                 Self::GroupedQueryAttention { value_columns } => value_columns <= weight[1],
                 _ => self.groups() > 0 && weight[0].is_multiple_of(self.groups()),
@@ -255,6 +265,10 @@ impl Layer {
             weight: weight.id,
             bias: bias.map(|bias| bias.id),
         }
+    }
+
+    pub(crate) fn embedding<B: Backend>(weight: &Param<Tensor<B, 2>>) -> Self {
+        Self::matrix(LayerKind::Embedding, weight, None)
     }
 
     pub(crate) fn conv1d<B: Backend>(layer: &Conv1d<B>) -> Self {

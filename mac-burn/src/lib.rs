@@ -89,10 +89,10 @@ pub use curvature::{FirstLayer, GradientScale, InputCovariance, KfacDamping};
 pub use error::MacError;
 pub use layers::{
     AttentionInput, DecoderInput, EncoderInput, MacConv1d, MacConv2d, MacConv3d,
-    MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d, MacLinear, MacMultiHeadAttention,
-    MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
-    MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention, SelfAttentionConfig,
-    unrecorded, with_fresh_recorders,
+    MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d, MacEmbedding, MacLinear,
+    MacMultiHeadAttention, MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer,
+    MacTransformerEncoder, MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention,
+    SelfAttentionConfig, unrecorded, with_fresh_recorders,
 };
 pub use optimizer::{
     AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,

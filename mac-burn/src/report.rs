@@ -91,6 +91,11 @@ pub enum Coverage {
     MeansOfBothSides,
     /// Preconditioned by the second moments of its inputs and of the gradients at its outputs (K-FAC).
     KroneckerFactors,
+    /// An embedding whose rows are preconditioned by the frequencies of their tokens.
+    TokenFrequencies,
+    /// An embedding, which is left alone on purpose: a recorded one has an
+    /// [`embedding_damping`](crate::MacConfig::embedding_damping) to be set.
+    Embedding,
     /// Left alone, since no forward pass of it was recorded.
     NothingRecorded,
     /// Left alone by the configuration.
@@ -103,7 +108,7 @@ impl Coverage {
     fn is_preconditioned(self) -> bool {
         !matches!(
             self,
-            Self::NothingRecorded | Self::Skipped | Self::NoRecorder
+            Self::Embedding | Self::NothingRecorded | Self::Skipped | Self::NoRecorder
         )
     }
 }
@@ -118,6 +123,8 @@ impl fmt::Display for Coverage {
             Self::InputSecondMoment => "input second moment",
             Self::MeansOfBothSides => "means of both sides",
             Self::KroneckerFactors => "Kronecker factors",
+            Self::TokenFrequencies => "token frequencies",
+            Self::Embedding => "none (embedding)",
             Self::NothingRecorded => "nothing recorded",
             Self::Skipped => "skipped",
             Self::NoRecorder => "no recorder",
@@ -214,10 +221,16 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
     }
 
     fn coverage(&self, weight: &Parameter<B>) -> Coverage {
-        if !self.layers.contains_key(&weight.id) {
-            Coverage::NoRecorder
-        } else if self.preconditioner.skips(weight.layer_path()) {
+        let Some(layer) = self.layers.get(&weight.id) else {
+            return Coverage::NoRecorder;
+        };
+        if self.preconditioner.skips(weight.layer_path()) {
             Coverage::Skipped
+        } else if self
+            .preconditioner
+            .leaves_alone(*layer, weight.layer_path())
+        {
+            Coverage::Embedding
         } else if let Some(report) = self.curvatures.get(&weight.id) {
             report.coverage
         } else {

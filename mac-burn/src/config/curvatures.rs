@@ -102,6 +102,8 @@ macro_rules! curvature_config {
             pub max_grad_norm: Option<f64>,
             /// The same after they were preconditioned. Default: none
             pub max_preconditioned_norm: Option<f64>,
+            /// `ρ` of recorded embeddings, see [`MacConfig::embedding_damping`]. Default: none
+            pub embedding_damping: Option<f64>,
             /// Layers that are not preconditioned, as path patterns, see [`MacConfig::skip_layers`]. Default: none
             #[config(default = "Vec::new()")]
             pub skip_layers: Vec<String>,
@@ -136,6 +138,7 @@ macro_rules! curvature_config {
                     gradient_clipping: mac.gradient_clipping.clone(),
                     max_grad_norm: mac.max_grad_norm,
                     max_preconditioned_norm: mac.max_preconditioned_norm,
+                    embedding_damping: mac.embedding_damping,
                     skip_layers: mac.skip_layers.clone(),
                     no_decay: mac.no_decay.clone(),
                     no_decay_norms_and_biases: mac.no_decay_norms_and_biases,
@@ -219,6 +222,7 @@ macro_rules! curvature_config {
                     gradient_clipping: self.gradient_clipping.clone(),
                     max_grad_norm: self.max_grad_norm,
                     max_preconditioned_norm: self.max_preconditioned_norm,
+                    embedding_damping: self.embedding_damping,
                     skip_layers: self.skip_layers.clone(),
                     no_decay: self.no_decay.clone(),
                     no_decay_norms_and_biases: self.no_decay_norms_and_biases,

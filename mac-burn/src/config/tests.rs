@@ -116,7 +116,8 @@ fn a_configuration_survives_json() {
         .with_curvature(InputCurvature::MeanVariance)
         .with_step(StepForm::Orthogonal { iterations: 3 })
         .with_auxiliary_biases(true)
-        .with_auxiliary_weight_decay(0.125);
+        .with_auxiliary_weight_decay(0.125)
+        .with_embedding_damping(Some(0.25));
     let clipping = Some(GradientClippingConfig::Norm(2.0));
     for config in [
         MacConfig::vit_imagenet().with_gradient_clipping(clipping),
@@ -129,11 +130,12 @@ fn a_configuration_survives_json() {
         assert_eq!(read.max_grad_norm, config.max_grad_norm);
         assert_eq!((read.curvature, read.step), (config.curvature, config.step));
         assert_eq!(read.auxiliary_weight_decay, config.auxiliary_weight_decay);
+        assert_eq!(read.embedding_damping, config.embedding_damping);
         assert_eq!(read.nesterov_first_step, config.nesterov_first_step);
     }
     let written: serde_json::Value =
         serde_json::from_str(&all.to_string()).expect("it is written as JSON");
-    assert_eq!(written.as_object().expect("it has fields").len(), 20);
+    assert_eq!(written.as_object().expect("it has fields").len(), 21);
 }
 
 /// Breaks when a field must be there: configurations that were written before it was could no longer be read.

@@ -60,9 +60,8 @@ impl<B: Backend> LayerGradient<B> {
             LayerKind::Conv2d { .. } => WeightGradient::Kernel(grads.remove(id)?).and_shape(),
             LayerKind::Linear
             | LayerKind::FusedAttention
-            | LayerKind::GroupedQueryAttention { .. } => {
-                WeightGradient::Matrix(grads.remove(id)?).and_shape()
-            }
+            | LayerKind::GroupedQueryAttention { .. }
+            | LayerKind::Embedding => WeightGradient::Matrix(grads.remove(id)?).and_shape(),
         };
         let device = weight.device();
         let bias: Option<Tensor<B, 1>> = layer.bias.and_then(|bias| grads.remove(bias));

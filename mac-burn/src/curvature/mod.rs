@@ -14,6 +14,7 @@ mod moving_average;
 mod rank_one;
 mod record;
 mod smac;
+mod token_frequencies;
 mod whitened_mean;
 
 pub(crate) use gradient::{LayerGradient, WeightGradient};
@@ -33,7 +34,8 @@ use self::factor::FailedInversions;
 use self::foof::Foof;
 use self::kfac::Kfac;
 use self::smac::Smac;
-use crate::layer::Layer;
+use self::token_frequencies::TokenFrequencies;
+use crate::layer::{Layer, LayerKind};
 use crate::report::Coverage;
 use crate::statistics::{Demand, LayerStatistics, Statistic};
 use crate::{InputCurvature, MacError};
@@ -148,6 +150,8 @@ pub(crate) struct CurvatureSettings {
     pub(crate) damping: f64,
     /// Whether a bias is preconditioned with its weight, to which it adds an input of 1.
     pub(crate) biases: bool,
+    /// That of the tokens' frequencies of embeddings; none if they are left alone.
+    pub(crate) embedding_damping: Option<f64>,
 }
 
 impl CurvatureSettings {
@@ -157,6 +161,10 @@ impl CurvatureSettings {
         layer: Layer,
         statistics: &LayerStatistics<B>,
     ) -> Option<Box<dyn Curvature<B>>> {
+        if layer.kind == LayerKind::Embedding {
+            let frequencies = TokenFrequencies::new(layer, self.embedding_damping?, statistics)?;
+            return Some(Box::new(frequencies));
+        }
         Some(match self.kind {
             CurvatureKind::Mac(_) => self.mean_activation(layer, statistics)?,
             // As the authors have it, the projections of attention that are one have no diagonal.

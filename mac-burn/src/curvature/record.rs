@@ -4,11 +4,12 @@ use super::eva::{Eva, EvaRecord};
 use super::foof::{Foof, FoofRecord};
 use super::kfac::{Kfac, KfacRecord};
 use super::smac::{Smac, SmacRecord};
+use super::token_frequencies::{TokenFrequencies, TokenFrequenciesRecord};
 use super::{
     Batches, Curvature, CurvatureKind, CurvatureSettings, InputCovarianceCurvature,
     InputCovarianceRecord, MeanActivation, MeanActivationRecord,
 };
-use crate::layer::{Layer, LayerRecord};
+use crate::layer::{Layer, LayerKind, LayerRecord};
 use crate::{InputCurvature, MacError};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub(crate) enum CurvatureRecord {
     Foof(FoofRecord),
     Eva(EvaRecord),
     Kfac(KfacRecord),
+    TokenFrequencies(TokenFrequenciesRecord),
 }
 
 impl CurvatureRecord {
@@ -33,6 +35,7 @@ impl CurvatureRecord {
             Self::Foof(record) => &record.layer,
             Self::Eva(record) => &record.layer,
             Self::Kfac(record) => &record.layer,
+            Self::TokenFrequencies(record) => &record.layer,
         }
     }
 
@@ -54,6 +57,7 @@ impl CurvatureRecord {
             Self::Foof(record) => Some(record.counts.batches()),
             Self::Eva(record) => Some(record.counts.batches()),
             Self::Kfac(record) => Some(record.counts.batches()),
+            Self::TokenFrequencies(record) => Some(record.counts.batches()),
         }
     }
 
@@ -64,6 +68,7 @@ impl CurvatureRecord {
                 Self::MeanActivation(_) | Self::InputCovariance(_),
                 CurvatureKind::Mac(_) | CurvatureKind::Smac { .. },
             ) => None,
+            (Self::TokenFrequencies(_), _) => None,
             (Self::MeanActivation(_) | Self::InputCovariance(_), _) => Some("MAC"),
             (Self::Smac(_), _) => Some("SMAC"),
             (Self::Foof(_), _) => Some("FOOF"),
@@ -94,6 +99,9 @@ impl CurvatureRecord {
             Self::Foof(record) => record.fits(&shapes.parts),
             Self::Eva(record) => record.fits(shapes.means, &shapes.vectors),
             Self::Kfac(record) => record.fits(&shapes.parts, &shapes.blocks, &shapes.outputs),
+            Self::TokenFrequencies(record) => {
+                layer.kind == LayerKind::Embedding && record.fits(size)
+            }
         };
         if !fits {
             return Ok(None);
@@ -128,6 +136,14 @@ impl CurvatureRecord {
             (Self::Eva(record), _) => Box::new(Eva::from_record(record, layer, settings, device)),
             (Self::Kfac(record), CurvatureKind::Kfac(kfac)) => {
                 Box::new(Kfac::from_record(record, layer, settings, kfac, device))
+            }
+            (Self::TokenFrequencies(record), _) => {
+                let Some(damping) = settings.embedding_damping else {
+                    return Ok(None);
+                };
+                Box::new(TokenFrequencies::from_record(
+                    record, layer, damping, device,
+                ))
             }
             (Self::Foof(_) | Self::Kfac(_), _) => return Ok(None),
         }))

@@ -37,6 +37,17 @@ impl<B: Backend> WhitenedMean<B> {
         }
     }
 
+    /// Of a diagonal curvature, without a mean beside it; `scale` is `d^-½`, `[means, size]`.
+    pub(crate) fn of_diagonal(scale: Tensor<B, 2>) -> Self {
+        let direction = scale.zeros_like();
+        Self {
+            magnitude: direction.clone().sum_dim(1),
+            direction,
+            scale: Some(scale),
+            vanishes: true,
+        }
+    }
+
     /// Of `d = Var x + δ v`, with the mean variance `v` of the inputs that vary. A constant input has the mean of `d`; where none
     /// varies, nothing is left of the mean.
     ///

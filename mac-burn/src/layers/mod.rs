@@ -9,7 +9,7 @@ mod transformer_encoder;
 pub use attention::{AttentionInput, MacMultiHeadAttention};
 pub use recorded::{
     MacConv1d, MacConv2d, MacConv3d, MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d,
-    MacLinear, Recorded, RecordedLayer, unrecorded, with_fresh_recorders,
+    MacEmbedding, MacLinear, Recorded, RecordedLayer, unrecorded, with_fresh_recorders,
 };
 pub use self_attention::{MacSelfAttention, SelfAttention, SelfAttentionConfig};
 pub use transformer_decoder::{DecoderInput, MacTransformerDecoder, MacTransformerDecoderLayer};

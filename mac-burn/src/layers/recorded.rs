@@ -6,11 +6,11 @@ use burn::module::{
     AutodiffModule, Content, Devices, DisplaySettings, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
-use burn::nn::Linear;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
-use burn::tensor::Tensor;
+use burn::nn::{Embedding, Linear};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
+use burn::tensor::{Int, Tensor};
 use std::fmt;
 use std::ops::Deref;
 
@@ -72,6 +72,26 @@ pub type MacConvTranspose2d<B> = Recorded<ConvTranspose2d<B>, B>;
 
 /// Burn's [`ConvTranspose3d`], recorded as [`MacConvTranspose1d`] is.
 pub type MacConvTranspose3d<B> = Recorded<ConvTranspose3d<B>, B>;
+
+/// Burn's [`Embedding`], recorded: a layer that is left alone on purpose, and says so in reports.
+///
+/// An embedding is a linear layer whose inputs are one-hot. Their second moment is diagonal, with the frequencies of tokens; of this a mean's
+/// rank-one form keeps next to nothing. So it is preconditioned by the frequencies themselves, `G ← diag(ρ / (ρ + p)) G`, if the
+/// configuration has a damping for that: [`embedding_damping`](crate::MacConfig::embedding_damping). Otherwise it takes the step without
+/// preconditioning or that of an auxiliary optimizer, as a plain `Embedding` does.
+///
+/// ```
+/// use burn::nn::EmbeddingConfig;
+/// use burn::tensor::{Int, Tensor};
+/// use mac_burn::MacEmbedding;
+/// # type B = burn::backend::Autodiff<burn::backend::Flex>;
+/// # let device = Default::default();
+///
+/// let embedding: MacEmbedding<B> = EmbeddingConfig::new(65, 16).init(&device).into();
+/// let tokens = Tensor::<B, 2, Int>::from_data([[3, 1, 3], [0, 64, 3]], &device);
+/// assert_eq!(embedding.forward(tokens).dims(), [2, 3, 16]);
+/// ```
+pub type MacEmbedding<B> = Recorded<Embedding<B>, B>;
 
 /// A layer of Burn's that this crate can record. A layer of your own holds a [`Recorder`].
 #[diagnostic::on_unimplemented(
@@ -209,6 +229,34 @@ recorded_convolution!(
     "[batch, channels_in, depth, height, width]",
     "[batch, channels_out, depth_out, height_out, width_out]"
 );
+
+impl<B: Backend> RecordedLayer<B> for Embedding<B> {
+    type Recorders = Recorder<B>;
+}
+
+impl<B: Backend> LayerRecorders<Embedding<B>, B> for Recorder<B> {
+    fn new(_layer: &Embedding<B>) -> Self {
+        Self::new()
+    }
+
+    fn map(&self, layer: &Embedding<B>, function: &mut sealed::Function<'_, B>) -> Self {
+        function.call(self, Layer::embedding(&layer.weight))
+    }
+}
+
+impl<B: Backend> Recorded<Embedding<B>, B> {
+    /// Looks tokens up and counts them, see [`Embedding::forward`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, tokens]`
+    /// - output: `[batch, tokens, d_model]`
+    pub fn forward(&self, input: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let output = self.layer.forward(input.clone());
+        self.recorders
+            .record_embedding(&self.weight, &input, output)
+    }
+}
 
 impl<B: Backend> Recorded<Linear<B>, B> {
     /// Applies the layer and records its input, see [`Linear::forward`].

@@ -212,8 +212,10 @@ fn uncovered<B: AutodiffBackend>(
     let covered: HashSet<ParamId> = layers
         .filter(|layer| {
             let weight = inventory.parameter(layer.weight);
-            weight
-                .is_some_and(|weight| weight.trained && !preconditioner.skips(weight.layer_path()))
+            weight.is_some_and(|weight| {
+                let path = weight.layer_path();
+                weight.trained && !preconditioner.leaves_alone(*layer, path)
+            })
         })
         .flat_map(|layer| {
             preconditioner

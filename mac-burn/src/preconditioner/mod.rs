@@ -12,7 +12,7 @@ use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{CurvatureKind, CurvatureSettings, LayerGradient};
 use crate::inventory::Inventory;
-use crate::layer::Layer;
+use crate::layer::{Layer, LayerKind};
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
 use crate::report::Report;
@@ -71,6 +71,7 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     tcov: u64,
     tinv: u64,
     skip_layers: PathPatterns,
+    embedding_damping: Option<f64>,
     method: Method,
     /// Whether biases of recorded layers are the auxiliary optimizer's.
     auxiliary_biases: bool,
@@ -129,6 +130,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             tcov: config.tcov as u64,
             tinv: config.tinv as u64,
             skip_layers: PathPatterns::new("skip_layers", &config.skip_layers)?,
+            embedding_damping: config.embedding_damping,
             method,
             auxiliary_biases: config.auxiliary_biases,
             raw_momentum: false,
@@ -160,6 +162,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             kind: self.method.kind,
             damping: self.damping.current,
             biases: !(by_variance || self.raw_momentum || self.auxiliary_biases),
+            embedding_damping: self.embedding_damping,
         }
     }
 
@@ -256,7 +259,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             self.observe(participant, inventory);
             self.end_recording(participant);
         }
-        self.unsubscribe_from_skipped_layers(inventory);
+        self.unsubscribe_from_layers_left_alone(inventory);
         let mut prepared = Prepared::none();
         let mut waiting = Vec::new();
         let mut clip = self.method.kl_clip.map(|clip| clip.of_step(lr));
@@ -341,7 +344,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 });
             }
             all.retain(|recorded| recorded.layer.weight == layer.weight);
-            if !weight.has_gradient || self.skip_layers.cover(weight.layer_path()) {
+            if !weight.has_gradient || self.leaves_alone(layer, weight.layer_path()) {
                 continue;
             }
             let position = *positions.entry(layer.weight).or_insert_with(|| {
@@ -413,11 +416,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
     }
 
-    fn unsubscribe_from_skipped_layers(&self, inventory: &Inventory<B>) {
+    fn unsubscribe_from_layers_left_alone(&self, inventory: &Inventory<B>) {
         for found in &inventory.recorders {
-            let weight = found.layer.map(|layer| inventory.parameter(layer.weight));
-            if let Some(Some(weight)) = weight
-                && self.skip_layers.cover(weight.layer_path())
+            let Some(layer) = found.layer else { continue };
+            if let Some(weight) = inventory.parameter(layer.weight)
+                && self.leaves_alone(layer, weight.layer_path())
             {
                 let nothing = Some(Demand::default());
                 found.recorder.subscribe(&self.schedule, nothing);
@@ -611,5 +614,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     pub(crate) fn skips(&self, layer_path: &str) -> bool {
         self.skip_layers.cover(layer_path)
+    }
+
+    /// Whether a layer with a recorder is not preconditioned: it is skipped, or is an embedding and the frequencies of tokens are not asked for.
+    pub(crate) fn leaves_alone(&self, layer: Layer, layer_path: &str) -> bool {
+        let is_embedding = layer.kind == LayerKind::Embedding;
+        self.skips(layer_path) || is_embedding && self.embedding_damping.is_none()
     }
 }

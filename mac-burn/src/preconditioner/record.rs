@@ -5,7 +5,7 @@ use crate::curvature::{
     MeanActivationRecord,
 };
 use crate::inventory::Inventory;
-use crate::layer::Layer;
+use crate::layer::{Layer, LayerKind};
 use burn::module::ParamId;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -185,6 +185,9 @@ impl MacPreconditionerRecord {
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
+            if layer.kind == LayerKind::Embedding && settings.embedding_damping.is_none() {
+                continue;
+            }
             let restored = record.restore(layer, &weight.shape, settings, &weight.device)?;
             let restored = restored.ok_or_else(|| MacError::RecordOfAnotherModel {
                 problem: format!(

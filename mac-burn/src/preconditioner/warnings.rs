@@ -87,14 +87,20 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     /// Warns at the first step if few of the parameters that take MAC's step are in recorded layers. Layers that are skipped
-    /// by the configuration are not asked for.
+    /// by the configuration, and recorded embeddings that are left alone, are not asked for.
     pub(crate) fn warn_of_low_coverage(&self, inventory: &Inventory<B>) {
         if self.finds_no_layer(inventory) || !self.warnings.enter(Warning::LowCoverage) {
             return;
         }
         let recorded = self.parameters_of_layers(inventory);
+        let embeddings = inventory
+            .layers()
+            .filter(|layer| self.leaves_alone(*layer, ""));
+        let embeddings: HashSet<ParamId> = embeddings.map(|layer| layer.weight).collect();
         let stepped = inventory.parameters.iter().filter(|parameter| {
-            parameter.trained && parameter.has_gradient && !self.skips(parameter.layer_path())
+            let is_left_alone =
+                self.skips(parameter.layer_path()) || embeddings.contains(&parameter.id);
+            parameter.trained && parameter.has_gradient && !is_left_alone
         });
         let (recorded, mut others): (Vec<_>, Vec<_>) =
             stepped.partition(|parameter| recorded.contains(&parameter.id));

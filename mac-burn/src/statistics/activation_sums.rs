@@ -1,6 +1,6 @@
 use crate::precision::at_least_f32;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
 /// Sums of a layer's augmented inputs `a = [x ; 1]` over the rows that it saw, for each of its means.
 ///
@@ -123,6 +123,28 @@ impl<B: Backend> ActivationSums<B> {
 impl<B: AutodiffBackend> ActivationSums<B> {
     pub(crate) fn inner(self) -> ActivationSums<B::InnerBackend> {
         self.map(Tensor::inner)
+    }
+}
+
+/// The sums of the one-hot rows that tokens are: how often there is each.
+pub(super) fn token_counts<B: Backend, const D: usize>(
+    tokens: Tensor<B, D, Int>,
+    known: usize,
+    dtype: DType,
+) -> ActivationSums<B> {
+    let rows = tokens.shape().num_elements();
+    let options = (&tokens.device(), dtype);
+    let (counts, ones) = (
+        Tensor::<B, 1>::zeros([known], options),
+        Tensor::ones([rows], options),
+    );
+    let tokens = tokens.reshape([rows]);
+    let counts = counts.select_assign(0, tokens, ones, IndexingUpdateOp::Add);
+    let counts = counts.reshape([1, known]);
+    ActivationSums {
+        squares: counts.clone(),
+        inputs: counts,
+        rows: Rows::Counted(rows),
     }
 }
 

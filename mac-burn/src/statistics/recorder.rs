@@ -1,4 +1,4 @@
-use super::activation_sums::{ActivationSums, untracked};
+use super::activation_sums::{ActivationSums, token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
@@ -20,7 +20,7 @@ use burn::module::{
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::{fmt, iter};
 
@@ -478,6 +478,29 @@ impl<B: Backend> Recorder<B> {
             seen.activations(|| position_sums(images(), groups));
             seen.rows(|| iter::once(positions(images(), groups)));
             seen.statistics
+        })
+    }
+
+    /// Counts the tokens that an embedding looks up. Their frequencies are of use with an
+    /// [`embedding_damping`](crate::MacConfig::embedding_damping).
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[tokens, size_output]`
+    /// - tokens: of any, each in `0..tokens`
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_embedding<const D: usize, const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        tokens: &Tensor<B, D, Int>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::embedding(weight);
+        self.record_pass(layer, weight, None, output, |_| {
+            let mut statistics = LayerStatistics::none();
+            let dtype = wider_of_f32(weight.val().dtype());
+            statistics.activations = Some(token_counts(tokens.clone(), weight.dims()[0], dtype));
+            statistics
         })
     }
 

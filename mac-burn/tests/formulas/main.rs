@@ -10,6 +10,7 @@ mod convolutions;
 mod covariance;
 mod curvatures;
 mod dense_curvatures;
+mod embeddings;
 mod output_spectrum;
 mod recording;
 mod reduction;
