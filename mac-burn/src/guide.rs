@@ -476,10 +476,46 @@
 //!
 //! [`unrecorded`](crate::unrecorded) makes the plain network of the same definition.
 //!
+//! # Layers
+//!
+//! What the weight of each layer acts on, and makes: the rows of the input side, of which MAC has the mean, and of the output side, of whose gradients
+//! Eva, SMAC and K-FAC are made. A bias adds a 1 to the rows of the input side, but where the table says otherwise. Each recorded layer has the
+//! record, paths, `Display` and forward pass of Burn's.
+//!
+//! | layer | recorded | rows of the input side | rows of the output side |
+//! |---|---|---|---|
+//! | `Linear` | [`MacLinear`](crate::MacLinear) | the input at each index of all axes but the last | the outputs there |
+//! | `Conv1d`, `Conv2d`, `Conv3d` | [`MacConv1d`](crate::MacConv1d), [`MacConv2d`](crate::MacConv2d), [`MacConv3d`](crate::MacConv3d) | the patch at each output position, by group | the channels there |
+//! | `ConvTranspose1d`, `2d`, `3d` | [`MacConvTranspose1d`](crate::MacConvTranspose1d), [`2d`](crate::MacConvTranspose2d), [`3d`](crate::MacConvTranspose3d) | the channels at each input position, by group; the bias is left out | the patch that they add to |
+//! | `Lstm`, `Gru`, `Rnn` and `BiLstm`, `BiGru`, `BiRnn` | [`MacLstm`](crate::MacLstm), [`MacGru`](crate::MacGru), [`MacRnn`](crate::MacRnn), [`MacBiLstm`](crate::MacBiLstm), [`MacBiGru`](crate::MacBiGru), [`MacBiRnn`](crate::MacBiRnn) | of input transforms the input at each time step; of hidden transforms the hidden state before it, the initial one counted | the gate before its activation |
+//! | `SwiGlu` | [`MacSwiGlu`](crate::MacSwiGlu) | the input, of both maps | the outputs of each |
+//! | `MultiHeadAttention`, `CrossAttention`, transformers | [`MacMultiHeadAttention`](crate::MacMultiHeadAttention), [`MacCrossAttention`](crate::MacCrossAttention), [`MacTransformerEncoder`](crate::MacTransformerEncoder), [`MacTransformerDecoder`](crate::MacTransformerDecoder) | tokens; of value projections what comes through attention | the outputs at each token |
+//! | [`SelfAttention`](crate::SelfAttention) | [`MacSelfAttention`](crate::MacSelfAttention) | the same, of one projection to queries, keys and values | the same, of each of the three |
+//! | `Embedding` | [`MacEmbedding`](crate::MacEmbedding) | the one-hot token: its frequencies, with an [`embedding_damping`](crate::MacConfig::embedding_damping) | – |
+//!
+//! and what each curvature makes of them:
+//!
+//! | | MAC | SMAC | Eva | FOOF | K-FAC | input covariance | mean and variance, steps of known length |
+//! |---|---|---|---|---|---|---|---|
+//! | linear layers, SwiGLU, recurrent layers | yes | yes | yes | yes | yes | `Linear` | yes |
+//! | convolutions | yes | yes | yes | yes | yes | yes | yes |
+//! | transposed convolutions | yes | yes | yes | yes | yes | – | yes |
+//! | attention | yes | yes | yes | yes | yes | – | yes |
+//! | one projection to queries, keys and values | yes | MAC's | yes | yes | yes | – | yes |
+//! | embeddings | frequencies | frequencies | frequencies | frequencies | frequencies | – | frequencies |
+//!
+//! The dense ones keep a matrix of the size of a row: of a transposed convolution on the output side `channels_out / groups · kernel` numbers
+//! squared. `DeformConv2d` has no recorded form: its patches are interpolated at learnt places, so the weight's inputs cannot be had from the layer's.
+//! [`report`](crate::Mac::report) names each parameter that no recorder covers, with the reason.
+//!
+//! Gates of a recurrent layer that see the same input share its sums, and so do both directions of one over two. A step of time is a row, so
+//! K-FAC's [`WeightSharing::Reduce`](crate::WeightSharing::Reduce) takes the mean over time. To see the gradient at each gate, SMAC, Eva and K-FAC
+//! keep those of all time steps until the backward pass has come to the first.
+//!
 //! # Layers of your own
 //!
 //! Any product `input · weight` can be recorded: the layer holds a [`Recorder`](crate::Recorder) for each weight and passes its
-//! output through it, see the [example there](crate::Recorder#a-layer-of-your-own). A one-dimensional or recurrent layer is
+//! output through it, see the [example there](crate::Recorder#a-layer-of-your-own). A cell of your own is
 //! such a product too: hand over the rows that its weight sees. Attention of your own records queries, keys and the output as
 //! linear maps and the value projection by [`record_attended`](crate::Recorder::record_attended);
 //! [`AttendedValues`](crate::AttendedValues) has rotary attention with shared heads of keys and values as an example. Padded

@@ -2,14 +2,14 @@
 
 use crate::support::random;
 use burn::backend::Autodiff;
-use burn::nn::conv::Conv2dConfig;
+use burn::nn::conv::{Conv1dConfig, Conv2dConfig, Conv3dConfig};
 use burn::nn::{LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
 use burn_ndarray::NdArray;
-use mac_burn::{InputCovariance, MacConfig, MacConv2d, MacError, MacLinear};
+use mac_burn::{InputCovariance, MacConfig, MacConv1d, MacConv2d, MacConv3d, MacError, MacLinear};
 use nalgebra::DMatrix;
 
 type B = Autodiff<NdArray<f64>>;
@@ -117,6 +117,47 @@ fn a_convolution_takes_the_patches_of_each_group() {
             assert_equal(&DMatrix::from_row_slice(used, used, found), &expected);
         }
     }
+}
+
+/// Breaks when an axis is taken for another, or an image of fewer axes has none of its patches.
+#[test]
+fn convolutions_over_other_axes_take_the_patches_of_the_same_numbers() {
+    let inverse = |covariance: InputCovariance<B>| -> Vec<f64> {
+        covariance.inverse(0.5).expect("regular").iter().collect()
+    };
+    let device = Default::default();
+    let values = random::<B, 3>([3, 2, 7], 5);
+    let flat = Conv2dConfig::new([2, 4], [1, 3]).with_stride([1, 2]);
+    let mut of_rows = InputCovariance::of(&flat.init::<B>(&device));
+    of_rows.update(values.clone().reshape([3, 2, 1, 7]));
+    let expected = inverse(of_rows);
+
+    let layer: MacConv1d<B> = Conv1dConfig::new(2, 4, 3)
+        .with_stride(2)
+        .init(&device)
+        .into();
+    let mut along = InputCovariance::of(&layer);
+    along.update(values.clone());
+    assert_eq!(inverse(along), expected);
+    for axis in 0..3 {
+        let (mut kernel, mut stride, mut lengths) = ([1; 3], [1; 3], [1; 3]);
+        (kernel[axis], stride[axis], lengths[axis]) = (3, 2, 7);
+        let config = Conv3dConfig::new([2, 4], kernel).with_stride(stride);
+        let layer: MacConv3d<B> = config.init(&device).into();
+        let mut volumes = InputCovariance::of(&layer);
+        let [depth, height, width] = lengths;
+        volumes.update(values.clone().reshape([3, 2, depth, height, width]));
+        for (found, expected) in inverse(volumes).into_iter().zip(&expected) {
+            assert!((found - expected).abs() <= ROUNDING, "axis {axis}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "of shape [batch, channels, length] with 2 in dimension 1")]
+fn images_of_another_rank_are_refused() {
+    let layer = Conv1dConfig::new(2, 4, 3).init::<B>(&Default::default());
+    InputCovariance::of(&layer).update(random::<B, 4>([1, 2, 1, 7], 1));
 }
 
 #[test]
