@@ -88,17 +88,17 @@ pub use config::{
 pub use curvature::{FirstLayer, GradientScale, InputCovariance, KfacDamping};
 pub use error::MacError;
 pub use layers::{
-    AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacLinear, MacMultiHeadAttention,
-    MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer, MacTransformerEncoder,
-    MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention, SelfAttentionConfig,
-    unrecorded, with_fresh_recorders,
+    AttentionInput, DecoderInput, EncoderInput, MacConv2d, MacCrossAttention, MacLinear,
+    MacMultiHeadAttention, MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer,
+    MacTransformerEncoder, MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention,
+    SelfAttentionConfig, unrecorded, with_fresh_recorders,
 };
 pub use optimizer::{
     AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,
     NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState, ParameterState, StepForm,
 };
 pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
-pub use report::{Coverage, LayerReport, Report};
+pub use report::{Coverage, LayerReport, Report, UncoveredParameter, UncoveredReason};
 pub use statistics::{AttendedValues, Recorder, WeightSharing, without_recording};
 
 /// The programs of the README.
