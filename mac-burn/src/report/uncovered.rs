@@ -267,8 +267,11 @@ pub(crate) fn lines_by_reason(uncovered: &[UncoveredParameter]) -> Vec<String> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let (named, elements) = (named.join(", "), elements.sum::<usize>());
-        format!("{reason}: {named}{more} ({elements} parameters)")
+        let elements = match elements.sum::<usize>() {
+            1 => "1 parameter".to_string(),
+            elements => format!("{elements} parameters"),
+        };
+        format!("{reason}: {}{more} ({elements})", named.join(", "))
     };
     reasons.into_iter().map(line).collect()
 }

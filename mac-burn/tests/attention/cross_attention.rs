@@ -318,6 +318,30 @@ fn replaced(tokens: Tensor<F64, 3>, padded: Padded, by: f64) -> Tensor<F64, 3> {
     tokens.mask_fill(mask.expand([batch, count, size]), by)
 }
 
+/// Breaks when other probabilities are recorded than those that dropout left. With one sample and one head the product of averages is the
+/// average of products, so the value projection makes of its mean what the output projection sees on average.
+#[test]
+fn the_probabilities_are_those_that_dropout_left() {
+    let config = CrossAttentionConfig::new(SIZE, CONTEXT, 1, 1, D_HEAD).with_dropout(0.4);
+    let layer: MacCrossAttention<F64> = filled(config.init(&Default::default()), 3).into();
+    let [query, context] = tokens::<F64>(10).map(|tokens| tokens.narrow(0, 0, 1));
+    backward(layer.forward(query, context, None));
+    let [_, _, attended, output] = means_of_all(&layer);
+    // Scaled by 1 / 0.6 what is left of five probabilities does not add up to 1.
+    assert!((attended[CONTEXT] - 1.0).abs() > 1e-6);
+    let [_, _, of_value, _] = projections(&layer);
+    let weight = Host::of(&of_value.weight.val()).values;
+    let bias = Host::of(&of_value.bias.expect("it has a bias").val()).values;
+    let through = |column| {
+        let rows = weight.chunks(D_HEAD).chain([&bias[..]]);
+        rows.zip(&attended)
+            .map(|(row, mean)| row[column] * mean)
+            .sum::<f64>()
+    };
+    let expected: Vec<f64> = (0..D_HEAD).map(through).chain([1.0]).collect();
+    assert_close(&output, &expected, ROUNDING, "output");
+}
+
 /// Burn 0.21 takes a mask of the whole batch only. Breaks when one of a sample is not the mask of all, or one that does not fit is found out by
 /// a recorder.
 #[test]
