@@ -45,8 +45,8 @@
 //! model = optim.step(0.1, model, grads);
 //! ```
 //!
-//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacTransformerEncoder`] and
-//! [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
+//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacCrossAttention`],
+//! [`MacTransformerEncoder`] and [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
 //! values. The fields of Burn's inputs are private, so in place of `MhaInput`, `TransformerEncoderInput` and
 //! `TransformerDecoderInput` they take [`AttentionInput`], [`EncoderInput`] and [`DecoderInput`], which are
 //! made by the same methods.

@@ -472,11 +472,13 @@ mod tests {
         let (query, context) = (random([2, 3, 4]), random([2, 5, 6]));
         let plain = layer();
         // Before it is cloned: clones of parameters without values draw their own.
-        let expected = plain.forward(query.clone(), context.clone(), None);
+        let mask = Tensor::full([2, 3], true, &device);
+        let mask = Tensor::cat(vec![Tensor::full([2, 2], false, &device), mask], 1);
+        let expected = plain.forward(query.clone(), context.clone(), Some(mask.clone()));
         let mut recorded: MacCrossAttention<B> = plain.clone().into();
         recorded.recorders.settings = None;
         let recorded = recorded.load_record(plain.clone().into_record());
-        let output = recorded.forward(query, context, None);
+        let output = recorded.forward(query, context, Some(mask));
         output.to_data().assert_eq(&expected.into_data(), true);
 
         let grads = GradientsParams::from_grads(output.sum().backward(), &recorded);
