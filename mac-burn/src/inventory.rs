@@ -17,6 +17,8 @@ pub(crate) struct Inventory<B: Backend> {
 pub(crate) struct Parameter<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) path: String,
+    /// What holds each name of the path, as Burn's derive has it: `Struct:Linear`, or `Vec` of an index.
+    pub(crate) containers: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) device: B::Device,
     /// Whether it can have gradients; running statistics and frozen parameters have none.
@@ -35,6 +37,7 @@ impl<B: AutodiffBackend> Inventory<B> {
         let mut visitor = ParameterVisitor::<B> {
             grads,
             path: Vec::new(),
+            containers: Vec::new(),
             parameters: Vec::new(),
         };
         let recorders = collect(module, &mut visitor);
@@ -83,16 +86,19 @@ impl<B: Backend> Parameter<B> {
 struct ParameterVisitor<'a, B: Backend> {
     grads: &'a GradientsParams,
     path: Vec<String>,
+    containers: Vec<String>,
     parameters: Vec<Parameter<B>>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.push(name.to_string());
+        self.containers.push(container_type.to_string());
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
         self.path.pop();
+        self.containers.pop();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
@@ -101,6 +107,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
         self.parameters.push(Parameter {
             id: param.id,
             path: self.path.join("."),
+            containers: self.containers.join("."),
             shape: tensor.dims().to_vec(),
             device: tensor.device(),
             trained: tensor.is_require_grad(),

@@ -45,8 +45,8 @@
 //! model = optim.step(0.1, model, grads);
 //! ```
 //!
-//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacTransformerEncoder`] and
-//! [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
+//! Attention has recorded layers as well: [`MacMultiHeadAttention`], [`MacCrossAttention`],
+//! [`MacTransformerEncoder`] and [`MacTransformerDecoder`] are Burn's, [`MacSelfAttention`] has one projection to queries, keys and
 //! values. The fields of Burn's inputs are private, so in place of `MhaInput`, `TransformerEncoderInput` and
 //! `TransformerDecoderInput` they take [`AttentionInput`], [`EncoderInput`] and [`DecoderInput`], which are
 //! made by the same methods.
@@ -89,17 +89,17 @@ pub use curvature::{FirstLayer, GradientScale, InputCovariance, KfacDamping};
 pub use error::MacError;
 pub use layers::{
     AttentionInput, DecoderInput, EncoderInput, MacConv1d, MacConv2d, MacConv3d,
-    MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d, MacEmbedding, MacLinear,
-    MacMultiHeadAttention, MacSelfAttention, MacTransformerDecoder, MacTransformerDecoderLayer,
-    MacTransformerEncoder, MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention,
-    SelfAttentionConfig, unrecorded, with_fresh_recorders,
+    MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d, MacCrossAttention, MacEmbedding,
+    MacLinear, MacMultiHeadAttention, MacSelfAttention, MacTransformerDecoder,
+    MacTransformerDecoderLayer, MacTransformerEncoder, MacTransformerEncoderLayer, Recorded,
+    RecordedLayer, SelfAttention, SelfAttentionConfig, unrecorded, with_fresh_recorders,
 };
 pub use optimizer::{
     AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,
     NoAuxiliaryOptimizer, NoAuxiliaryOptimizerState, ParameterState, StepForm,
 };
 pub use preconditioner::{MacPreconditioner, MacPreconditionerRecord};
-pub use report::{Coverage, LayerReport, Report};
+pub use report::{Coverage, LayerReport, Report, UncoveredParameter, UncoveredReason};
 pub use statistics::{AttendedValues, Recorder, WeightSharing, without_recording};
 
 /// The programs of the README.

@@ -1,3 +1,8 @@
+mod uncovered;
+
+pub use uncovered::{UncoveredParameter, UncoveredReason};
+pub(crate) use uncovered::{lines_by_reason, uncovered};
+
 use crate::curvature::CurvatureReport;
 use crate::inventory::{Inventory, Parameter};
 use crate::layer::Layer;
@@ -12,7 +17,7 @@ use std::fmt;
 /// [`Mac::report`](crate::Mac::report), or of a checkpoint by [`MacRecord::report`](crate::MacRecord::report).
 ///
 /// `Display` prints a table with one row a layer: the fields of a [`LayerReport`], with `-` where there is none. Its column
-/// `‖x̄‖²` is without the 1 of a bias.
+/// `‖x̄‖²` is without the 1 of a bias. Below it are the parameters that belong to no recorded layer, by reason, with the paths of the first few of each.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
@@ -22,6 +27,9 @@ pub struct Report {
     pub covered_parameters: usize,
     /// All parameters that are trained.
     pub parameters: usize,
+    /// The parameters that are trained and belong to no recorded layer, in the order of the module. Those of layers that the configuration
+    /// skips, that saw no pass, or whose biases are an auxiliary optimizer's, are not among them.
+    pub uncovered: Vec<UncoveredParameter>,
     /// Bytes of the momentum buffers; 0 for a preconditioner alone.
     pub momentum_bytes: usize,
     /// Bytes of the statistics that the optimizer keeps and of what it derived from them. What
@@ -172,6 +180,7 @@ impl Report {
             layers: weights.map(|weight| reporter.layer(weight)).collect(),
             covered_parameters: reporter.covered_parameters(),
             parameters: trained.map(Parameter::num_elements).sum(),
+            uncovered: uncovered(inventory, reporter.layers.values().copied()),
             momentum_bytes: 0,
             statistics_bytes: bytes.sum(),
             auxiliary_optimizer: None,
@@ -316,6 +325,12 @@ impl fmt::Display for Report {
             self.parameters,
             100.0 * self.coverage()
         )?;
+        if !self.uncovered.is_empty() {
+            writeln!(f, "in no recorded layer:")?;
+            for line in lines_by_reason(&self.uncovered) {
+                writeln!(f, "- {line}")?;
+            }
+        }
         if let Some(auxiliary) = &self.auxiliary_optimizer {
             let share = 100.0 * auxiliary.parameters as f64 / self.parameters.max(1) as f64;
             writeln!(f, "{auxiliary} ({share:.1} %)")?;

@@ -4,7 +4,7 @@
 mod support;
 
 use burn::backend::Autodiff;
-use burn::nn::attention::{MhaInput, MultiHeadAttentionConfig};
+use burn::nn::attention::{CrossAttentionConfig, MhaInput, MultiHeadAttentionConfig};
 use burn::nn::transformer::{
     TransformerDecoderConfig, TransformerDecoderInput, TransformerEncoderConfig,
     TransformerEncoderInput,
@@ -13,8 +13,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_ndarray::NdArray;
 use mac_burn::{
-    AttentionInput, DecoderInput, EncoderInput, MacMultiHeadAttention, MacSelfAttention,
-    MacTransformerDecoder, MacTransformerEncoder, SelfAttentionConfig,
+    AttentionInput, DecoderInput, EncoderInput, MacCrossAttention, MacMultiHeadAttention,
+    MacSelfAttention, MacTransformerDecoder, MacTransformerEncoder, SelfAttentionConfig,
 };
 use support::{filled, random};
 
@@ -50,6 +50,14 @@ fn what_is_dropped_is_what_burn_drops() {
             let input = AttentionInput::self_attn(tokens.clone());
             recorded.forward(input).context
         },
+    );
+
+    let config = CrossAttentionConfig::new(8, 8, 4, 2, 3).with_dropout(DROPOUT);
+    let plain = filled(config.init(&device), 7);
+    let recorded: MacCrossAttention<B> = plain.clone().into();
+    check(
+        || plain.forward(tokens.clone(), memory.clone(), None),
+        || recorded.forward(tokens.clone(), memory.clone(), None),
     );
 
     let config = TransformerEncoderConfig::new(8, 12, 2, 2).with_dropout(DROPOUT);

@@ -176,7 +176,7 @@ fn few_parameters_in_recorded_layers_are_told_once() {
     for part in [
         "only 5.7 %",
         "(18 of 318)",
-        "`wide.weight` (180), `wide.bias` (60), `narrow.weight` (59):",
+        "`wide.weight` (180), `wide.bias` (60), `narrow.weight` (59): plain Linear, use MacLinear; or hand them",
         "with_auxiliary_optimizer",
     ] {
         assert!(warning.contains(part), "{part} is missing in: {warning}");
@@ -212,5 +212,8 @@ fn a_module_without_a_recorded_layer_has_one_warning() {
     let output = model.forward(random::<B, 2>([4, 3], 1));
     let grads = GradientsParams::from_grads(output.sum().backward(), &model);
     optim.step(0.1, model, grads);
-    assert_one_warning(&["no recorded layer"]);
+    assert_one_warning(&[
+        "no recorded layer",
+        "plain Linear, use MacLinear: `weight`, `bias` (8 parameters)",
+    ]);
 }

@@ -178,10 +178,23 @@ pub type MacMultiHeadAttention<B> = Recorded<MultiHeadAttention<B>, B>;
 /// The recorders of a multi-head attention, under the names of its projections.
 #[derive(Clone, Debug, Default)]
 pub struct AttentionRecorders<B: Backend> {
-    query: Recorder<B>,
-    key: Recorder<B>,
-    value: Recorder<B>,
-    output: Recorder<B>,
+    pub(super) query: Recorder<B>,
+    pub(super) key: Recorder<B>,
+    pub(super) value: Recorder<B>,
+    pub(super) output: Recorder<B>,
+}
+
+impl<B: Backend> AttentionRecorders<B> {
+    /// What a function makes of each recorder and the layer that it belongs to, in the order of the fields.
+    pub(super) fn map_each(&self, layers: [Layer; 4], function: &mut Function<'_, B>) -> Self {
+        let [query, key, value, output] = layers;
+        Self {
+            query: function.call(&self.query, query),
+            key: function.call(&self.key, key),
+            value: function.call(&self.value, value),
+            output: function.call(&self.output, output),
+        }
+    }
 }
 
 impl<B: Backend> RecordedLayer<B> for MultiHeadAttention<B> {
@@ -194,12 +207,8 @@ impl<B: Backend> LayerRecorders<MultiHeadAttention<B>, B> for AttentionRecorders
     }
 
     fn map(&self, layer: &MultiHeadAttention<B>, function: &mut Function<'_, B>) -> Self {
-        Self {
-            query: function.call(&self.query, Layer::linear(&layer.query)),
-            key: function.call(&self.key, Layer::linear(&layer.key)),
-            value: function.call(&self.value, Layer::linear(&layer.value)),
-            output: function.call(&self.output, Layer::linear(&layer.output)),
-        }
+        let layers = [&layer.query, &layer.key, &layer.value, &layer.output];
+        self.map_each(layers.map(Layer::linear), function)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Recorded layers: fields of a user's network.
 
 mod attention;
+mod cross_attention;
 mod recorded;
 mod self_attention;
 mod transformer_decoder;
 mod transformer_encoder;
 
 pub use attention::{AttentionInput, MacMultiHeadAttention};
+pub use cross_attention::MacCrossAttention;
 pub use recorded::{
     MacConv1d, MacConv2d, MacConv3d, MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d,
     MacEmbedding, MacLinear, Recorded, RecordedLayer, unrecorded, with_fresh_recorders,

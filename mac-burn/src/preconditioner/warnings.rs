@@ -1,6 +1,8 @@
 use super::MacPreconditioner;
 use crate::curvature::Batches;
 use crate::inventory::{Inventory, Parameter};
+use crate::layer::Layer;
+use crate::report::{lines_by_reason, uncovered};
 use burn::module::ParamId;
 use burn::tensor::backend::AutodiffBackend;
 use std::collections::HashSet;
@@ -57,10 +59,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     pub(super) fn warn_of_what_has_no_effect(&self, inventory: &Inventory<B>) {
         if self.finds_no_layer(inventory) {
             self.warnings.warn(Warning::NoRecorder, || {
-                "no recorded layer in the module: nothing is preconditioned; \
-                 use MacLinear, MacConv2d, MacMultiHeadAttention, MacSelfAttention, \
-                 MacTransformerEncoder or MacTransformerDecoder in place of plain layers"
-                    .into()
+                let reasons = lines_by_reason(&uncovered(inventory, std::iter::empty()));
+                format!(
+                    "no recorded layer in the module, nothing is preconditioned: {}",
+                    reasons.join("; ")
+                )
             });
         }
         if self.warnings.enter(Warning::UnusedPatterns) {
@@ -92,7 +95,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         if self.finds_no_layer(inventory) || !self.warnings.enter(Warning::LowCoverage) {
             return;
         }
-        let recorded = self.parameters_of_layers(inventory);
+        let recorded: HashSet<ParamId> = self
+            .known_layers(inventory)
+            .flat_map(|layer| layer.parameters().collect::<Vec<_>>())
+            .collect();
         let embeddings = inventory
             .layers()
             .filter(|layer| self.leaves_alone(*layer, ""));
@@ -112,28 +118,33 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             return;
         }
         others.sort_by_key(|parameter| std::cmp::Reverse(parameter.num_elements()));
+        others.truncate(NAMED);
         let largest: Vec<String> = others
             .iter()
-            .take(NAMED)
             .map(|parameter| format!("`{}` ({})", parameter.path, parameter.num_elements()))
             .collect();
+        let mut reasons = Vec::new();
+        for found in uncovered(inventory, self.known_layers(inventory)) {
+            let reason = found.reason.to_string();
+            if others.iter().any(|parameter| parameter.path == found.path)
+                && !reasons.contains(&reason)
+            {
+                reasons.push(reason);
+            }
+        }
         log::warn!(
             "only {:.1} % of the parameters that are trained ({covered} of {all}) are in recorded layers; the others take the \
-             step without preconditioning, the largest of them {}: use MacLinear, MacConv2d or recorded attention in place of plain \
-             layers, a Recorder in layers of your own, or hand them to `Mac::with_auxiliary_optimizer`",
+             step without preconditioning, the largest of them {}: {}; or hand them to `Mac::with_auxiliary_optimizer`",
             100.0 * covered as f64 / all as f64,
-            largest.join(", ")
+            largest.join(", "),
+            reasons.join("; ")
         );
     }
 
-    /// The parameters of layers that are recorded or have a measured covariance.
-    fn parameters_of_layers(&self, inventory: &Inventory<B>) -> HashSet<ParamId> {
+    /// The layers that are recorded or have a measured covariance.
+    fn known_layers(&self, inventory: &Inventory<B>) -> impl Iterator<Item = Layer> {
         let measured = self.curvatures.values().map(|curvature| curvature.layer());
-        inventory
-            .layers()
-            .chain(measured)
-            .flat_map(|layer| layer.parameters().collect::<Vec<_>>())
-            .collect()
+        inventory.layers().chain(measured)
     }
 
     /// Warns if most statistics of the layer with this weight were left out of its mean.

@@ -241,6 +241,7 @@ fn check_fused(
         key: projected(1),
         projected_values: projected(2),
         values: Host::of(tokens),
+        heads: HEADS,
         masks,
         attends_padded,
         quiet: false,

@@ -23,4 +23,5 @@ mod report;
 mod resume;
 mod step_forms;
 mod transparency;
+mod uncovered;
 mod unrecorded;

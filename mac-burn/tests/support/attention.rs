@@ -221,6 +221,17 @@ impl Host {
         Self { shape, values }
     }
 
+    /// Heads of this many columns, each so many times in a row.
+    pub fn repeated(&self, width: usize, times: usize) -> Self {
+        let heads = self.values.chunks(width);
+        let mut shape = self.shape.clone();
+        shape[2] *= times;
+        Self {
+            values: heads.flat_map(|head| head.repeat(times)).collect(),
+            shape,
+        }
+    }
+
     /// `[x̄ ; 1]` over the tokens that are not padded.
     pub fn token_mean(&self, padded: Option<Padded>) -> Vec<f64> {
         let (batch, tokens, size) = (self.shape[0], self.shape[1], self.shape[2]);
@@ -246,6 +257,7 @@ pub struct Attention {
     pub key: Host,
     pub values: Host,
     pub projected_values: Host,
+    pub heads: usize,
     pub masks: Masks,
     /// Whether padded keys are attended to all the same.
     pub attends_padded: bool,
@@ -265,6 +277,7 @@ impl Attention {
             key: key.through(&layer.key),
             projected_values: values.through(&layer.value),
             values: values.clone(),
+            heads: HEADS,
             masks,
             attends_padded: false,
             quiet,
@@ -279,10 +292,10 @@ impl Attention {
     /// `[batch, heads, queries, keys]`.
     pub fn probabilities(&self) -> Host {
         let [batch, queries, keys, size] = self.dims();
-        let width = size / HEADS;
+        let width = size / self.heads;
         let mut values = Vec::new();
         for sample in 0..batch {
-            for head in 0..HEADS {
+            for head in 0..self.heads {
                 for q in 0..queries {
                     let scores = (0..keys).map(|k| {
                         let padded = self.masks.keys.is_some_and(|padded| padded(sample, k));
@@ -301,7 +314,7 @@ impl Attention {
             }
         }
         Host {
-            shape: vec![batch, HEADS, queries, keys],
+            shape: vec![batch, self.heads, queries, keys],
             values,
         }
     }
@@ -317,7 +330,7 @@ impl Attention {
         let mut values = Vec::new();
         for (sample, q) in valid_positions(batch, queries, None) {
             for column in 0..size {
-                let head = column / (size / HEADS);
+                let head = column / (size / self.heads);
                 let attended = (0..keys).map(|k| {
                     let value = self.projected_values.at([sample, k, column]);
                     probabilities.at([sample, head, q, k]) * value
