@@ -13,6 +13,8 @@ pub(crate) mod patches;
 mod recorder;
 mod schedule;
 pub(crate) mod second_moments;
+mod shared_input;
+mod step_outputs;
 
 pub(crate) use activation_sums::{ActivationSums, Rows, untracked};
 pub use attention_sums::AttendedValues;
@@ -22,3 +24,5 @@ pub(crate) use layer_statistics::{Demand, LayerStatistics, Part, Statistic, Sums
 pub use recorder::Recorder;
 pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;
+pub(crate) use shared_input::SharedInput;
+pub(crate) use step_outputs::{MapPass, StepOutputs};
