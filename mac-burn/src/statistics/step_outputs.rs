@@ -128,13 +128,19 @@ impl<B: Backend> StepOutputs<B> {
         if self.maps.is_empty() {
             return output;
         }
-        let maps = self.maps.clone();
-        let count = move |sums| maps.iter().for_each(|map| map.count(&sums));
         match (step, &self.rows) {
-            (0, None) => on_backward(output, None, count),
-            (0, Some(rows)) => on_backward_of_steps(output, rows.clone(), &self.gradients, count),
+            (0, None) => on_backward(output, None, self.count()),
+            (0, Some(rows)) => {
+                on_backward_of_steps(output, rows.clone(), &self.gradients, self.count())
+            }
             (_, Some(_)) => gather_on_backward(output, &self.gradients, step),
             (_, None) => output,
         }
+    }
+
+    /// The function that counts the passes of all maps.
+    fn count(&self) -> impl Fn(GradientSums<B>) + Send + Sync + 'static {
+        let maps = self.maps.clone();
+        move |sums| maps.iter().for_each(|map| map.count(&sums))
     }
 }

@@ -90,15 +90,13 @@ struct GruPass<B: Backend> {
 
 impl<B: Backend> GruRecorders<B> {
     fn begin(&self, layer: &Gru<B>, size: [usize; 2], device: &B::Device) -> GruPass<B> {
-        let begin = |recorders, gate| GatePass::begin(recorders, gate, size, device);
-        let (recorders, gate) = (&self.new_gate, &layer.new_gate);
+        let begin = |recorders, gate, hidden_is_apart| {
+            GatePass::begin(recorders, gate, size, device, hidden_is_apart)
+        };
         GruPass {
-            update: begin(&self.update_gate, &layer.update_gate),
-            reset: begin(&self.reset_gate, &layer.reset_gate),
-            new: match layer.reset_after {
-                true => GatePass::begin_apart(recorders, gate, size, device),
-                false => begin(recorders, gate),
-            },
+            update: begin(&self.update_gate, &layer.update_gate, false),
+            reset: begin(&self.reset_gate, &layer.reset_gate, false),
+            new: begin(&self.new_gate, &layer.new_gate, layer.reset_after),
         }
     }
 }

@@ -100,7 +100,7 @@ struct LstmPass<B: Backend> {
 
 impl<B: Backend> LstmRecorders<B> {
     fn begin(&self, layer: &Lstm<B>, size: [usize; 2], device: &B::Device) -> LstmPass<B> {
-        let begin = |recorders, gate| GatePass::begin(recorders, gate, size, device);
+        let begin = |recorders, gate| GatePass::begin(recorders, gate, size, device, false);
         let forget = || begin(&self.forget_gate, &layer.forget_gate);
         LstmPass {
             input: begin(&self.input_gate, &layer.input_gate),

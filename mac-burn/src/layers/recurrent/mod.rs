@@ -58,50 +58,35 @@ struct GatePass<B: Backend> {
 }
 
 impl<B: Backend> GatePass<B> {
-    /// Of a gate whose maps' outputs are added up.
+    /// # Arguments
+    ///
+    /// - size: the samples and steps
+    /// - hidden_is_apart: whether the output of the second map is multiplied before it is added to that of the first
     fn begin(
         recorders: &GateRecorders<B>,
         gate: &GateController<B>,
         size: [usize; 2],
         device: &B::Device,
+        hidden_is_apart: bool,
     ) -> Self {
-        let [input, hidden] = Self::maps(recorders, gate, device);
-        let shape = output_shape(gate, size);
-        Self {
-            outputs: StepOutputs::new(vec![input.clone(), hidden.clone()], shape),
-            hidden_outputs: None,
-            input_transform: input,
-            hidden_transform: hidden,
-        }
-    }
-
-    /// Of a gate that multiplies the output of the hidden state's map before it is added.
-    fn begin_apart(
-        recorders: &GateRecorders<B>,
-        gate: &GateController<B>,
-        size: [usize; 2],
-        device: &B::Device,
-    ) -> Self {
-        let [input, hidden] = Self::maps(recorders, gate, device);
-        let shape = output_shape(gate, size);
-        Self {
-            outputs: StepOutputs::new(vec![input.clone()], shape),
-            hidden_outputs: Some(StepOutputs::new(vec![hidden.clone()], shape)),
-            input_transform: input,
-            hidden_transform: hidden,
-        }
-    }
-
-    fn maps(
-        recorders: &GateRecorders<B>,
-        gate: &GateController<B>,
-        device: &B::Device,
-    ) -> [Arc<MapPass<B>>; 2] {
         let (input, hidden) = (&recorders.input_transform, &recorders.hidden_transform);
-        [
-            Arc::new(input.begin_steps(&gate.input_transform, device)),
-            Arc::new(hidden.begin_steps(&gate.hidden_transform, device)),
-        ]
+        let input = Arc::new(input.begin_steps(&gate.input_transform, device));
+        let hidden = Arc::new(hidden.begin_steps(&gate.hidden_transform, device));
+        let ([samples, steps], [_, outputs]) = (size, gate.input_transform.weight.dims());
+        let outputs_of = |maps| StepOutputs::new(maps, [samples, steps, outputs]);
+        let (outputs, hidden_outputs) = match hidden_is_apart {
+            false => (outputs_of(vec![input.clone(), hidden.clone()]), None),
+            true => {
+                let hidden_outputs = outputs_of(vec![hidden.clone()]);
+                (outputs_of(vec![input.clone()]), Some(hidden_outputs))
+            }
+        };
+        Self {
+            input_transform: input,
+            hidden_transform: hidden,
+            outputs,
+            hidden_outputs,
+        }
     }
 
     /// Whether anybody wants to know what the gate sees.
@@ -126,12 +111,6 @@ impl<B: Backend> GatePass<B> {
         self.input_transform.end(inputs);
         self.hidden_transform.end(hidden);
     }
-}
-
-/// The shape of a gate's outputs at all steps, of so many samples and steps.
-fn output_shape<B: Backend>(gate: &GateController<B>, [samples, steps]: [usize; 2]) -> [usize; 3] {
-    let [_, outputs] = gate.input_transform.weight.dims();
-    [samples, steps, outputs]
 }
 
 /// The samples and steps of an input with these first dimensions.

@@ -71,7 +71,7 @@ impl<B: Backend> LayerRecorders<BiRnn<B>, B> for BiRecorders<RnnRecorders<B>> {
 
 impl<B: Backend> RnnRecorders<B> {
     fn begin(&self, layer: &Rnn<B>, size: [usize; 2], device: &B::Device) -> GatePass<B> {
-        GatePass::begin(&self.gate, &layer.gate, size, device)
+        GatePass::begin(&self.gate, &layer.gate, size, device, false)
     }
 }
 
