@@ -12,7 +12,8 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use counting::{Counting, CountingFusion, alone, operations, reads, tensors_of};
 use mac_burn::{
-    KfacConfig, MacBiLstm, MacConfig, MacGru, MacLstm, MacRnn, MacSwiGlu, without_recording,
+    EvaConfig, KfacConfig, MacBiLstm, MacConfig, MacGru, MacLstm, MacRnn, MacSwiGlu,
+    without_recording,
 };
 
 type B = Autodiff<Counting>;
