@@ -51,6 +51,9 @@
 //! `TransformerDecoderInput` they take [`AttentionInput`], [`EncoderInput`] and [`DecoderInput`], which are
 //! made by the same methods.
 //!
+//! So have Burn's recurrent layers, [`MacLstm`], [`MacGru`], [`MacRnn`] and those of both directions, and its
+//! [`MacSwiGlu`].
+//!
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps each layer's curvature and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
@@ -88,11 +91,12 @@ pub use config::{
 pub use curvature::{FirstLayer, GradientScale, InputCovariance, KfacDamping};
 pub use error::MacError;
 pub use layers::{
-    AttentionInput, DecoderInput, EncoderInput, MacConv1d, MacConv2d, MacConv3d,
-    MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d, MacCrossAttention, MacEmbedding,
-    MacLinear, MacMultiHeadAttention, MacSelfAttention, MacTransformerDecoder,
-    MacTransformerDecoderLayer, MacTransformerEncoder, MacTransformerEncoderLayer, Recorded,
-    RecordedLayer, SelfAttention, SelfAttentionConfig, unrecorded, with_fresh_recorders,
+    AttentionInput, DecoderInput, EncoderInput, MacBiGru, MacBiLstm, MacBiRnn, MacConv1d,
+    MacConv2d, MacConv3d, MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d,
+    MacCrossAttention, MacEmbedding, MacGru, MacLinear, MacLstm, MacMultiHeadAttention, MacRnn,
+    MacSelfAttention, MacSwiGlu, MacTransformerDecoder, MacTransformerDecoderLayer,
+    MacTransformerEncoder, MacTransformerEncoderLayer, Recorded, RecordedLayer, SelfAttention,
+    SelfAttentionConfig, unrecorded, with_fresh_recorders,
 };
 pub use optimizer::{
     AuxiliaryOptimizerReport, Mac, MacOptimizer, MacOptimizerState, MacRecord, MacRecordItem,

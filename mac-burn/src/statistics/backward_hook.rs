@@ -6,6 +6,7 @@
 
 use super::layer_statistics::{Part, Statistic, Sums};
 use super::output_gradients::GradientRows;
+use super::passes::lock;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
 use burn::backend::autodiff::grads::Gradients;
@@ -16,7 +17,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Attaches a hook to a tensor's primitive, whose type is erased.
 type Attach = fn(Box<dyn Any>, Hook) -> Box<dyn Any>;
@@ -50,19 +51,54 @@ pub(super) fn on_backward<B: Backend, const D: usize>(
     rows: Option<GradientRows<Tensor<B, 2>>>,
     function: impl Fn(GradientSums<B>) + Send + Sync + 'static,
 ) -> Tensor<B, D> {
+    hooked(tensor, rows, None, function)
+}
+
+/// Whether [`on_backward`] waits for the backward pass on this backend.
+pub(super) fn is_enabled<B: Backend>() -> bool {
+    attach_of::<B>().is_some()
+}
+
+/// The same as [`on_backward`] for a tensor that a loop makes at each step, here that of the first. The sums are over the gradients of all
+/// steps, `[samples, steps, size]`.
+pub(super) fn on_backward_of_steps<B: Backend>(
+    first: Tensor<B, 2>,
+    rows: GradientRows<Tensor<B, 2>>,
+    gradients: &StepGradients,
+    function: impl Fn(GradientSums<B>) + Send + Sync + 'static,
+) -> Tensor<B, 2> {
+    hooked(first, Some(rows), Some((gradients.clone(), 0)), function)
+}
+
+/// Returns the tensor of a step after the first, and gathers the gradient that flows back through it.
+pub(super) fn gather_on_backward<B: Backend>(
+    tensor: Tensor<B, 2>,
+    gradients: &StepGradients,
+    step: usize,
+) -> Tensor<B, 2> {
+    hooked(tensor, None, Some((gradients.clone(), step)), |_| {})
+}
+
+fn attach_of<B: Backend>() -> Option<Attach> {
     let backends = BACKENDS.read().unwrap_or_else(PoisonError::into_inner);
-    let attach = backends
-        .as_ref()
-        .and_then(|backends| backends.get(&TypeId::of::<B>()));
-    let Some(attach) = attach.copied() else {
+    backends.as_ref()?.get(&TypeId::of::<B>()).copied()
+}
+
+fn hooked<B: Backend, const D: usize>(
+    tensor: Tensor<B, D>,
+    rows: Option<GradientRows<Tensor<B, 2>>>,
+    step: Option<(StepGradients, usize)>,
+    function: impl Fn(GradientSums<B>) + Send + Sync + 'static,
+) -> Tensor<B, D> {
+    let Some(attach) = attach_of::<B>() else {
         function(Vec::new());
         return tensor;
     };
-    drop(backends);
     match tensor.into_primitive() {
         TensorPrimitive::Float(primitive) => {
             let hook = Hook {
                 rows: rows.map(|rows| Arc::new(rows.map_valid(erased))),
+                step,
                 function: Arc::new(move |sums: Vec<ErasedSums>| {
                     function(sums.into_iter().map(ErasedSums::restored).collect());
                 }),
@@ -73,6 +109,42 @@ pub(super) fn on_backward<B: Backend, const D: usize>(
             function(Vec::new());
             Tensor::from_primitive(quantized)
         }
+    }
+}
+
+/// The gradients of a tensor that a loop makes at each step, as a backward pass comes to them.
+#[derive(Clone)]
+pub(super) struct StepGradients(Arc<Mutex<Vec<Option<Erased>>>>);
+
+impl StepGradients {
+    pub(super) fn new(steps: usize) -> Self {
+        Self(Arc::new(Mutex::new((0..steps).map(|_| None).collect())))
+    }
+
+    /// Keeps the gradient of a step. With that of the first, to which all others flow and which so is the last to come, it hands out all of them,
+    /// `[samples, steps, size]`, with zeros at steps that none came to, and keeps none.
+    fn gathered<I: Backend>(
+        &self,
+        step: usize,
+        gradient: &FloatTensor<I>,
+    ) -> Option<FloatTensor<I>> {
+        let mut kept = lock(&self.0);
+        if step > 0 {
+            kept[step] = Some(Box::new(gradient.clone()));
+            return None;
+        }
+        let tensor = |gradient| Tensor::<I, 2>::from_primitive(TensorPrimitive::Float(gradient));
+        let first = tensor(gradient.clone());
+        let later = kept.iter_mut().skip(1).map(|gradient| {
+            let gradient = gradient.take()?;
+            let gradient: Option<Box<FloatTensor<I>>> = gradient.downcast().ok();
+            gradient.map(|gradient| tensor(*gradient))
+        });
+        let later: Vec<_> = later
+            .map(|gradient| gradient.unwrap_or_else(|| first.zeros_like()))
+            .collect();
+        let all = [vec![first], later].concat();
+        Some(Tensor::stack::<3>(all, 1).into_primitive().tensor())
     }
 }
 
@@ -134,11 +206,20 @@ impl ErasedSums {
 #[derive(Clone)]
 struct Hook {
     rows: Option<Arc<GradientRows<Erased>>>,
+    /// The step of a loop whose gradient it sees; none outside of loops.
+    step: Option<(StepGradients, usize)>,
     function: Arc<dyn Fn(Vec<ErasedSums>) + Send + Sync>,
 }
 
 impl Hook {
     fn run<I: Backend>(&self, gradient: &FloatTensor<I>) {
+        let gradient = match &self.step {
+            None => gradient.clone(),
+            Some((gradients, step)) => match gradients.gathered::<I>(*step, gradient) {
+                Some(all) => all,
+                None => return,
+            },
+        };
         let sums = self.rows.as_ref().map_or_else(Vec::new, |rows| {
             let valid = |valid: &Erased| {
                 let valid: Option<&FloatTensor<Autodiff<I>>> = valid.downcast_ref();

@@ -13,6 +13,8 @@ pub(crate) mod patches;
 mod recorder;
 mod schedule;
 pub(crate) mod second_moments;
+mod shared_input;
+mod step_outputs;
 mod transposed;
 
 pub(crate) use activation_sums::{ActivationSums, Rows, untracked};
@@ -24,3 +26,5 @@ pub(crate) use patches::volumes;
 pub use recorder::Recorder;
 pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;
+pub(crate) use shared_input::SharedInput;
+pub(crate) use step_outputs::{MapPass, StepOutputs};

@@ -38,7 +38,7 @@ pub(crate) struct Moment<B: Backend> {
 pub(crate) type GradientMoments<B> = Vec<(Layer, Sums<B>)>;
 
 /// [`GradientMoments`] that backward passes add to.
-type Sink<B> = Arc<Mutex<GradientMoments<B>>>;
+pub(super) type Sink<B> = Arc<Mutex<GradientMoments<B>>>;
 
 thread_local! {
     /// A `Vec<Moment<B>>`, while moments are wanted.
@@ -72,20 +72,31 @@ pub(super) fn observe_gradients<B: Backend, const D: usize>(
     output: Tensor<B, D>,
     rows: impl FnOnce(Demand) -> Option<GradientRows<Tensor<B, 2>>>,
 ) -> Tensor<B, D> {
+    let Some(sink) = gradient_sink() else {
+        return output;
+    };
+    let rows = rows(Demand::of(&[GRADIENT_MOMENT]));
+    on_backward(output, rows, move |sums| {
+        let sums = sums.into_iter().map(|(_, sums)| (layer, sums));
+        lock(&sink).extend(sums);
+    })
+}
+
+/// What is summed of gradients.
+pub(super) const GRADIENT_MOMENT: Statistic = Statistic::OutputMoments(WeightSharing::Expand);
+
+/// Where the moments of gradients are to be added, if those of this backend are wanted.
+pub(super) fn gradient_sink<B: Backend>() -> Option<Sink<B>> {
     let sink = GRADIENTS.with_borrow(|wanted| {
         let wanted = wanted.as_ref();
         let sink = wanted.and_then(|wanted| wanted.downcast_ref::<Sink<B>>());
         sink.cloned()
     });
-    let Some(sink) = sink else { return output };
     // Here and not in the backward pass, which holds the lock of the graph; so no more than those of one pass are kept beside the sums.
-    add_up(&mut lock(&sink));
-    let demand = Demand::of(&[Statistic::OutputMoments(WeightSharing::Expand)]);
-    let rows = rows(demand);
-    on_backward(output, rows, move |sums| {
-        let sums = sums.into_iter().map(|(_, sums)| (layer, sums));
-        lock(&sink).extend(sums);
-    })
+    if let Some(sink) = &sink {
+        add_up(&mut lock(sink));
+    }
+    sink
 }
 
 /// Adds up the sums of each layer on each device.
@@ -121,13 +132,17 @@ pub(crate) fn moments_of<B: Backend>(passes: impl FnOnce()) -> Vec<Moment<B>> {
     found.map_or_else(Vec::new, |found| *found)
 }
 
-/// Adds a moment, if those of this backend are wanted.
-pub(super) fn observe<B: Backend>(moment: impl FnOnce() -> Moment<B>) {
-    let is_wanted = WANTED.with_borrow(|wanted| {
+/// Whether moments of this backend are wanted.
+pub(super) fn are_wanted<B: Backend>() -> bool {
+    WANTED.with_borrow(|wanted| {
         let wanted = wanted.as_ref();
         wanted.is_some_and(|wanted| wanted.is::<Vec<Moment<B>>>())
-    });
-    if !is_wanted {
+    })
+}
+
+/// Adds a moment, if those of this backend are wanted.
+pub(super) fn observe<B: Backend>(moment: impl FnOnce() -> Moment<B>) {
+    if !are_wanted::<B>() {
         return;
     }
     // Outside of the borrow, since a thread that waits for a tensor may run another pass.

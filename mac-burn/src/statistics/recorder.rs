@@ -1,4 +1,4 @@
-use super::activation_sums::{ActivationSums, token_counts, untracked};
+use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
 use super::collector::{self, Replacement};
@@ -10,6 +10,8 @@ use super::passes::{Passes, RecordedStatistics, lock};
 use super::patches::{ConvGeometry, Incidence, patch_sums, volume, volumes};
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
 use super::second_moments::{SampleRows, counted, patches};
+use super::shared_input::SharedInput;
+use super::step_outputs::MapPass;
 use super::transposed::{position_sums, positions};
 use crate::layer::{Layer, LayerKind};
 use crate::precision::{at_least_f32, wider_of_f32};
@@ -17,6 +19,7 @@ use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
+use burn::nn::Linear;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
@@ -172,15 +175,36 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, D>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
+        self.record_shared(weight, bias, &mut SharedInput::new(input.clone()), output)
+    }
+
+    /// Records an input that other linear maps see as well: its sums are made once.
+    pub(crate) fn record_shared<const D: usize, const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        input: &mut SharedInput<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
-        moments::observe(|| Moment::of_rows(layer, input));
+        moments::observe(|| input.moment(layer));
         let rows = RowCounts::of(&input.dims(), None);
         self.record(layer, weight, rows, output, |demand| {
-            let mut seen = SeenInputs::new(layer, demand);
-            seen.activations(|| ActivationSums::of_rows(untracked(input)));
-            seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), None)));
-            seen.statistics
+            input.statistics(layer, demand)
         })
+    }
+
+    /// Begins a pass of a linear map that a layer applies at each step of a sequence.
+    pub(crate) fn begin_steps(&self, linear: &Linear<B>, device: &B::Device) -> MapPass<B> {
+        let layer = Layer::linear(linear);
+        let demand = self.demand(&linear.weight, device);
+        let shared = self.shared.as_ref().filter(|_| !demand.is_empty());
+        let passes = shared.map(|shared| {
+            lock(&shared.state).layer = Some(layer);
+            shared.passes.add_up();
+            shared.passes.shared()
+        });
+        MapPass::new(layer, demand, passes)
     }
 
     /// Records the tokens that a linear map sees, but those that are padding.
@@ -548,11 +572,7 @@ impl<B: Backend> Recorder<B> {
         let Some(shared) = &self.shared else {
             return output;
         };
-        let differentiates = B::ad_enabled(&output.device()) && weight.is_require_grad();
-        if !differentiates || recording_is_paused() {
-            return output;
-        }
-        let demand = lock(&shared.state).demand();
+        let demand = self.demand(weight, &output.device());
         if demand.is_empty() {
             return output;
         }
@@ -573,6 +593,17 @@ impl<B: Backend> Recorder<B> {
                 passes.count(layer, statistics);
             }
         })
+    }
+
+    /// The statistics that are asked of a pass on this device; none if it is not to be recorded.
+    fn demand<const D: usize>(&self, weight: &Param<Tensor<B, D>>, device: &B::Device) -> Demand {
+        let differentiates = B::ad_enabled(device) && weight.is_require_grad();
+        match &self.shared {
+            Some(shared) if differentiates && !recording_is_paused() => {
+                lock(&shared.state).demand()
+            }
+            _ => Demand::default(),
+        }
     }
 
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {

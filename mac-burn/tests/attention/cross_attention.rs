@@ -524,7 +524,7 @@ proptest! {
         let places = [QUERIES, KEYS, KEYS, QUERIES];
         let attended = match &curvature {
             // By the product of the averages, as MAC has it.
-            Curvature::Eva(_) | Curvature::Smac(_) => {
+            Curvature::Mac(_) | Curvature::Smac(_) | Curvature::Eva(_) => {
                 let mean = &defined_means(&projections, &inputs, masks, quiet)[2];
                 vec![Matrix::from_row_slice(1, mean.len(), mean)]
             }
