@@ -6,6 +6,7 @@
 use crate::attention_run::{AttentionMistake, METHODS, attention_run};
 use crate::digits_run::{Mistake, digits_run, mistaken_run};
 use crate::half::{HalfRun, half_runs, single_roundings};
+use crate::layer_run;
 use crate::run::{Bits, Kind, MistakenRun, Run};
 use crate::trace_run::{TraceRuns, trace_runs};
 use burn::backend::Autodiff;
@@ -25,7 +26,7 @@ const DIGITS: &str = "digits network, 30 steps";
 /// The results of a backend.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// By case: [`DIGITS`], those of [`METHODS`], `trace mlp`, ….
+    /// By case: [`DIGITS`], those of [`METHODS`], of [`layer_run`], `trace mlp`, ….
     pub(crate) runs: BTreeMap<String, Run>,
     /// Runs with mistakes; none of the oracle.
     pub(crate) mistakes: Vec<MistakenRun>,
@@ -115,8 +116,14 @@ fn answer<B: AutodiffBackend>() -> Answer {
             parameters: attention_run::<B>(method, Some(mistake)),
         })
     });
+    let of_layers = layer_run::cases().map(|case| MistakenRun {
+        case: layer_run::name(case),
+        what: layer_run::MISTAKE.into(),
+        parameters: layer_run::layer_run::<B>(case, true),
+    });
+    let mistakes = mistakes.into_iter().chain(of_attention).chain(of_layers);
     Answer {
-        mistakes: mistakes.into_iter().chain(of_attention).collect(),
+        mistakes: mistakes.collect(),
         half: half_runs::<B>(),
         single: single_roundings::<B>(),
         ..right_answer::<B>()
@@ -137,6 +144,13 @@ fn right_answer<B: AutodiffBackend>() -> Answer {
             parameters: attention_run::<B>(method, None),
         };
         runs.insert(case.into(), attention);
+    }
+    for case in layer_run::cases() {
+        let run = Run {
+            kind: layer_run::KIND,
+            parameters: layer_run::layer_run::<B>(case, false),
+        };
+        runs.insert(layer_run::name(case), run);
     }
     Answer {
         runs,

@@ -1,6 +1,6 @@
 //! The same numbers on every backend that is compiled in.
 //!
-//! Each backend takes the authors' traces, 30 steps of the digits network and 10 of attention under masks in a process of
+//! Each backend takes the authors' traces, 30 steps of the digits network, 10 of attention under masks and 6 of every other recorded layer in a process of
 //! its own, and half precision where it has it. Every backend is compared with `NdArray<f64>`, and each
 //! with each. A backend without a usable device is skipped, by name and with the reason; one that
 //! `MAC_REQUIRE_BACKENDS` names must not be:
@@ -20,6 +20,7 @@ mod attention_run;
 mod contender;
 mod digits_run;
 mod half;
+mod layer_run;
 mod run;
 mod trace_run;
 mod traces;

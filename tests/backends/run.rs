@@ -104,6 +104,9 @@ const APPROXIMATES: &str = "ndarray";
 /// larger network than a trace's: less than 1e-6 is measured.
 const DIGITS: f64 = 1e-5;
 
+/// Largest difference of a parameter after any of 6 steps of a single layer.
+const LAYER: f64 = 1e-5;
+
 /// Largest difference of a parameter after any of 10 steps of attention: 3.0e-7 is measured, and 3.0e-6 where reciprocals are
 /// approximated, through which a softmax is differentiated; there [`APPROXIMATE`] is allowed.
 const ATTENTION: f64 = 1e-5;
@@ -139,6 +142,8 @@ pub(crate) enum Kind {
     KnownLength,
     /// Attention with orthogonal steps.
     Orthogonal,
+    /// A single layer.
+    Layer,
 }
 
 impl Kind {
@@ -146,6 +151,7 @@ impl Kind {
     pub(crate) fn allowed(self, backends: [&str; 2]) -> f64 {
         match self {
             Self::Digits => DIGITS,
+            Self::Layer => LAYER,
             Self::Orthogonal if backends.contains(&APPROXIMATES) => ORTHOGONAL_APPROXIMATE,
             Self::Orthogonal => ORTHOGONAL,
             Self::KnownLength if backends.contains(&APPROXIMATES) => KNOWN_LENGTH_APPROXIMATE,
