@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The bars on flex, of a pass that is recorded: at most 1.03 times Burn's own layers, 1.05 times for
-//! the vision transformer. A network without its recorders should cost what Burn's own layers do.
+//! the vision transformer and for two convolutions over one and three axes, and two LSTMs. A network without its recorders should cost what Burn's own layers do.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -17,6 +17,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod layers;
 #[path = "../harness/memory.rs"]
 mod memory;
 mod plain;
@@ -52,7 +53,9 @@ const NEVER: usize = 1_000_000_000;
 const BAR: f64 = 1.03;
 /// The same for the vision transformer.
 const BAR_VIT: f64 = 1.05;
-/// Images of the vision transformer's batch.
+/// The same for two layers of a kind.
+const BAR_LAYERS: f64 = 1.05;
+/// Samples in a batch of the vision transformer, and of two layers.
 const BATCH_VIT: usize = 32;
 /// Its blocks.
 const LAYERS_VIT: usize = 4;
@@ -66,7 +69,9 @@ struct Recording;
 impl OnBackend for Recording {
     fn title(options: &Options) -> String {
         let [size, size_vit] = [BATCH, BATCH_VIT].map(|size| batch_size(options, size));
-        format!("Forward and backward, batch of {size}, {size_vit} for the vision transformer")
+        format!(
+            "Forward and backward, batch of {size}, {size_vit} for the vision transformer and for two layers of a kind"
+        )
     }
 
     fn run<B: Backend>(backend: &str, options: &Options) {
@@ -84,6 +89,24 @@ impl OnBackend for Recording {
             options,
             bar(BAR_VIT),
             || vit::<Autodiff<B>>(size_vit, &device),
+        );
+        case(
+            "conv1d 32-64-64, kernel 5, length 256",
+            options,
+            bar(BAR_LAYERS),
+            || conv1d::<Autodiff<B>>(size_vit, &device),
+        );
+        case(
+            "conv3d 4-16-16, kernel 3, 12 x 12 x 12",
+            options,
+            bar(BAR_LAYERS),
+            || conv3d::<Autodiff<B>>(size_vit, &device),
+        );
+        case(
+            "lstm 64-128-128, 32 steps",
+            options,
+            bar(BAR_LAYERS),
+            || lstm::<Autodiff<B>>(size_vit, &device),
         );
     }
 }
@@ -139,6 +162,36 @@ fn vit<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender
     let plain = PlainVit::from(make());
     contenders(&batch, make, VisionTransformer::forward, move |input| {
         plain.forward(input)
+    })
+}
+
+fn conv1d<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let batch = Batch::<B, 3>::random([size, 32, 256], device);
+    let (first, second) = layers::conv1d::<B>(device);
+    let plain = (first.into_inner(), second.into_inner());
+    let make = || layers::conv1d(device);
+    contenders(&batch, make, layers::conv1d_forward, move |input| {
+        layers::plain_conv1d_forward(&plain, input)
+    })
+}
+
+fn conv3d<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let batch = Batch::<B, 5>::random([size, 4, 12, 12, 12], device);
+    let (first, second) = layers::conv3d::<B>(device);
+    let plain = (first.into_inner(), second.into_inner());
+    let make = || layers::conv3d(device);
+    contenders(&batch, make, layers::conv3d_forward, move |input| {
+        layers::plain_conv3d_forward(&plain, input)
+    })
+}
+
+fn lstm<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let batch = Batch::<B, 3>::random([size, 32, 64], device);
+    let (first, second) = layers::lstm::<B>(device);
+    let plain = (first.into_inner(), second.into_inner());
+    let make = || layers::lstm(device);
+    contenders(&batch, make, layers::lstm_forward, move |input| {
+        layers::plain_lstm_forward(&plain, input)
     })
 }
 

@@ -9,6 +9,7 @@ mod support;
 mod curvatures;
 mod layers;
 mod resume;
+mod signals;
 mod spectrum;
 mod transparency;
 mod unrolled;
