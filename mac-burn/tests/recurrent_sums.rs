@@ -121,8 +121,19 @@ fn sums_are_made_once_for_each_input() {
     }
 }
 
-/// Gradients are kept until the backward pass is through, and no longer. Breaks when the gradients of steps, or what was seen, are kept beside the
-/// sums.
+/// Breaks when a pass counts at each step, or for each direction of a gradient into it.
+#[test]
+fn a_pass_counts_once() {
+    let _alone = alone();
+    let _mac = MacConfig::new().init_preconditioner::<B>();
+    let layer: MacLstm<B> = LstmConfig::new(3, 4, true).init(&Default::default()).into();
+    let (output, state) = layer.forward(input(5), None);
+    assert_eq!(format!("{layer:?}").matches("passes: 0").count(), 8);
+    (output.sum() + state.cell.sum() + state.hidden.sum()).backward();
+    assert_eq!(format!("{layer:?}").matches("passes: 1").count(), 8);
+}
+
+/// Breaks when the gradients of steps, or those of all steps, stay somewhere after the backward pass, beside the sums.
 #[test]
 fn gradients_of_steps_are_not_kept() {
     let _alone = alone();

@@ -112,9 +112,11 @@ impl<B: Backend> StepOutputs<B> {
         let demands = maps.iter().map(|map| map.of_outputs());
         let demand = demands.fold(Demand::default(), Demand::and);
         let (kind, places) = (LayerKind::Linear, [samples, steps]);
+        let rows = GradientRows::of(demand, kind, &shape, size, places, None, || None);
+        let gathered = if rows.is_some() { steps } else { 0 };
         Self {
-            rows: GradientRows::of(demand, kind, &shape, size, places, None, || None),
-            gradients: StepGradients::new(steps),
+            rows,
+            gradients: StepGradients::new(gathered),
             maps,
         }
     }

@@ -276,6 +276,7 @@ proptest! {
         check(case.gru(), &case, &training, &asked);
     }
 
+    /// Breaks as the two before.
     #[test]
     fn a_bi_gru_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
         check(case.bi_gru(), &case, &training, &asked);
@@ -288,11 +289,33 @@ proptest! {
         check(case.rnn(), &case, &training, &asked);
     }
 
+    /// Breaks as those before.
     #[test]
     fn a_bi_rnn_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
         check(case.bi_rnn(), &case, &training, &asked);
     }
 
+    /// Breaks when the forward half, where its own flag has it read steps as samples, records the input as the reverse half reads it.
+    #[test]
+    fn halves_have_the_formula_by_their_own_flags(
+        case in cases(),
+        (forward, reverse) in any::<(bool, bool)>(),
+        training in trainings(),
+        asked in asked(),
+    ) {
+        // Burn puts the outputs of both side by side.
+        let case = Case { batch: case.steps, ..case };
+        let mut layer = case.bi_lstm();
+        layer.forward.batch_first = forward;
+        layer.reverse.batch_first = reverse;
+        check(layer, &case, &training, &asked);
+        let mut layer = case.bi_rnn();
+        layer.forward.batch_first = forward;
+        layer.reverse.batch_first = reverse;
+        check(layer, &case, &training, &asked);
+    }
+
+    /// Breaks when one of the maps has the gradients of the other.
     #[test]
     fn a_swiglu_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
         check(case.swiglu(), &case, &training, &asked);

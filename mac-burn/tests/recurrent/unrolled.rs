@@ -264,6 +264,22 @@ fn state_of(states: Option<&Tensor<F64, 3>>, direction: usize) -> Option<Vector>
     Some(state.reshape([batch, size]))
 }
 
+/// Runs the forward half of a layer of two directions, which takes its input by a flag of its own.
+fn by_own_flag(
+    batch_first: bool,
+    sequence: &Tensor<F64, 3>,
+    run: impl Fn(&Tensor<F64, 3>) -> Direction,
+) -> Direction {
+    if batch_first {
+        return run(sequence);
+    }
+    let direction = run(&sequence.clone().permute([1, 0, 2]));
+    Direction {
+        output: direction.output.permute([1, 0, 2]),
+        ..direction
+    }
+}
+
 /// Runs all directions of a layer.
 fn unroll<L: Runs<F64>>(
     case: &Case,
@@ -306,7 +322,9 @@ impl Unrolls for Lstm<F64> {
 impl Unrolls for BiLstm<F64> {
     fn unroll(&self, case: &Case, input: Input<F64>) -> (Vec<Tensor<F64, 3>>, Vec<Map>) {
         unroll::<Self>(case, input, |direction, sequence, states| match direction {
-            0 => lstm(&self.forward, sequence, case.reverse, states),
+            0 => by_own_flag(self.forward.batch_first, sequence, |sequence| {
+                lstm(&self.forward, sequence, case.reverse, states.clone())
+            }),
             _ => lstm(&self.reverse, sequence, true, states),
         })
     }
@@ -326,7 +344,9 @@ impl Unrolls for BiRnn<F64> {
             case,
             input,
             |direction, sequence, [_, hidden]| match direction {
-                0 => rnn(&self.forward, sequence, case.reverse, hidden),
+                0 => by_own_flag(self.forward.batch_first, sequence, |sequence| {
+                    rnn(&self.forward, sequence, case.reverse, hidden.clone())
+                }),
                 _ => rnn(&self.reverse, sequence, true, hidden),
             },
         )

@@ -58,9 +58,9 @@ struct GatePass<B: Backend> {
 }
 
 impl<B: Backend> GatePass<B> {
-    /// # Arguments
+    /// The pass of a gate that is about to run.
     ///
-    /// - size: the samples and steps
+    /// - size: samples and steps
     /// - hidden_is_apart: whether the output of the second map is multiplied before it is added to that of the first
     fn begin(
         recorders: &GateRecorders<B>,
