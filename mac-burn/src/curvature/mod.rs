@@ -24,7 +24,7 @@ pub(crate) use kfac::KfacSettings;
 pub use kfac::{GradientScale, KfacDamping};
 pub(crate) use matrices::Matrices;
 pub(crate) use mean_activation::{MeanActivation, MeanActivationRecord};
-pub(crate) use record::CurvatureRecord;
+pub(crate) use record::{CurvatureRecord, Shapes};
 #[cfg(test)]
 pub(crate) use whitened_mean::WhitenedMean;
 
