@@ -81,9 +81,11 @@ impl RunDescription {
         self.with("hash of the parameters' values", format!("{hash:016x}"))
     }
 
-    /// Adds a value by its text, such as a configuration.
+    /// Adds a value by its text, such as a configuration. White space does not count.
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
-        self.entries.push((name.to_string(), value.to_string()));
+        let value = value.to_string();
+        let words: Vec<_> = value.split_whitespace().collect();
+        self.entries.push((name.to_string(), words.join(" ")));
         self
     }
 

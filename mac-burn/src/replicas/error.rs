@@ -75,3 +75,15 @@ pub enum ReplicaError {
         reason: String,
     },
 }
+
+impl ReplicaError {
+    /// The rank that the others have lost; none if a rank differs, or there is none.
+    pub fn lost_rank(&self) -> Option<usize> {
+        match self {
+            Self::Lost { rank, .. } | Self::TimedOut { rank, .. } | Self::Left { rank } => {
+                Some(*rank)
+            }
+            _ => None,
+        }
+    }
+}

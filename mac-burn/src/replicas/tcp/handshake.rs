@@ -126,8 +126,10 @@ pub(super) fn tell(connections: &mut [Connection], error: &ReplicaError) {
             let body = &body;
             scope.spawn(move || {
                 let deadline = Deadline::after(TELL);
-                // One that is lost itself is not told.
-                if connection.write_frame(Kind::Error, body, deadline).is_ok() {
+                let told = connection.write_frame(Kind::Error, body, deadline);
+                // One that is lost itself does not listen.
+                let listens = error.lost_rank() != Some(connection.rank);
+                if told.is_ok() && listens {
                     connection.close(deadline);
                 }
             });
@@ -180,16 +182,18 @@ fn collect(
             Some(place @ None) => *place = Some(arrival),
             place => {
                 let taken = place.is_some();
+                let ranks = arrival.hello.map(|hello| hello.world_size.to_string());
+                let ranks = ranks.unwrap_or_else(|| format!("more than {rank}"));
                 others.push(arrival.connection);
-                let ranks = format!("1 to {}", config.world_size - 1);
+                let (what, found, expected) = match taken {
+                    true => ("the number of processes", "2".to_string(), 1),
+                    false => ("the number of ranks", ranks, config.world_size),
+                };
                 return Err(ReplicaError::Mismatch {
                     rank,
-                    what: "the number".to_string(),
-                    found: match taken {
-                        true => "that of two processes".to_string(),
-                        false => "outside the run".to_string(),
-                    },
-                    expected: format!("0, and those of the others are {ranks}, each once"),
+                    what: what.to_string(),
+                    found,
+                    expected: expected.to_string(),
                 });
             }
         }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Other ranks are told of an error for so long, at most, before this one ends with it.
 const TELL: Duration = Duration::from_secs(2);
+/// The time in which what rank 0 has said before it closed a connection is read.
+const LOOK: Duration = Duration::from_millis(500);
 /// Values are added in parts of so many bytes.
 const PART: usize = 1 << 16;
 /// Bytes before the values of a vector: its number in the run, and the size of an element.
@@ -283,13 +285,13 @@ impl TcpReplicas {
         let Some(connection) = state.connections.first_mut() else {
             return Ok(());
         };
-        connection.check_silent(TELL)?;
+        connection.check_silent(LOOK)?;
         // Rank 0 may come later, and then wait for others.
         let deadline = Deadline::after(2 * self.timeout);
         let frame = values_frame(state.sums, values);
         if let Err(error) = connection.write(&frame, deadline) {
             // It may have said why it reads no more.
-            return Err(match connection.read_head(Deadline::after(TELL)) {
+            return Err(match connection.read_head(Deadline::after(LOOK)) {
                 Err(
                     told @ (ReplicaError::Lost { rank, .. } | ReplicaError::TimedOut { rank, .. }),
                 ) if rank == 0 => {
