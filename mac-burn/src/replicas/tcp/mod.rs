@@ -104,6 +104,9 @@ impl TcpReplicasConfig {
             let connection = connect(self, description)?;
             return Ok(TcpReplicas::new(self, vec![connection]));
         }
+        if self.world_size == 1 {
+            return Ok(TcpReplicas::new(self, Vec::new()));
+        }
         let listener = TcpListener::bind(&self.address);
         let listener = listener.map_err(|error| ReplicaError::Failed {
             rank: 0,
