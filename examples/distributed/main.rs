@@ -100,10 +100,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     let first = backend::device()?;
     let available = Selected::device_count(first.id().type_id);
     let devices = devices(&first, available, usize::from(args.devices))?;
-    // Once, since the threads of a process draw from one generator.
     Training::seed(&first, args.seed);
     let config = LeNetConfig::new([8, 8]).with_channels([32, 64]);
     let model: Network = config.init(&first);
+    // Parameters are drawn when they are first used: here, and not in each clone anew.
+    let model = model.fork(&first);
     let first_rank = usize::from(args.node) * devices.len();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let ranks = devices.iter().enumerate().map(|(index, device)| {
