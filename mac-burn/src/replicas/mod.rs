@@ -84,7 +84,7 @@
 //! | FOOF | `groups · (size + 1)² + 1` for each part of the inputs |
 //! | K-FAC | that, and `groups · (outputs / groups)² + 1` for each block of outputs |
 //!
-//! and 6 numbers for each statistic, with its counts. A `Linear` of 512 inputs and outputs has 262 656 numbers of gradients, and 1026 of MAC's statistics, by
+//! and 6 numbers for each statistic, with its counts. Each vector has 2 numbers more for each rank, by which ranks are compared, and 18 bytes before it. A `Linear` of 512 inputs and outputs has 262 656 numbers of gradients, and 1026 of MAC's statistics, by
 //! `tcov = 5` in every fifth step. Before that, until each rank knows the layer of each recorder, a number for each recorder is sent in
 //! each step: layers of this crate are known from the start, those with a [`Recorder`](crate::Recorder) of their own by their first pass. A layer that some rank does not
 //! know yet is not preconditioned and keeps its statistics until all do.

@@ -47,9 +47,8 @@ pub struct TcpReplicasConfig {
     /// The number of ranks, at least 1.
     pub world_size: usize,
     /// The time that rank 0 waits for the others, and then for each sum's vector of each of them; above 0. The others wait twice as long
-    /// for rank 0, which may be waiting for one of them. So each rank ends within twice this time, and [2 s](#errors-within-a-stated-time) to
-    /// tell the others, after one is lost in silence; if the process has ended, at once. It must be more than what the slowest rank needs for a
-    /// step, and for a checkpoint. Default: 60 s
+    /// for rank 0, which may be waiting for one of them. It must be more than what the slowest rank needs for a step, with its transfer, and for a
+    /// checkpoint. [`TcpReplicas`] tells when ranks end with an error. Default: 60 s
     pub timeout: Duration,
 }
 
@@ -148,8 +147,9 @@ impl TcpReplicasConfig {
 ///
 /// Every rank ends with an error that names the rank which it is due to, and fails with it in every later call:
 ///
-/// - within 2 s of the next sum where that rank's process has ended, whose connection is closed by the system;
-/// - within [`timeout`](TcpReplicasConfig::timeout) on rank 0, and twice that and 2 s on the others, where it is silent.
+/// - within 2 s of its next sum where that rank's process has ended, whose connection is closed by the system;
+/// - within [`timeout`](TcpReplicasConfig::timeout) and 2 s of its next sum on rank 0, and twice that on the others, where it is silent: it hangs, or its
+///   machine is gone.
 ///
 /// When a rank is dropped it tells the others that it has left, and a sum that one of them still waits for is an error.
 #[derive(Debug)]
