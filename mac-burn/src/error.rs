@@ -1,3 +1,4 @@
+use crate::replicas::ReplicaError;
 use thiserror::Error;
 
 /// An error, with the field or layer that it concerns, the value found and the values allowed.
@@ -88,6 +89,9 @@ pub enum MacError {
     /// A setting of the auxiliary optimizer where there is none.
     #[error("there is no auxiliary optimizer: give it one by `Mac::with_auxiliary_optimizer`")]
     NoAuxiliaryOptimizer,
+    /// A training in [replicas](crate::replicas) that has ended on one rank.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
     /// One recorder that saw the inputs of two weights.
     #[error(
         "one recorder has seen the inputs of `{first}` and of `{second}`, whose sums would be mixed: \

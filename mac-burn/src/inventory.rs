@@ -2,8 +2,8 @@ use crate::layer::Layer;
 use crate::statistics::collector::{ModuleRecorder, collect};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor};
 use std::collections::HashMap;
 
 /// The float parameters of a module in their order, and its recorders.
@@ -20,6 +20,7 @@ pub(crate) struct Parameter<B: Backend> {
     /// What holds each name of the path, as Burn's derive has it: `Struct:Linear`, or `Vec` of an index.
     pub(crate) containers: String,
     pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
     pub(crate) device: B::Device,
     /// Whether it can have gradients; running statistics and frozen parameters have none.
     pub(crate) trained: bool,
@@ -54,6 +55,12 @@ impl<B: AutodiffBackend> Inventory<B> {
         self.positions
             .get(&id)
             .map(|position| &self.parameters[*position])
+    }
+
+    /// A parameter with its position in the module.
+    pub(crate) fn position_and_parameter(&self, id: ParamId) -> Option<(usize, &Parameter<B>)> {
+        let position = *self.positions.get(&id)?;
+        Some((position, &self.parameters[position]))
     }
 
     /// The layers that recorders stand for, as far as they are known.
@@ -109,6 +116,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
             path: self.path.join("."),
             containers: self.containers.join("."),
             shape: tensor.dims().to_vec(),
+            dtype: tensor.dtype(),
             device: tensor.device(),
             trained: tensor.is_require_grad(),
             has_gradient: gradient.is_some(),

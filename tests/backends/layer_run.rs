@@ -1,7 +1,7 @@
 //! A small network for each recorded layer beside those of the other runs, trained as it should be and without its preconditioner.
 
 use crate::run::{Filler, Kind, Parameters, RandomBatches, element_dtype, read_parameters};
-use burn::module::{AutodiffModule, Module};
+use burn::module::AutodiffModule;
 use burn::nn::attention::CrossAttentionConfig;
 use burn::nn::conv::{
     Conv1dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, ConvTranspose3dConfig,

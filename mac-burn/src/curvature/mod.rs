@@ -25,7 +25,7 @@ pub(crate) use kfac::KfacSettings;
 pub use kfac::{GradientScale, KfacDamping};
 pub(crate) use matrices::Matrices;
 pub(crate) use mean_activation::{MeanActivation, MeanActivationRecord};
-pub(crate) use record::CurvatureRecord;
+pub(crate) use record::{CurvatureRecord, Shapes};
 #[cfg(test)]
 pub(crate) use whitened_mean::WhitenedMean;
 
@@ -123,7 +123,7 @@ impl CurvatureKind {
         }
     }
 
-    /// The statistics that a layer's curvature is made of.
+    /// The statistics that the curvature of any layer but an embedding is made of.
     pub(crate) fn demand(self) -> Demand {
         match self {
             Self::Mac(_) => Demand::of(&[Statistic::Activations]),
@@ -131,6 +131,14 @@ impl CurvatureKind {
             Self::Foof { .. } => Demand::of(&[foof::INPUTS]),
             Self::Eva => Demand::of(&eva::DEMAND),
             Self::Kfac(settings) => settings.demand(),
+        }
+    }
+
+    /// The statistics that a layer's curvature is made of, which an embedding has the same of with all.
+    pub(crate) fn demand_of(self, layer: Layer) -> Demand {
+        match layer.kind {
+            LayerKind::Embedding => Demand::of(&[Statistic::Activations]),
+            _ => self.demand(),
         }
     }
 

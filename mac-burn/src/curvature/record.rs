@@ -151,23 +151,33 @@ impl CurvatureRecord {
 }
 
 /// The shapes of the statistics of a layer with a weight.
-struct Shapes {
+pub(crate) struct Shapes {
     /// Of the second moments of its inputs.
-    parts: Vec<[usize; 3]>,
+    pub(crate) parts: Vec<[usize; 3]>,
     /// The same for each block of outputs.
     blocks: Vec<[usize; 3]>,
     /// Of the second moments of the gradients at the outputs of each block.
-    outputs: Vec<[usize; 3]>,
+    pub(crate) outputs: Vec<[usize; 3]>,
     /// Of the means of its inputs.
     means: [usize; 3],
     /// Of the means of the gradients at the outputs of each block.
-    vectors: Vec<[usize; 3]>,
+    pub(crate) vectors: Vec<[usize; 3]>,
 }
 
 impl Shapes {
     fn new(layer: Layer, weight: &[usize], settings: CurvatureSettings) -> Self {
+        Self::with_ones(layer, weight, settings.covers_bias(layer))
+    }
+
+    /// Of what a recorder sums.
+    pub(crate) fn recorded(layer: Layer, weight: &[usize]) -> Self {
+        Self::with_ones(layer, weight, layer.bias.is_some())
+    }
+
+    /// With the 1 that a bias adds to the inputs, or without.
+    fn with_ones(layer: Layer, weight: &[usize], ones: bool) -> Self {
         let (means, size) = layer.kind.means_and_size(weight);
-        let width = size + usize::from(settings.covers_bias(layer));
+        let width = size + usize::from(ones);
         let groups = layer.kind.groups();
         let parts = means / groups;
         let blocks = layer.kind.output_blocks(layer.kind.size_output(weight));

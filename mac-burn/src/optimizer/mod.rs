@@ -17,6 +17,7 @@ use self::parameter_steps::{ParameterStates, ParameterSteps};
 use crate::inventory::Inventory;
 use crate::patterns::PathPatterns;
 use crate::precision::bytes;
+use crate::replicas::Replicas;
 use crate::report::Report;
 use crate::{CurvatureConfig, InputCovariance, MacError, MacPreconditioner};
 use burn::grad_clipping::GradientClipping;
@@ -57,7 +58,8 @@ use std::marker::PhantomData;
 ///
 /// `step` and `step_multi` take the statistics of all devices that the module was cloned to since the last step. So both of
 /// Burn's `MultiDeviceOptim`s have the whole batch's mean. With data-parallel workers that share no state (`DDP`) each
-/// worker has its own share's mean, so that their copies drift apart by what the shares differ.
+/// worker has its own share's mean, so that their copies drift apart by what the shares differ: give each the
+/// [replicas](crate::replicas) by [`with_replicas`](Self::with_replicas).
 ///
 /// A recorded layer that has no statistic takes the step without preconditioning, with `Momentum` that of SGD. So does all of a module
 /// without a recorded layer, unless there is an auxiliary optimizer, whose step it takes then. Either is said once by
@@ -81,9 +83,10 @@ use std::marker::PhantomData;
 /// - At the first step after [`load_record`](Optimizer::load_record), if the record belongs to another model.
 /// - In `load_record`, if the record has another version, or the state of an auxiliary optimizer where this has none or the
 ///   other way round.
-/// - In a step, if one recorder saw the inputs of two weights.
+/// - In a step, if one recorder saw the inputs of two weights; or, with [replicas](crate::replicas), if another rank is lost or differs.
 ///
-/// The text is that of a [`MacError`]. [`try_load_record`](Self::try_load_record) returns the first two as errors.
+/// The text is that of a [`MacError`]. [`try_load_record`](Self::try_load_record) returns the first two as errors,
+/// [`try_step`](Self::try_step) those of a step.
 #[derive(Clone)]
 pub struct Mac<M, B, O = NoAuxiliaryOptimizer>
 where
@@ -141,7 +144,14 @@ where
     B: AutodiffBackend,
     O: SimpleOptimizer<B::InnerBackend>,
 {
-    fn try_step(
+    /// Takes a step, as [`step`](Optimizer::step) does.
+    ///
+    /// # Errors
+    ///
+    /// If a loaded record belongs to another model, or one recorder saw the inputs of two weights; or, with
+    /// [replicas](Self::with_replicas), if another rank is lost or differs. The optimizer is as before then; the module is gone, but for
+    /// clones of it.
+    pub fn try_step(
         &mut self,
         lr: LearningRate,
         module: M,
@@ -502,6 +512,13 @@ where
     /// If it is outside [0, 1); nothing is changed then.
     pub fn set_stat_decay(&mut self, stat_decay: f64) -> Result<(), MacError> {
         self.preconditioner.set_stat_decay(stat_decay)
+    }
+
+    /// Sums the statistics of each recording step over all [replicas](crate::replicas) of a data-parallel training, so that all take the same
+    /// steps: see [`MacPreconditioner::with_replicas`].
+    pub fn with_replicas(mut self, replicas: Replicas<B::InnerBackend>) -> Self {
+        self.preconditioner = self.preconditioner.with_replicas(replicas);
+        self
     }
 
     /// The preconditioner, with its statistics.

@@ -1,5 +1,6 @@
 mod kl_clip;
 mod record;
+mod reduction;
 mod warnings;
 
 pub(crate) use kl_clip::KlClip;
@@ -8,6 +9,7 @@ pub(crate) use record::not_a_record;
 
 use self::kl_clip::KlClipOfStep;
 use self::record::{Curvatures, Setting};
+use self::reduction::Reduction;
 use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{CurvatureKind, CurvatureSettings, LayerGradient};
@@ -86,6 +88,8 @@ pub struct MacPreconditioner<B: AutodiffBackend> {
     /// The paths of the layers with a curvature, where they are known.
     paths: BTreeMap<ParamId, String>,
     warnings: Warnings,
+    /// The other replicas of a data-parallel training; not in the record.
+    reduction: Option<Reduction<B::InnerBackend>>,
 }
 
 /// The curvatures of an optimizer, and what is done with what they precondition.
@@ -140,6 +144,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             loaded: None,
             paths: BTreeMap::new(),
             warnings: Warnings::default(),
+            reduction: None,
         })
     }
 
@@ -232,8 +237,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ///
     /// # Errors
     ///
-    /// If a loaded record belongs to another model, or one recorder saw the inputs of two weights. The preconditioner and
-    /// the recorders are as before then.
+    /// If a loaded record belongs to another model, or one recorder saw the inputs of two weights; or, with
+    /// [replicas](Self::with_replicas), if another rank is lost or differs. The preconditioner and the recorders are as before then.
     pub fn try_precondition<M: AutodiffModule<B>>(
         &mut self,
         module: &M,
@@ -252,8 +257,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         preparation: &Preparation<B>,
         lr: Option<LearningRate>,
     ) -> Result<Prepared<B>, MacError> {
-        let participants = self.participants(inventory)?;
+        let withheld = self.recorders_not_known_to_all(inventory)?;
+        let mut participants = self.participants(inventory, &withheld)?;
         self.use_loaded_record(inventory)?;
+        self.reduce_statistics(inventory, &mut participants)?;
         self.warn_of_what_has_no_effect(inventory);
         for participant in &participants {
             self.observe(participant, inventory);
@@ -323,14 +330,23 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     /// The layers with a recorder that take part in a step, in the order of the module, with the statistics of all devices.
-    fn participants(&self, inventory: &Inventory<B>) -> Result<Vec<Participant<B>>, MacError> {
+    ///
+    /// Recorders at the positions that are `withheld` do not.
+    fn participants(
+        &self,
+        inventory: &Inventory<B>,
+        withheld: &[usize],
+    ) -> Result<Vec<Participant<B>>, MacError> {
         let mut participants = Vec::<Participant<B>>::new();
         let mut positions = HashMap::<ParamId, usize>::new();
-        for found in &inventory.recorders {
+        for (position, found) in inventory.recorders.iter().enumerate() {
             let Some(layer) = found.layer else { continue };
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
+            if withheld.contains(&position) {
+                continue;
+            }
             let mut all = found.recorder.statistics();
             // Passes of another weight are a mistake of the recorder that ran them, if the module has that weight.
             if let Some(other) = all.iter().find(|recorded| {
@@ -491,6 +507,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         self.damping = self.damping.resumed(damping, "damping");
         self.stat_decay = self.stat_decay.resumed(stat_decay, "stat_decay");
         self.step = record.step();
+        if let Some(reduction) = &mut self.reduction {
+            reduction.begin();
+        }
         // The next step may be one of another model.
         self.schedule = Schedule::new(self.method.kind.demand());
         self.curvatures.clear();
