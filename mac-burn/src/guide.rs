@@ -13,6 +13,7 @@
 //! - [Target networks, acting policies, GANs](#target-networks-acting-policies-gans)
 //! - [Saving and resuming](#saving-and-resuming)
 //! - [Converting a model](#converting-a-model)
+//! - [Layers](#layers)
 //! - [Layers of your own](#layers-of-your-own)
 //! - [Troubleshooting](#troubleshooting)
 //!
@@ -286,7 +287,8 @@
 //! ```
 //!
 //! With Burn's `MultiDeviceOptim` each step has the whole batch's mean. Data-parallel workers that share no state (`DDP`) have
-//! that of their own share, and drift apart by what the shares differ. For attention's value projection the mean of several
+//! that of their own share, and drift apart by what the shares differ; with [`replicas`](crate::replicas), on several devices or machines, their
+//! statistics are summed, and all stay equal. For attention's value projection the mean of several
 //! parts is exact where the parts attend alike, see [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). A model that
 //! trains in a thread of its own should have [`with_fresh_recorders`](crate::with_fresh_recorders); threads that share
 //! parameters take turns or work on a `fork`, see [`Recorder`](crate::Recorder).
