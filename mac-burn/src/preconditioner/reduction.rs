@@ -25,7 +25,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     /// Sums the statistics of each recording step over all [replicas](crate::replicas) of a data-parallel training, so that all have the same
     /// curvatures. The gradients must be reduced before: by [`Replicas::reduce_gradients`], or by Burn's `ddp`.
     ///
-    /// All ranks take the same steps, with the same configuration, from the same parameters and record. The replicas are not part of the record.
+    /// All ranks take the same steps, with the same configuration, from the same parameters and record; input covariances are measured with the same
+    /// inputs on each. A step that records reads a few numbers from the device, the counts of all ranks. The replicas are not part of the record.
     pub fn with_replicas(mut self, replicas: Replicas<B::InnerBackend>) -> Self {
         self.reduction = Some(Reduction {
             replicas,

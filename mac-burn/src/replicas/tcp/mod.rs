@@ -40,7 +40,7 @@ const VALUES_HEAD: usize = 9;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpReplicasConfig {
-    /// The address of rank 0, `host:port`, where it listens and the others find it.
+    /// The address of rank 0, `host:port`, where it listens and the others find it. Rank 0 itself may have `0.0.0.0:port`, to listen on all networks.
     pub address: String,
     /// The number of this rank, from 0.
     pub rank: usize,
