@@ -93,7 +93,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             };
             if !layer.kind.fits(&weight.shape) {
                 return Err(MacError::Replica(ReplicaError::Failed {
-                    rank: reduction.replicas.rank(),
+                    rank: reduction.replicas.rank(&weight.device),
                     reason: format!(
                         "the weight of `{}` has the shape {:?}, which is none of a {}",
                         inventory.path_of(layer),

@@ -91,7 +91,7 @@ impl<B: Backend> Flat<B> {
 
     /// The sum over all ranks.
     pub(super) fn sum(mut self, replicas: &Replicas<B>) -> Result<Summed<B>, ReplicaError> {
-        let (rank, ranks) = (replicas.rank(), replicas.world_size());
+        let (rank, ranks) = (replicas.rank(&self.device), replicas.world_size());
         self.compare(self.numbers.len());
         let own = [self.step % EXACT, self.layout % EXACT];
         let mut head = vec![0.0; SLOTS * ranks];

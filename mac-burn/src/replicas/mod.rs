@@ -90,6 +90,8 @@
 //! know yet is not preconditioned and keeps its statistics until all do.
 
 mod description;
+#[cfg(feature = "distributed")]
+mod devices;
 mod error;
 mod flat;
 mod gradients;
@@ -97,6 +99,8 @@ mod statistics;
 mod tcp;
 
 pub use description::RunDescription;
+#[cfg(feature = "distributed")]
+pub use devices::DeviceReplicas;
 pub use error::ReplicaError;
 pub(crate) use statistics::LayerShare;
 pub use tcp::{TcpReplicas, TcpReplicasConfig};
@@ -108,11 +112,10 @@ use std::sync::Arc;
 
 /// A sum over all ranks of a training in replicas, on the inner backend `B`.
 ///
-/// [`TcpReplicas`] is one for every backend. Others are a few lines: on CUDA's `DistributedBackend` call
-/// `B::all_reduce(tensor, ReduceOperation::Sum, devices)` and resolve it.
+/// [`TcpReplicas`] is one for every backend; with the feature `distributed` there is one that calls Burn's own, `DeviceReplicas`.
 pub trait AllReduce<B: Backend>: Debug + Send + Sync {
-    /// The number of this rank, from 0.
-    fn rank(&self) -> usize;
+    /// The number of the rank that trains on this device, from 0. One that is of a single rank has the same for all devices.
+    fn rank(&self, device: &B::Device) -> usize;
 
     /// The number of ranks.
     fn world_size(&self) -> usize;
@@ -141,7 +144,7 @@ pub enum GradientReduction {
     Sum,
 }
 
-/// The ranks of a training in replicas, as one of them sees them. Clones are the same rank.
+/// The ranks of a training in replicas. Clones are the same: of one rank, or of those of all devices of a machine.
 #[derive(Debug, Clone)]
 pub struct Replicas<B: Backend> {
     all_reduce: Arc<dyn AllReduce<B>>,
@@ -168,9 +171,9 @@ impl<B: Backend> Replicas<B> {
         self.reduction
     }
 
-    /// The number of this rank, from 0.
-    pub fn rank(&self) -> usize {
-        self.all_reduce.rank()
+    /// The number of the rank that trains on this device, from 0.
+    pub fn rank(&self, device: &B::Device) -> usize {
+        self.all_reduce.rank(device)
     }
 
     /// The number of ranks.

@@ -55,7 +55,7 @@ impl<B: Backend> Replicas<B> {
             let own = share.statistics.as_ref();
             for statistic in share.demand.statistics() {
                 push(&mut flat, share, statistic, own).map_err(|found| ReplicaError::Mismatch {
-                    rank: self.rank(),
+                    rank: self.rank(share.device),
                     what: format!(
                         "the shape of {statistic:?} of the layer at {}",
                         share.position

@@ -118,7 +118,7 @@ fn a_rank_that_differs_is_named() {
     let errors = |run: &(dyn Fn(usize, &Replicas<Flex>) -> Option<ReplicaError> + Sync)| {
         in_threads(3, Duration::from_secs(20), |connection| {
             let replicas = Replicas::new(Arc::new(connection));
-            run(replicas.rank(), &replicas)
+            run(replicas.rank(&Default::default()), &replicas)
         })
     };
     // Of another number of values.

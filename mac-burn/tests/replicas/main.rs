@@ -11,6 +11,7 @@ mod support;
 mod batch;
 mod curvatures;
 mod handshake;
+mod layers;
 mod network;
 mod own_recorders;
 mod processes;

@@ -103,7 +103,7 @@ pub(crate) fn train_rank<B: AutodiffBackend>(
 ) -> Result<Shared<B>, MacError> {
     let ranks = replicas.world_size();
     for step in steps {
-        let loss = network.loss_of(step, replicas.rank(), ranks);
+        let loss = network.loss_of(step, replicas.rank(&Default::default()), ranks);
         let loss = match replicas.reduction() {
             GradientReduction::Mean => loss,
             GradientReduction::Sum => loss.div_scalar(ranks as f64),

@@ -75,7 +75,7 @@ fn check(loss: &Loss, steps: u64, is_as_alone: bool) {
         let (mut network, optim) = (Tokens::<B>::new(), optimizer());
         let mut optim = optim.with_replicas(replicas.clone());
         for step in 0..steps {
-            let loss = loss(&network, step, replicas.rank());
+            let loss = loss(&network, step, replicas.rank(&Default::default()));
             let grads = GradientsParams::from_grads(loss.backward(), &network);
             let grads = replicas
                 .reduce_gradients(&network, grads)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 fn sum(replicas: &Replicas<Flex>, length: usize) -> Result<Vec<f32>, ReplicaError> {
     let ones = Tensor::<Flex, 1>::ones([length], &Default::default());
-    let sum = replicas.sum(ones.mul_scalar(replicas.rank() as f64 + 1.0))?;
+    let sum = replicas.sum(ones.mul_scalar(replicas.rank(&Default::default()) as f64 + 1.0))?;
     Ok(sum.into_data().iter().collect())
 }
 
@@ -23,7 +23,7 @@ fn check_silent(length: usize, timeout: Duration) {
             let replicas = Replicas::<Flex>::new(connection.clone());
             let first = sum(&replicas, 5).expect("all are there");
             assert_eq!(first, [10.0; 5]);
-            if replicas.rank() == silent {
+            if replicas.rank(&Default::default()) == silent {
                 // It stays connected.
                 held.lock().expect("nobody panics").push(connection);
                 return None;
@@ -74,7 +74,7 @@ fn a_rank_that_leaves_early_is_named_at_once() {
         let outcomes = in_threads(3, Duration::from_secs(60), |connection| {
             let replicas = Replicas::<Flex>::new(Arc::new(connection));
             sum(&replicas, 5).expect("all are there");
-            if replicas.rank() == left {
+            if replicas.rank(&Default::default()) == left {
                 return None;
             }
             sleep(Duration::from_millis(50));
@@ -94,9 +94,13 @@ fn a_rank_that_leaves_early_is_named_at_once() {
 fn a_slow_rank_is_no_silent_one() {
     let sums = in_threads(3, Duration::from_secs(5), |connection| {
         let replicas = Replicas::<Flex>::new(Arc::new(connection));
-        sleep(Duration::from_millis(200 * replicas.rank() as u64));
+        sleep(Duration::from_millis(
+            200 * replicas.rank(&Default::default()) as u64,
+        ));
         let first = sum(&replicas, 3);
-        sleep(Duration::from_millis(200 * (2 - replicas.rank()) as u64));
+        sleep(Duration::from_millis(
+            200 * (2 - replicas.rank(&Default::default())) as u64,
+        ));
         (first, sum(&replicas, 3))
     });
     for sums in sums {

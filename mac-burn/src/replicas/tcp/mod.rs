@@ -326,7 +326,7 @@ impl Drop for TcpReplicas {
 }
 
 impl<B: Backend> AllReduce<B> for TcpReplicas {
-    fn rank(&self) -> usize {
+    fn rank(&self, _device: &B::Device) -> usize {
         self.rank
     }
 
