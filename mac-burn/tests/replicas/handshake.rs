@@ -22,18 +22,35 @@ fn description() -> RunDescription {
         .with("configuration", config())
 }
 
-/// Starts ranks with these descriptions, and something else beside them.
-fn start(
+/// Connects something that sends these bytes before any rank is there, and then ranks with these descriptions. Returns what ranks make of it, and
+/// what the former is answered until it is closed.
+fn start_beside(
+    bytes: &[u8],
     timeout: Duration,
     world_size: usize,
     ranks: Vec<(usize, RunDescription)>,
-    beside: impl FnOnce(&str) + Send,
-) -> Vec<Result<TcpReplicas, ReplicaError>> {
+) -> (Vec<Result<TcpReplicas, ReplicaError>>, Vec<u8>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a loopback");
     let address = listener.local_addr().expect("it is bound").to_string();
+    // The system takes it before rank 0 does.
+    let mut beside = (!bytes.is_empty()).then(|| {
+        let mut stream = TcpStream::connect(&address).expect("somebody listens");
+        let limit = stream.set_read_timeout(Some(TIMEOUT));
+        limit
+            .and_then(|()| stream.write_all(bytes))
+            .expect("it is taken");
+        stream
+    });
     thread::scope(|scope| {
         let (address, listener) = (&address, &listener);
-        scope.spawn(move || beside(address));
+        let answered = scope.spawn(move || {
+            let mut answer = Vec::new();
+            if let Some(stream) = &mut beside {
+                // What it has sent and nobody has read may make an error of the end.
+                drop(stream.read_to_end(&mut answer));
+            }
+            answer
+        });
         let ranks = ranks.into_iter().map(|(rank, description)| {
             scope.spawn(move || {
                 let config = TcpReplicasConfig::new(address, rank, world_size);
@@ -46,8 +63,18 @@ fn start(
         });
         let ranks: Vec<_> = ranks.collect();
         let ranks = ranks.into_iter().map(|rank| rank.join());
-        ranks.map(|rank| rank.expect("no panic")).collect()
+        let ranks = ranks.map(|rank| rank.expect("no panic")).collect();
+        (ranks, answered.join().expect("no panic"))
     })
+}
+
+/// Starts ranks with these descriptions.
+fn start(
+    timeout: Duration,
+    world_size: usize,
+    ranks: Vec<(usize, RunDescription)>,
+) -> Vec<Result<TcpReplicas, ReplicaError>> {
+    start_beside(&[], timeout, world_size, ranks).0
 }
 
 /// Checks that all ranks end with an error that names the rank, and has these texts.
@@ -74,12 +101,8 @@ fn assert_named(
 #[test]
 fn ranks_that_agree_are_connected() {
     let ranks = (0..3).map(|rank| (rank, description())).collect();
-    let outcomes = start(TIMEOUT, 3, ranks, |address| {
-        // Not a rank: it is closed, and the run starts all the same.
-        let mut stream = TcpStream::connect(address).expect("rank 0 listens");
-        stream.write_all(&[b'x'; 64]).expect("it is taken");
-        drop(stream.read_to_end(&mut Vec::new()));
-    });
+    // Not a rank: it is closed, and the run starts all the same.
+    let (outcomes, _) = start_beside(&[b'x'; 64], TIMEOUT, 3, ranks);
     for (rank, outcome) in outcomes.into_iter().enumerate() {
         let connected = outcome.expect("they agree");
         assert_eq!((connected.rank(), connected.world_size()), (rank, 3));
@@ -111,7 +134,7 @@ fn another_model_configuration_or_values_are_errors_of_all() {
     ] {
         let begin = Instant::now();
         let ranks = vec![(0, description()), (1, description()), (2, other)];
-        let outcomes = start(TIMEOUT, 3, ranks, |_| {});
+        let outcomes = start(TIMEOUT, 3, ranks);
         assert_named(outcomes, 2, texts, Duration::from_secs(8), begin);
     }
 }
@@ -125,25 +148,18 @@ fn another_version_is_an_error_of_all() {
     ] {
         let begin = Instant::now();
         let ranks = vec![(0, description()), (1, description())];
-        let outcomes = start(TIMEOUT, 3, ranks, |address| {
-            let mut bytes = b"MACBURN\0".to_vec();
-            for number in [protocol, 2, version.len() as u64] {
-                bytes.extend(number.to_le_bytes());
-            }
-            bytes.extend(version.as_bytes());
-            // An empty description of three ranks.
-            bytes.push(4);
-            bytes.extend(16_u64.to_le_bytes());
-            bytes.extend(3_u64.to_le_bytes());
-            bytes.extend(0_u64.to_le_bytes());
-            let mut stream = TcpStream::connect(address).expect("rank 0 listens");
-            stream.write_all(&bytes).expect("it is taken");
-            let mut answer = Vec::new();
-            stream
-                .read_to_end(&mut answer)
-                .expect("it is closed in order");
-            assert!(answer.starts_with(b"MACBURN\0"));
-        });
+        let mut bytes = b"MACBURN\0".to_vec();
+        for number in [protocol, 2, version.len() as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(version.as_bytes());
+        // An empty description of three ranks.
+        bytes.push(4);
+        for number in [16_u64, 3, 0] {
+            bytes.extend(number.to_le_bytes());
+        }
+        let (outcomes, answer) = start_beside(&bytes, TIMEOUT, 3, ranks);
+        assert!(answer.starts_with(b"MACBURN\0"));
         assert_named(outcomes, 2, &texts, Duration::from_secs(8), begin);
     }
 }
@@ -173,7 +189,7 @@ fn a_missing_rank_and_one_that_comes_twice_are_named() {
     let timeout = Duration::from_millis(700);
     let begin = Instant::now();
     let ranks = vec![(0, description()), (2, description())];
-    let outcomes = start(timeout, 3, ranks, |_| {});
+    let outcomes = start(timeout, 3, ranks);
     assert_named(
         outcomes,
         1,
@@ -184,7 +200,7 @@ fn a_missing_rank_and_one_that_comes_twice_are_named() {
 
     let begin = Instant::now();
     let ranks = vec![(0, description()), (1, description()), (1, description())];
-    let outcomes = start(TIMEOUT, 3, ranks, |_| {});
+    let outcomes = start(TIMEOUT, 3, ranks);
     assert_named(
         outcomes,
         1,

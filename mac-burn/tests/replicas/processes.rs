@@ -263,13 +263,24 @@ impl Run {
     }
 
     /// What the workers that are left have to say.
-    fn outcomes(self) -> Vec<String> {
-        let outcomes = self.workers.into_iter().map(|(rank, mut worker)| {
+    fn outcomes(mut self) -> Vec<String> {
+        let outcomes = self.workers.iter_mut().map(|(rank, worker)| {
             worker.wait().expect("it ran");
             let file = self.folder.join(format!("outcome-{rank}"));
             fs::read_to_string(file).expect("each rank has an outcome")
         });
         outcomes.collect()
+    }
+}
+
+/// Leaves no process behind, also after a panic.
+impl Drop for Run {
+    fn drop(&mut self) {
+        for (_, worker) in &mut self.workers {
+            // One that has ended cannot be killed.
+            drop(worker.kill());
+            drop(worker.wait());
+        }
     }
 }
 
