@@ -136,7 +136,7 @@ impl<V> GradientRows<V> {
             return Vec::new();
         }
         let statistics = || self.demand.statistics();
-        let chunks = self.rows::<I>(gradient, valid).into_iter().map(|blocks| {
+        let chunks = self.rows::<I>(gradient, valid).map(|blocks| {
             let sums = statistics().map(|statistic| {
                 let parts = blocks.iter().cloned().map(|rows| part(statistic, rows));
                 parts.collect::<Vec<_>>()

@@ -99,6 +99,17 @@ fn in_replicas(optim: impl Fn() -> Optim + Sync) -> Vec<Vec<Vec<f64>>> {
     })
 }
 
+fn assert_as_alone(name: &str, optim: impl Fn() -> Optim + Sync) {
+    let expected = alone(optim());
+    let found = in_replicas(optim);
+    assert_eq!(found[0], found[1], "{name}");
+    let difference = relative(&found[0], &expected);
+    let moved = relative(&expected, &values(&Network::new()));
+    println!("{name}: {difference:.1e} of the whole batch, moved {moved:.2}");
+    assert!(difference <= 1e-12, "{name}: {difference}");
+    assert!(moved > 0.05, "{name}: {moved}");
+}
+
 /// Breaks when the statistics of a layer are looked for in another shape than its recorder makes them, or an embedding's are those of the
 /// optimizer's curvature.
 #[test]
@@ -111,19 +122,7 @@ fn replicas_of_any_layers_take_the_steps_of_the_whole_batch() {
     let kfac = KfacConfig::new()
         .with_settings_of(&mac)
         .with_kl_clip(Some(0.01));
-    let optimizers: [(&str, Box<dyn Fn() -> Optim + Sync>); 3] = [
-        ("MAC", Box::new(|| mac.init())),
-        ("SMAC", Box::new(|| smac.init())),
-        ("K-FAC", Box::new(|| kfac.init())),
-    ];
-    for (name, optim) in optimizers {
-        let expected = alone(optim());
-        let found = in_replicas(&optim);
-        assert_eq!(found[0], found[1], "{name}");
-        let difference = relative(&found[0], &expected);
-        let moved = relative(&expected, &values(&Network::new()));
-        println!("{name}: {difference:.1e} of the whole batch, moved {moved:.2}");
-        assert!(difference <= 1e-12, "{name}: {difference}");
-        assert!(moved > 0.05, "{name}: {moved}");
-    }
+    assert_as_alone("MAC", || mac.init());
+    assert_as_alone("SMAC", || smac.init());
+    assert_as_alone("K-FAC", || kfac.init());
 }
