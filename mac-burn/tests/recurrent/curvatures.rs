@@ -1,6 +1,6 @@
-//! Gradients preconditioned by MAC, FOOF, Eva, K-FAC and SMAC against dense matrices of what each linear map sees, step by step.
+//! Gradients preconditioned by MAC, SMAC, FOOF, Eva and K-FAC against dense matrices of what each linear map sees, step by step.
 
-use crate::dense_curvatures::{Curvature, F64, Matrix, Seen, curvatures, damped, inverse, mean};
+use crate::dense_curvatures::{Curvature, F64, Matrix, Seen, curvatures};
 use crate::layers::{Case, Runs, cases};
 use crate::support::random;
 use crate::unrolled::{Map, Unrolls};
@@ -9,7 +9,7 @@ use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn_ndarray::NdArray;
-use mac_burn::{MacConfig, MacPreconditioner, Recorded, RecordedLayer};
+use mac_burn::{Recorded, RecordedLayer};
 use nalgebra::DVector;
 use proptest::prelude::*;
 
@@ -19,46 +19,10 @@ type Inner = NdArray<f64>;
 /// shows at 1e-3.
 const ROUNDING: f64 = 1e-12;
 
-/// A curvature with its formula.
-#[derive(Debug, Clone)]
-enum Asked {
-    Mac { damping: f64 },
-    Other(Curvature),
-}
-
-fn asked() -> impl Strategy<Value = Asked> {
-    prop_oneof![
-        1 => (0.01..2.0f64).prop_map(|damping| Asked::Mac { damping }),
-        4 => curvatures().prop_map(Asked::Other),
-    ]
-}
-
-impl Asked {
-    fn preconditioner(&self) -> MacPreconditioner<F64> {
-        match self {
-            Self::Mac { damping } => MacConfig::new()
-                .with_damping(*damping)
-                .init_preconditioner(),
-            Self::Other(curvature) => curvature.preconditioner(),
-        }
-    }
-
-    fn applied(&self, gradient: Matrix, seen: &Seen) -> Matrix {
-        match self {
-            Self::Mac { damping } => {
-                let mean = mean(&seen.inputs, |x| x);
-                gradient * inverse(damped(&mean * mean.transpose(), *damping)) * *damping
-            }
-            Self::Other(curvature) => curvature.applied(gradient, seen, false),
-        }
-    }
-
-    /// Whether `π`, and with it everything, is 0/0 or infinite where a factor is zero.
-    fn is_undefined(&self, seen: &Seen) -> bool {
-        let is_zero = |samples: &[Matrix]| samples.iter().all(|sample| sample.amax() == 0.0);
-        matches!(self, Self::Other(Curvature::Kfac(_)))
-            && (is_zero(&seen.inputs) || is_zero(&seen.outputs))
-    }
+/// Whether `π` of K-FAC, and with it everything, is 0/0 or infinite, where a factor is zero.
+fn is_undefined(curvature: &Curvature, seen: &Seen) -> bool {
+    let is_zero = |samples: &[Matrix]| samples.iter().all(|sample| sample.amax() == 0.0);
+    matches!(curvature, Curvature::Kfac(_)) && (is_zero(&seen.inputs) || is_zero(&seen.outputs))
 }
 
 /// What a loss is made of.
@@ -167,7 +131,7 @@ fn trainings() -> impl Strategy<Value = Training> {
 }
 
 /// Compares a step after some passes with forward and backward, and one with forward alone that does not count.
-fn check<L>(layer: L, case: &Case, training: &Training, asked: &Asked)
+fn check<L>(layer: L, case: &Case, training: &Training, curvature: &Curvature)
 where
     L: RecordedLayer<F64> + AutodiffModule<F64> + Unrolls,
     L::InnerModule: RecordedLayer<Inner>,
@@ -183,7 +147,7 @@ where
         None => layer,
     };
 
-    let mut preconditioner = asked.preconditioner();
+    let mut preconditioner = curvature.preconditioner();
     let recorded = Recorded::from(layer.clone());
     recorded.run(case.input::<F64, L>(9));
     let mut all: Vec<(Map, Vec<Matrix>, Option<Vec<Matrix>>)> = Vec::new();
@@ -223,7 +187,7 @@ where
         .collect();
     assert!(!recorded_maps.is_empty());
     for (index, ((map, inputs, outputs), plain)) in recorded_maps.into_iter().enumerate() {
-        let what = format!("map {index}, {asked:?}, {training:?}, {case:?}");
+        let what = format!("map {index}, {curvature:?}, {training:?}, {case:?}");
         let found = gradient_of(&grads, &map.linear);
         let (Some(found), Some(plain), Some(outputs)) = (found, plain, outputs) else {
             assert!(outputs.is_none(), "{what}: it has a gradient");
@@ -249,8 +213,8 @@ where
             outputs: outputs.clone(),
             ..of_last
         };
-        if !asked.is_undefined(&seen) {
-            assert_close(&found, &asked.applied(gradient, &seen), &what);
+        if !is_undefined(curvature, &seen) {
+            assert_close(&found, &curvature.applied(gradient, &seen, false), &what);
         }
     }
 }
@@ -260,39 +224,39 @@ proptest! {
 
     /// Breaks when a gate has another gate's gradients, the forget gate counts where it is not used, or any of what is below.
     #[test]
-    fn an_lstm_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.lstm(), &case, &training, &asked);
+    fn an_lstm_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.lstm(), &case, &training, &curvature);
     }
 
     /// Breaks when a direction has the hidden states, the states or the order of the other, or the forward half does not obey its own flag.
     #[test]
-    fn a_bi_lstm_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.bi_lstm(), &case, &training, &asked);
+    fn a_bi_lstm_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.bi_lstm(), &case, &training, &curvature);
     }
 
     /// Breaks when the new gate's hidden map sees or has another than with its form of the reset.
     #[test]
-    fn a_gru_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.gru(), &case, &training, &asked);
+    fn a_gru_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.gru(), &case, &training, &curvature);
     }
 
     /// Breaks as the two before.
     #[test]
-    fn a_bi_gru_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.bi_gru(), &case, &training, &asked);
+    fn a_bi_gru_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.bi_gru(), &case, &training, &curvature);
     }
 
     /// Breaks when the initial state is left out, the output of the last step counts as an input, a step's gradient is lost, or a pass without
     /// gradients counts.
     #[test]
-    fn an_rnn_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.rnn(), &case, &training, &asked);
+    fn an_rnn_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.rnn(), &case, &training, &curvature);
     }
 
     /// Breaks as those before.
     #[test]
-    fn a_bi_rnn_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.bi_rnn(), &case, &training, &asked);
+    fn a_bi_rnn_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.bi_rnn(), &case, &training, &curvature);
     }
 
     /// Breaks when the forward half, where its own flag has it read steps as samples, records the input as the reverse half reads it.
@@ -301,23 +265,23 @@ proptest! {
         case in cases(),
         (forward, reverse) in any::<(bool, bool)>(),
         training in trainings(),
-        asked in asked(),
+        curvature in curvatures(),
     ) {
         // Burn puts the outputs of both side by side.
         let case = Case { batch: case.steps, ..case };
         let mut layer = case.bi_lstm();
         layer.forward.batch_first = forward;
         layer.reverse.batch_first = reverse;
-        check(layer, &case, &training, &asked);
+        check(layer, &case, &training, &curvature);
         let mut layer = case.bi_rnn();
         layer.forward.batch_first = forward;
         layer.reverse.batch_first = reverse;
-        check(layer, &case, &training, &asked);
+        check(layer, &case, &training, &curvature);
     }
 
     /// Breaks when one of the maps has the gradients of the other.
     #[test]
-    fn a_swiglu_has_the_formula(case in cases(), training in trainings(), asked in asked()) {
-        check(case.swiglu(), &case, &training, &asked);
+    fn a_swiglu_has_the_formula(case in cases(), training in trainings(), curvature in curvatures()) {
+        check(case.swiglu(), &case, &training, &curvature);
     }
 }
