@@ -175,8 +175,11 @@ struct ErasedSums {
 impl ErasedSums {
     /// As sums of [`Autodiff<I>`], without a graph.
     fn new<I: Backend>((statistic, sums): (Statistic, Sums<I>)) -> Self {
-        let outside_graph =
-            |tensor: Tensor<I, 3>| erased(Tensor::<Autodiff<I>, 3>::from_inner(tensor));
+        // With the feature `distributed` not every `Autodiff<I>` is an `AutodiffBackend`, whose function this would be.
+        let outside_graph = |tensor: Tensor<I, 3>| -> Erased {
+            let primitive = tensor.into_primitive().tensor();
+            Box::new(<FloatTensor<Autodiff<I>>>::new(primitive))
+        };
         let parts = sums.parts.into_iter();
         Self {
             statistic,
