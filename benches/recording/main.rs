@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The bars on flex, of a pass that is recorded: at most 1.03 times Burn's own layers, 1.05 times for
-//! the vision transformer and for two convolutions over one and three axes, and two LSTMs. A network without its recorders should cost what Burn's own layers do.
+//! the vision transformer and for pairs of `Conv1d`, `Conv3d` and `Lstm`. A network without its recorders should cost what Burn's own layers do.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"

@@ -21,7 +21,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
 use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
-use mac_burn::replicas::{Replicas, TcpReplicas};
+use mac_burn::replicas::{Replicas, TcpAllReduce};
 use mac_burn::{Mac, MacConfig, with_fresh_recorders};
 use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig, ResNet, ResNetConfig};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B> + 'static, const D: usize> Pair<B,
         forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
         work: Work,
     ) -> Self {
-        let ranks = TcpReplicas::in_process(2, Duration::from_secs(60));
+        let ranks = TcpAllReduce::in_process(2, Duration::from_secs(60));
         let mut ranks = ranks.expect("this machine has a loopback").into_iter();
         let mut next = || {
             let connection = ranks.next().expect("there are two");
@@ -164,7 +164,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B> + 'static, const D: usize> Pair<B,
 }
 
 struct Rank<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize> {
-    connection: Arc<TcpReplicas>,
+    connection: Arc<TcpAllReduce>,
     replicas: Replicas<B::InnerBackend>,
     /// None while it takes a step.
     model: Option<M>,
@@ -177,7 +177,7 @@ struct Rank<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize> {
 
 impl<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize> Rank<B, M, D> {
     fn new(
-        connection: TcpReplicas,
+        connection: TcpAllReduce,
         model: M,
         shape: [usize; D],
         forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,

@@ -24,7 +24,7 @@ use burn::prelude::*;
 use burn::record::Recorder;
 use burn::tensor::backend::{DeviceId, DeviceOps};
 use clap::Parser;
-use mac_burn::replicas::{GradientReduction, Replicas, RunDescription, TcpReplicasConfig};
+use mac_burn::replicas::{GradientReduction, Replicas, RunDescription, TcpAllReduceConfig};
 use mac_burn::{Mac, MacConfig};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{self, Selected, Training};
@@ -52,7 +52,7 @@ struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     nodes: u16,
     /// Number of this node, from 0
-    #[arg(long, visible_alias = "rank", default_value_t = 0)]
+    #[arg(long, default_value_t = 0)]
     node: u16,
     /// Devices of each node, the same number on all; each has a thread
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
@@ -142,7 +142,6 @@ fn train(
     device: &Device<Selected>,
 ) -> Result<(), Failure> {
     let config = MacConfig::new()
-        .with_momentum(0.9)
         .with_weight_decay(5e-3)
         // Refreshed often: a run of 5 epochs has only 235 steps.
         .with_tinv(5);
@@ -162,7 +161,7 @@ fn train(
         .with("learning rate", args.lr)
         .with("seed", args.seed);
     let ranks = usize::from(args.nodes) * usize::from(args.devices);
-    let connection = TcpReplicasConfig::new(&args.orchestrator, rank, ranks)
+    let connection = TcpAllReduceConfig::new(&args.orchestrator, rank, ranks)
         .with_timeout(args.timeout)
         .init(&description)?;
     // Shares of a last batch may differ: each rank's loss is its part of that of the whole batch.

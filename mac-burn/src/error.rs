@@ -103,6 +103,19 @@ pub enum MacError {
         /// Another layer, of a later pass.
         second: String,
     },
+    /// One weight that two kinds of layers use.
+    #[error(
+        "the weight of `{path}` is recorded as that of a {first} and of a {second}, which see it in other layouts: leave one of them \
+         without a recorder"
+    )]
+    WeightOfTwoKinds {
+        /// The path of the layer.
+        path: String,
+        /// The kind of one layer.
+        first: &'static str,
+        /// The kind of the other.
+        second: &'static str,
+    },
     /// An input covariance that was never updated.
     #[error(
         "the input covariance of `{layer}` has seen no batch: call `update` with training inputs first"

@@ -287,8 +287,9 @@
 //! ```
 //!
 //! With Burn's `MultiDeviceOptim` each step has the whole batch's mean. Data-parallel workers that share no state (`DDP`) have
-//! that of their own share, and drift apart by what the shares differ; with [`replicas`](crate::replicas), on several devices or machines, their
-//! statistics are summed, and all stay equal. For attention's value projection the mean of several
+//! that of their own share, and drift apart by what the shares differ. With [`replicas`](crate::replicas) their statistics are summed, on several devices or machines, and all
+//! stay equal: give each rank the same seed or record, the same number of steps and a share of each batch, reduce its gradients, and call
+//! [`try_step`](crate::Mac::try_step), which returns an error where `step` panics. The example `distributed` does all that. For attention's value projection the mean of several
 //! parts is exact where the parts attend alike, see [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). A model that
 //! trains in a thread of its own should have [`with_fresh_recorders`](crate::with_fresh_recorders); threads that share
 //! parameters take turns or work on a `fork`, see [`Recorder`](crate::Recorder).
@@ -480,16 +481,16 @@
 //!
 //! # Layers
 //!
-//! What the weight of each layer acts on, and makes: the rows of the input side, of which MAC has the mean, and of the output side, of whose gradients
-//! Eva, SMAC and K-FAC are made. A bias adds a 1 to the rows of the input side, but where the table says otherwise. Each recorded layer has the
-//! record, paths, `Display` and forward pass of Burn's.
+//! Each layer is taken as a linear map from rows of inputs to rows of outputs. MAC has the mean of the input rows; Eva, SMAC and K-FAC use the
+//! gradients of the output rows too. A bias adds a 1 to each input row, unless the table says otherwise. A recorded layer has the
+//! record, paths, `Display` and forward pass of Burn's; `forward_cache` of attention is Burn's own and records nothing.
 //!
 //! | layer | recorded | rows of the input side | rows of the output side |
 //! |---|---|---|---|
 //! | `Linear` | [`MacLinear`](crate::MacLinear) | the input at each index of all axes but the last | the outputs there |
 //! | `Conv1d`, `Conv2d`, `Conv3d` | [`MacConv1d`](crate::MacConv1d), [`MacConv2d`](crate::MacConv2d), [`MacConv3d`](crate::MacConv3d) | the patch at each output position, by group | the channels there |
 //! | `ConvTranspose1d`, `2d`, `3d` | [`MacConvTranspose1d`](crate::MacConvTranspose1d), [`2d`](crate::MacConvTranspose2d), [`3d`](crate::MacConvTranspose3d) | the channels at each input position, by group; the bias is left out | the patch that they add to |
-//! | `Lstm`, `Gru`, `Rnn` and `BiLstm`, `BiGru`, `BiRnn` | [`MacLstm`](crate::MacLstm), [`MacGru`](crate::MacGru), [`MacRnn`](crate::MacRnn), [`MacBiLstm`](crate::MacBiLstm), [`MacBiGru`](crate::MacBiGru), [`MacBiRnn`](crate::MacBiRnn) | of input transforms the input at each time step; of hidden transforms the hidden state before it, the initial one counted | the gate before its activation |
+//! | `Lstm`, `Gru`, `Rnn` and `BiLstm`, `BiGru`, `BiRnn` | [`MacLstm`](crate::MacLstm), [`MacGru`](crate::MacGru), [`MacRnn`](crate::MacRnn), [`MacBiLstm`](crate::MacBiLstm), [`MacBiGru`](crate::MacBiGru), [`MacBiRnn`](crate::MacBiRnn) | `input_transform`: the input at each time step; `hidden_transform`: the hidden state before it, the initial one included | the gate before its activation |
 //! | `SwiGlu` | [`MacSwiGlu`](crate::MacSwiGlu) | the input, of both maps | the outputs of each |
 //! | `MultiHeadAttention`, `CrossAttention`, transformers | [`MacMultiHeadAttention`](crate::MacMultiHeadAttention), [`MacCrossAttention`](crate::MacCrossAttention), [`MacTransformerEncoder`](crate::MacTransformerEncoder), [`MacTransformerDecoder`](crate::MacTransformerDecoder) | tokens; of value projections what comes through attention | the outputs at each token |
 //! | [`SelfAttention`](crate::SelfAttention) | [`MacSelfAttention`](crate::MacSelfAttention) | the same, of one projection to queries, keys and values | the same, of each of the three |
@@ -504,15 +505,24 @@
 //! | transposed convolutions | yes | yes | yes | yes | yes | – | yes |
 //! | attention | yes | yes | yes | yes | yes | – | yes |
 //! | one projection to queries, keys and values | yes | MAC's | yes | yes | yes | – | yes |
-//! | embeddings | frequencies | frequencies | frequencies | frequencies | frequencies | – | frequencies |
+//! | embeddings, with `embedding_damping` | frequencies | frequencies | frequencies | frequencies | frequencies | – | frequencies |
+//!
+//! Norms, `PRelu` and tables of positions have no such rows: leave them as they are, or to an [auxiliary optimizer](#an-auxiliary-optimizer), and with it the
+//! bias of a transposed convolution. A plain `PositionWiseFeedForward` is two `MacLinear` and an activation.
+//!
+//! **Embeddings.** Most tokens are rare, and `ρ / (ρ + p)` compares the damping with a frequency: start at the mean frequency `1 / tokens` or a few times
+//! that. The frequencies are moving averages by `stat_decay`, `tcov` and `tinv` as means are, count padding tokens, and have this damping
+//! alone; `set_damping` does not change it. An embedding with a damping is one of MAC's layers, with its rate and weight decay, and no longer the
+//! auxiliary optimizer's, which is mostly the better choice for a transformer. A head that shares the embedding's weight records nothing of it.
 //!
 //! The dense ones keep a matrix of the size of a row: of a transposed convolution on the output side `channels_out / groups · kernel` numbers
 //! squared. `DeformConv2d` has no recorded form: its patches are interpolated at learnt places, so the weight's inputs cannot be had from the layer's.
 //! [`report`](crate::Mac::report) names each parameter that no recorder covers, with the reason.
 //!
-//! Gates of a recurrent layer that see the same input share its sums, and so do both directions of one over two. A step of time is a row, so
+//! **Recurrent layers.** Gates that see the same input share its sums, and so do both directions of one over two. A step of time is a row, so
 //! K-FAC's [`WeightSharing::Reduce`](crate::WeightSharing::Reduce) takes the mean over time. To see the gradient at each gate, SMAC, Eva and K-FAC
-//! keep those of all time steps until the backward pass has come to the first.
+//! keep those of all time steps until the backward pass has come to the first. Sequences in parts count as passes of their own, each
+//! from the state that it is given.
 //!
 //! # Layers of your own
 //!
@@ -533,6 +543,8 @@
 //! | `no recorder` | a plain layer | take the recorded type, or hold a `Recorder`; or leave it to an auxiliary optimizer |
 //! | `nothing recorded` | no gradient flowed back through a recorded pass of it | a pass of `valid()`, within `without_recording` or of a copy with fresh recorders does not count; a layer of your own has to return the output that its recorder returns |
 //! | `skipped` | a pattern of `skip_layers` covers it | make the pattern narrower if it is not meant |
+//! | `none (embedding)`, `token frequencies` | a recorded embedding, without and with [`embedding_damping`](crate::MacConfig::embedding_damping) | see [embeddings](#layers) |
+//! | `in no recorded layer: …` | parameters that no recorder covers, by reason | take the form that is named, or leave them as they are |
 //! | few parameters preconditioned (below a fifth a warning too) | embeddings or plain layers dominate | an auxiliary optimizer; expect little of MAC itself |
 //! | `updates` stays at 1 | the run has fewer steps than `tcov`, or the layer is used in few of them | a smaller `tcov` |
 //! | `last refresh` is far back | `tinv` is large for the run, or the layer had no gradient in the steps due | a smaller `tinv` |

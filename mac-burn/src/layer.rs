@@ -6,7 +6,7 @@ use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, C
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-/// Layout of a weight.
+/// Layout of a weight. New ones come last: records in formats without names know them by their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LayerKind {
     /// Weight `[size_input, size_output]`.
@@ -19,10 +19,10 @@ pub(crate) enum LayerKind {
         /// Columns of the values.
         value_columns: usize,
     },
-    /// Weight `[channels_out, channels_in / groups, kernel]`. Each group of channels has a mean of its own.
-    Conv1d { groups: usize },
-    /// Weight `[channels_out, channels_in / groups, kernel_height, kernel_width]`.
+    /// Weight `[channels_out, channels_in / groups, kernel_height, kernel_width]`. Each group of channels has a mean of its own.
     Conv2d { groups: usize },
+    /// Weight `[channels_out, channels_in / groups, kernel]`.
+    Conv1d { groups: usize },
     /// Weight `[channels_out, channels_in / groups, kernel_depth, kernel_height, kernel_width]`.
     Conv3d { groups: usize },
     /// Weight `[channels_in, channels_out / groups, kernel]`. Its inputs are the channels of a position; its outputs are those of the patch

@@ -57,8 +57,8 @@
 //! Four things work together: a [`Recorder`] sums what a layer saw, in a [`Recorded`] layer;
 //! [`MacPreconditioner`] keeps each layer's curvature and applies it to the gradients;
 //! [`MacOptimizer`] takes the step; [`Mac`] is the two of them as one of Burn's optimizers. The
-//! network's first layer may take an [`InputCovariance`]. What no recorder covers, such as norms and
-//! embeddings, takes the step without preconditioning or [that of an auxiliary
+//! network's first layer may take an [`InputCovariance`]. What no recorder covers, such as norms, and
+//! embeddings take the step without preconditioning or [that of an auxiliary
 //! optimizer](Mac::with_auxiliary_optimizer).
 //!
 //! K-FAC, FOOF, Eva and SMAC, which MAC is compared with, are made by [`KfacConfig`], [`FoofConfig`], [`EvaConfig`] and [`SmacConfig`] and used as MAC is.

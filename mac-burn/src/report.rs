@@ -48,11 +48,12 @@ pub struct LayerReport {
     pub path: String,
     /// The treatment of its gradients.
     pub coverage: Coverage,
-    /// `Linear`, `Linear (qkv)` or `Conv2d` for a recorded layer, otherwise the shape of the weight.
+    /// `Linear`, `Linear (qkv)`, `Embedding` or the name of a convolution for a recorded layer, otherwise the shape of the weight.
     pub kind: String,
-    /// Elements of one input: features, or of a patch (of one group).
+    /// Elements of one input: features, those of a patch (of one group), the channels (of one group) that a transposed convolution sees at a
+    /// position, or the tokens that an embedding knows.
     pub size_input: Option<usize>,
-    /// Output features or channels.
+    /// Output features or channels; of a transposed convolution the elements of the patch that a position adds to, of all groups.
     pub size_output: Option<usize>,
     /// Recorded batches offered to the moving average. One that was all padding is among them, though it
     /// has no mean and leaves the average as it is. 0 for layers that are preconditioned by an input covariance, or not at all.
@@ -84,6 +85,7 @@ pub struct LayerReport {
 
 /// The treatment of a layer's gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Coverage {
     /// Preconditioned by its mean activation.
     MeanActivation,
@@ -101,9 +103,9 @@ pub enum Coverage {
     KroneckerFactors,
     /// An embedding whose rows are preconditioned by the frequencies of their tokens.
     TokenFrequencies,
-    /// An embedding, which is left alone on purpose: a recorded one has an
-    /// [`embedding_damping`](crate::MacConfig::embedding_damping) to be set.
-    Embedding,
+    /// A recorded embedding, which is left alone on purpose unless the configuration has an
+    /// [`embedding_damping`](crate::MacConfig::embedding_damping).
+    EmbeddingLeftAlone,
     /// Left alone, since no forward pass of it was recorded.
     NothingRecorded,
     /// Left alone by the configuration.
@@ -116,7 +118,7 @@ impl Coverage {
     fn is_preconditioned(self) -> bool {
         !matches!(
             self,
-            Self::Embedding | Self::NothingRecorded | Self::Skipped | Self::NoRecorder
+            Self::EmbeddingLeftAlone | Self::NothingRecorded | Self::Skipped | Self::NoRecorder
         )
     }
 }
@@ -132,7 +134,7 @@ impl fmt::Display for Coverage {
             Self::MeansOfBothSides => "means of both sides",
             Self::KroneckerFactors => "Kronecker factors",
             Self::TokenFrequencies => "token frequencies",
-            Self::Embedding => "none (embedding)",
+            Self::EmbeddingLeftAlone => "none (embedding)",
             Self::NothingRecorded => "nothing recorded",
             Self::Skipped => "skipped",
             Self::NoRecorder => "no recorder",
@@ -239,7 +241,7 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             .preconditioner
             .leaves_alone(*layer, weight.layer_path())
         {
-            Coverage::Embedding
+            Coverage::EmbeddingLeftAlone
         } else if let Some(report) = self.curvatures.get(&weight.id) {
             report.coverage
         } else {

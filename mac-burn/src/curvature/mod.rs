@@ -134,7 +134,7 @@ impl CurvatureKind {
         }
     }
 
-    /// The statistics that a layer's curvature is made of, which an embedding has the same of with all.
+    /// The statistics that a layer's curvature is made of. For an embedding they are the same with every kind.
     pub(crate) fn demand_of(self, layer: Layer) -> Demand {
         match layer.kind {
             LayerKind::Embedding => Demand::of(&[Statistic::Activations]),

@@ -30,8 +30,8 @@ use std::sync::Once;
 ///
 /// `forward_cache`, for a context that stays the same, is the plain layer's and records nothing.
 ///
-/// Burn keeps the fields of this layer to itself. What the forward pass needs of them is read when the layer is converted; with a version of
-/// Burn whose layer has others it is the plain layer, which records nothing, and a warning is logged.
+/// Burn's fields of this layer are private, so its settings are read from its `Debug` text when it is converted. If that has another form, as in another
+/// version of Burn, the layer applies Burn's forward pass, records nothing, and logs a warning.
 ///
 /// ```
 /// use burn::nn::attention::CrossAttentionConfig;

@@ -63,8 +63,9 @@ pub type MacConv3d<B> = Recorded<Conv3d<B>, B>;
 /// `channels_out / groups · kernel` numbers.
 ///
 /// The bias is added once at each position of the *output*. It sees a 1 there, at positions that are not those of the weight's
-/// input, so that no row `[x ; 1]` has both. By itself its factor is the number 1, and would scale its gradient by one constant; so it is not
-/// preconditioned, and goes where parameters without a recorder go.
+/// input, so that no row `[x ; 1]` has both; by itself its curvature is the number 1. So the bias is not preconditioned: an
+/// [auxiliary optimizer](crate::Mac::with_auxiliary_optimizer) steps it if there is one, and otherwise it takes the step that parameters without a
+/// recorder take.
 pub type MacConvTranspose1d<B> = Recorded<ConvTranspose1d<B>, B>;
 
 /// Burn's [`ConvTranspose2d`], recorded as [`MacConvTranspose1d`] is.
@@ -73,7 +74,7 @@ pub type MacConvTranspose2d<B> = Recorded<ConvTranspose2d<B>, B>;
 /// Burn's [`ConvTranspose3d`], recorded as [`MacConvTranspose1d`] is.
 pub type MacConvTranspose3d<B> = Recorded<ConvTranspose3d<B>, B>;
 
-/// Burn's [`Embedding`], recorded: a layer that is left alone on purpose, and says so in reports.
+/// Burn's [`Embedding`], recorded. By default it is not preconditioned, on purpose, and the report says so.
 ///
 /// An embedding is a linear layer whose inputs are one-hot. Their second moment is diagonal, with the frequencies of tokens; of this a mean's
 /// rank-one form keeps next to nothing. So it is preconditioned by the frequencies themselves, `G ← diag(ρ / (ρ + p)) G`, if the
@@ -97,8 +98,8 @@ pub type MacEmbedding<B> = Recorded<Embedding<B>, B>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer that mac-burn can record",
     label = "no recorded form",
-    note = "any other layer stays as it is beside a field `Recorder<B>`, to which it hands the input of its weight and its output \
-            (`Recorder::record_linear`), or goes to `Mac::with_auxiliary_optimizer`"
+    note = "for another layer add a field `Recorder<B>`, and call `Recorder::record_linear` with the input of its weight and its output; \
+            or leave it to `Mac::with_auxiliary_optimizer`"
 )]
 pub trait RecordedLayer<B: Backend>: Module<B> {
     /// Its recorders, under the names of the linear maps that they belong to.
@@ -389,7 +390,7 @@ impl<L: RecordedLayer<B>, B: Backend> Module<B> for Recorded<L, B> {
 
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
         self.map_recorders(|recorder, layer| {
-            collector::report(recorder, Some(layer));
+            collector::report(recorder, Some(layer), false);
             recorder.shared()
         });
         self.layer.visit(visitor);

@@ -284,7 +284,8 @@ where
     /// left to it: `AdamW`, `Adam`, `Sgd`, … of Burn's.
     ///
     /// These are the parameters of no recorded layer: embeddings, norms, class tokens, plain `Linear`s;
-    /// and those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names. A recorded layer's
+    /// those of layers that [`skip_layers`](crate::MacConfig::skip_layers) names; recorded embeddings without an
+    /// [`embedding_damping`](crate::MacConfig::embedding_damping); and biases of transposed convolutions. Any other recorded layer's
     /// bias stays with its weight, unless [`auxiliary_biases`](crate::MacConfig::auxiliary_biases) hands it over. Of MAC's settings,
     /// those that hold for the parameters handed over are clipping, before the auxiliary optimizer's own, and
     /// [`auxiliary_weight_decay`](crate::MacConfig::auxiliary_weight_decay), which knows the exemptions that a decay of

@@ -293,8 +293,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 Some(root) => {
                     prepared.inverse_roots.insert(layer.weight, root);
                 }
-                // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too.
-                None if self.damping.current.is_infinite() => {}
+                // At infinite damping every preconditioner is the identity, the one with a factor 1/ρ too, but those with a damping of their own.
+                None if self.damping.current.is_infinite()
+                    && layer.kind != LayerKind::Embedding => {}
                 None => {
                     let raw = clip.is_some().then(|| gradient.clone());
                     gradient = curvature.precondition(gradient, preparation.guard);
@@ -372,6 +373,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 participants.len() - 1
             });
             let participant = &mut participants[position];
+            if participant.layer.kind != layer.kind {
+                return Err(MacError::WeightOfTwoKinds {
+                    path: inventory.path_of(layer),
+                    first: participant.layer.kind.name(),
+                    second: layer.kind.name(),
+                });
+            }
             participant.recorders.push(found.recorder.shared());
             for recorded in all {
                 let statistics = recorded.statistics.inner().on_device(&weight.device);
@@ -635,9 +643,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         self.skip_layers.cover(layer_path)
     }
 
-    /// Whether a layer with a recorder is not preconditioned: it is skipped, or is an embedding and the frequencies of tokens are not asked for.
+    /// Whether a layer with a recorder is not preconditioned.
     pub(crate) fn leaves_alone(&self, layer: Layer, layer_path: &str) -> bool {
-        let is_embedding = layer.kind == LayerKind::Embedding;
-        self.skips(layer_path) || is_embedding && self.embedding_damping.is_none()
+        self.skips(layer_path) || self.leaves_embedding_alone(layer)
+    }
+
+    /// Whether a layer is an embedding, and the frequencies of tokens are not asked for.
+    fn leaves_embedding_alone(&self, layer: Layer) -> bool {
+        layer.kind == LayerKind::Embedding && self.embedding_damping.is_none()
     }
 }

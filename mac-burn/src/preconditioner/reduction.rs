@@ -46,14 +46,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let Some(first) = inventory.parameters.first() else {
             return Ok(Vec::new());
         };
-        if reduction.all_known {
+        // Recorders in the user's layers learn theirs by passes, and forget it with a record of the model. Whether ranks ask each other is the same on
+        // all of them.
+        let recorders = inventory.recorders.iter();
+        let has_bare = recorders.clone().any(|found| found.is_bare);
+        let due = self.step.is_multiple_of(self.tcov);
+        if reduction.all_known && !(has_bare && due) {
             return Ok(Vec::new());
         }
-        let known = inventory
-            .recorders
-            .iter()
-            .map(|found| found.layer.is_some());
-        let known: Vec<bool> = known.collect();
+        let known: Vec<bool> = recorders.map(|found| found.layer.is_some()).collect();
         let ranks = reduction.replicas.count_ranks(
             "recorders with a known layer",
             self.step,

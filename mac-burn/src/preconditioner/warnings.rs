@@ -101,7 +101,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             .collect();
         let embeddings = inventory
             .layers()
-            .filter(|layer| self.leaves_alone(*layer, ""));
+            .filter(|layer| self.leaves_embedding_alone(*layer));
         let embeddings: HashSet<ParamId> = embeddings.map(|layer| layer.weight).collect();
         let stepped = inventory.parameters.iter().filter(|parameter| {
             let is_left_alone =

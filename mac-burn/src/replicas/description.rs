@@ -1,3 +1,4 @@
+use super::hash::Hash;
 use crate::inventory::Inventory;
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -35,7 +36,7 @@ pub(super) struct Difference {
 }
 
 impl RunDescription {
-    /// Of nothing: the versions of this crate and of its protocol are compared all the same.
+    /// An empty description. The versions of this crate and of its protocol are compared in any case.
     pub fn new() -> Self {
         Self::default()
     }
@@ -66,18 +67,17 @@ impl RunDescription {
         self,
         module: &M,
     ) -> Self {
-        /// FNV-1a.
-        struct Hash(u64);
-        impl<B: AutodiffBackend> ModuleVisitor<B> for Hash {
+        struct Values(Hash);
+        impl<B: AutodiffBackend> ModuleVisitor<B> for Values {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
                 for value in param.val().into_data().iter::<f64>() {
-                    self.0 = (self.0 ^ value.to_bits()).wrapping_mul(0x0100_0000_01b3);
+                    self.0.add(&value.to_le_bytes());
                 }
             }
         }
-        let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-        module.visit(&mut hash);
-        let Hash(hash) = hash;
+        let mut values = Values(Hash::new());
+        module.visit(&mut values);
+        let Values(Hash(hash)) = values;
         self.with("hash of the parameters' values", format!("{hash:016x}"))
     }
 

@@ -6,17 +6,17 @@ use burn::tensor::{Tensor, TensorPrimitive};
 /// The devices of one machine, each of which is a rank, over the collective of Burn's own that `ddp` reduces gradients by: on CUDA NCCL.
 ///
 /// An optimizer with these replicas may be handed to Burn's `Learner` with a `ddp` strategy, which clones it for each device: the rank is told by
-/// the device of the parameters. Gradients are reduced by Burn then, so that the [reduction](super::Replicas::with_reduction) is to be that of its
-/// `DistributedConfig`.
+/// the device of the parameters. Burn reduces the gradients then: set the [reduction](super::Replicas::with_reduction) to that of its
+/// `DistributedConfig`. An error in a step of `Learner` is a panic with its text.
 ///
 /// It has no limit of time: if the thread of a device ends, the others wait, as they do for gradients. It is checked to compile, and was not
 /// run, since it takes two GPUs.
 #[derive(Debug, Clone)]
-pub struct DeviceReplicas<B: Backend> {
+pub struct DeviceAllReduce<B: Backend> {
     devices: Vec<B::Device>,
 }
 
-impl<B: DistributedBackend> DeviceReplicas<B> {
+impl<B: DistributedBackend> DeviceAllReduce<B> {
     /// With the devices of the `ddp` strategy, in any order.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl<B: DistributedBackend> DeviceReplicas<B> {
     }
 }
 
-impl<B: DistributedBackend> AllReduce<B> for DeviceReplicas<B> {
+impl<B: DistributedBackend> AllReduce<B> for DeviceAllReduce<B> {
     /// The position of the device among those of the training; as many as there are for another.
     fn rank(&self, device: &B::Device) -> usize {
         let mut devices = self.devices.iter();

@@ -18,7 +18,7 @@ pub enum ReplicaError {
     /// A rank that has sent nothing in time.
     #[error(
         "rank {rank} did not answer within {timeout:?}: it hangs, it is slower than that, or its machine is gone. The ranks that are \
-         left cannot go on: resume all from the last checkpoint, if it is slow with a larger timeout"
+         left cannot go on: resume all from the last checkpoint, with a larger timeout if it is slow"
     )]
     TimedOut {
         /// The rank.
@@ -30,12 +30,12 @@ pub enum ReplicaError {
     #[error(
         "rank {rank} has left while others wait for it: all ranks must take the same number of steps"
     )]
-    Left {
+    LeftEarly {
         /// The rank.
         rank: usize,
     },
     /// A rank that differs from rank 0 in what must be the same on all.
-    #[error("{what} of rank {rank} is {found}, but that of rank 0 is {expected}")]
+    #[error("rank {rank} differs from rank 0 in {what}: it has {found}, and rank 0 has {expected}")]
     Mismatch {
         /// The rank.
         rank: usize,
@@ -78,9 +78,9 @@ pub enum ReplicaError {
 
 impl ReplicaError {
     /// The rank that the others have lost; none if a rank differs, or there is none.
-    pub fn lost_rank(&self) -> Option<usize> {
+    pub fn failed_rank(&self) -> Option<usize> {
         match self {
-            Self::Lost { rank, .. } | Self::TimedOut { rank, .. } | Self::Left { rank } => {
+            Self::Lost { rank, .. } | Self::TimedOut { rank, .. } | Self::LeftEarly { rank } => {
                 Some(*rank)
             }
             _ => None,

@@ -1,6 +1,7 @@
 //! Numbers and tensors of a rank as one vector, so that one sum over all ranks does for all of them.
 
-use super::{ReplicaError, Replicas};
+use super::hash::Hash;
+use super::{GradientReduction, ReplicaError, Replicas};
 use crate::precision::{as_dtype, wider_of_f32};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -15,7 +16,7 @@ const SLOTS: usize = 2;
 /// A vector that is being made. All ranks push the same shapes in the same order.
 pub(super) struct Flat<B: Backend> {
     step: u64,
-    layout: u64,
+    layout: Hash,
     numbers: Vec<f64>,
     tensors: Vec<Tensor<B, 1>>,
     /// Of the first tensor.
@@ -35,26 +36,19 @@ impl<B: Backend> Flat<B> {
     pub(super) fn new(purpose: &str, step: u64, device: B::Device) -> Self {
         let mut flat = Self {
             step,
-            layout: 0xcbf2_9ce4_8422_2325,
+            layout: Hash::new(),
             numbers: Vec::new(),
             tensors: Vec::new(),
             device,
             dtype: DType::F32,
         };
-        flat.hash(purpose.as_bytes());
+        flat.layout.add(purpose.as_bytes());
         flat
-    }
-
-    /// FNV-1a.
-    fn hash(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.layout = (self.layout ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
     }
 
     /// Makes a number part of what must be the same on all ranks.
     pub(super) fn compare(&mut self, number: usize) {
-        self.hash(&(number as u64).to_le_bytes());
+        self.layout.add(&(number as u64).to_le_bytes());
     }
 
     /// A number; whole ones below 2²⁴ in sum are exact.
@@ -93,7 +87,9 @@ impl<B: Backend> Flat<B> {
     pub(super) fn sum(mut self, replicas: &Replicas<B>) -> Result<Summed<B>, ReplicaError> {
         let (rank, ranks) = (replicas.rank(&self.device), replicas.world_size());
         self.compare(self.numbers.len());
-        let own = [self.step % EXACT, self.layout % EXACT];
+        // Ranks that reduce in other ways would drift apart without an error.
+        self.compare(usize::from(replicas.reduction() == GradientReduction::Sum));
+        let own = [self.step % EXACT, self.layout.0 % EXACT];
         let mut head = vec![0.0; SLOTS * ranks];
         for (slot, number) in head[SLOTS * rank..].iter_mut().zip(own) {
             *slot = number as f64;
@@ -134,7 +130,10 @@ fn compare(slots: &[f64]) -> Result<(), ReplicaError> {
     let Some(first) = ranks.next() else {
         return Ok(());
     };
-    let whats = ["the step", "the layout of gradients or statistics"];
+    let whats = [
+        "the step",
+        "a hash of the layers whose gradients or statistics are summed, and of their reduction",
+    ];
     for (rank, numbers) in ranks.enumerate() {
         for ((what, found), expected) in whats.iter().zip(numbers).zip(first) {
             // NaN is not equal either.

@@ -8,19 +8,19 @@
 //!   [`tcov`](crate::MacConfig::tcov)), if it was given the replicas by [`Mac::with_replicas`](crate::Mac::with_replicas).
 //!
 //! Parameters, momentum and statistics are then the same on all ranks, those of a training with the whole batch but for rounding. So the
-//! checkpoint of rank 0 is that of all.
+//! checkpoint of rank 0 is that of all, but for the running statistics of batch norms, which are each rank's own, as in Burn's `ddp`.
 //!
 //! ```
 //! use burn::nn::LinearConfig;
 //! use burn::optim::GradientsParams;
 //! use burn::tensor::{Tensor, backend::Backend};
-//! use mac_burn::replicas::{ReplicaError, Replicas, TcpReplicas};
+//! use mac_burn::replicas::{ReplicaError, Replicas, TcpAllReduce};
 //! use mac_burn::{MacConfig, MacError, MacLinear};
 //! use std::{sync::Arc, thread, time::Duration};
 //! # type B = burn::backend::Autodiff<burn::backend::Flex>;
 //!
 //! /// The training of a rank; in a run of many machines it is the whole of its process.
-//! fn train(connection: TcpReplicas) -> Result<Vec<f32>, MacError> {
+//! fn train(connection: TcpAllReduce) -> Result<Vec<f32>, MacError> {
 //!     let device = Default::default();
 //!     let rank = connection.rank() as f32;
 //!     let replicas = Replicas::new(Arc::new(connection));
@@ -40,7 +40,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), MacError> {
-//! let ranks = TcpReplicas::in_process(2, Duration::from_secs(60))?;
+//! let ranks = TcpAllReduce::in_process(2, Duration::from_secs(60))?;
 //! let threads: Vec<_> = ranks.into_iter().map(|rank| thread::spawn(|| train(rank))).collect();
 //! let weights: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
 //! assert_eq!(weights[0], weights[1]);
@@ -60,16 +60,16 @@
 //! its own. So the sum of shares is that of micro-batches, and not that of the whole batch, see
 //! [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). It is the same on all ranks.
 //!
-//! A layer may be used by some ranks only: the others count it with no rows and a gradient of 0. The running statistics of a batch norm
-//! are each rank's own, as in Burn's `ddp`; those of rank 0 are in the checkpoint. Clipping, the guard and the KL clip look at reduced
+//! A layer may be used by some ranks only: the others count it with no rows and a gradient of 0. Clipping, the guard and the KL clip look at reduced
 //! gradients, and so do the same on all ranks.
 //!
 //! # The transport
 //!
-//! [`TcpReplicas`] connects processes on many machines, or threads, over TCP: rank 0 listens, adds up what the others send in the order of the ranks,
+//! [`TcpAllReduce`] connects processes on many machines, or threads, over TCP: rank 0 listens, adds up what the others send in the order of the ranks,
 //! so that sums are the same bits among ranks and from run to run, and sends the sum back. Each wait has a time limit, and an error names the
-//! rank that it is due to. Another transport implements [`AllReduce`]. Burn's `burn-collective` 0.21 is none: its second all-reduce between nodes
-//! waits for ever, and so do the others if one of them hangs.
+//! rank that it is due to. Another transport implements [`AllReduce`]: with the feature `distributed`, `DeviceAllReduce` calls Burn's collective of a
+//! machine's GPUs, and serves `Learner` with a `ddp` strategy. Burn's `burn-collective` 0.21 cannot be used: it has no limits of time, and its
+//! second all-reduce between nodes does not return.
 //!
 //! # What is sent
 //!
@@ -84,9 +84,8 @@
 //! | FOOF | `groups · (size + 1)² + 1` for each part of the inputs |
 //! | K-FAC | that, and `groups · (outputs / groups)² + 1` for each block of outputs |
 //!
-//! and 6 numbers for each statistic, with its counts. Each vector has 2 numbers more for each rank, by which ranks are compared, and 18 bytes before it. A `Linear` of 512 inputs and outputs has 262 656 numbers of gradients, and 1026 of MAC's statistics, by
-//! `tcov = 5` in every fifth step. Before that, until each rank knows the layer of each recorder, a number for each recorder is sent in
-//! each step: layers of this crate are known from the start, those with a [`Recorder`](crate::Recorder) of their own by their first pass. A layer that some rank does not
+//! (`2 · tokens + 2` for an embedding with a damping), and 6 numbers for each statistic, with its counts. The gradients have a mark for each parameter. Each vector has 2 numbers more for each rank, by which ranks are compared, and 18 bytes before it. A `Linear` of 512 inputs and outputs has 262 656 numbers of gradients, and 1026 of MAC's statistics, by
+//! `tcov = 5` in every fifth step. In the first step a number for each recorder is sent before; with a [`Recorder`](crate::Recorder) in a layer of the user's own in each step that records too, and until all ranks know the layer of each: layers of this crate are known from the start, those with a [`Recorder`](crate::Recorder) of their own by their first pass. A layer that some rank does not
 //! know yet is not preconditioned and keeps its statistics until all do.
 
 mod description;
@@ -95,15 +94,16 @@ mod devices;
 mod error;
 mod flat;
 mod gradients;
+mod hash;
 mod statistics;
 mod tcp;
 
 pub use description::RunDescription;
 #[cfg(feature = "distributed")]
-pub use devices::DeviceReplicas;
+pub use devices::DeviceAllReduce;
 pub use error::ReplicaError;
 pub(crate) use statistics::LayerShare;
-pub use tcp::{TcpReplicas, TcpReplicasConfig};
+pub use tcp::{TcpAllReduce, TcpAllReduceConfig};
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -112,16 +112,17 @@ use std::sync::Arc;
 
 /// A sum over all ranks of a training in replicas, on the inner backend `B`.
 ///
-/// [`TcpReplicas`] is one for every backend; with the feature `distributed` there is one that calls Burn's own, `DeviceReplicas`.
+/// [`TcpAllReduce`] is one for every backend; with the feature `distributed` there is one that calls Burn's own, `DeviceAllReduce`.
 pub trait AllReduce<B: Backend>: Debug + Send + Sync {
-    /// The number of the rank that trains on this device, from 0. One that is of a single rank has the same for all devices.
+    /// The number of the rank that trains on this device, from 0. An implementation that serves one rank does not look at the
+    /// device.
     fn rank(&self, device: &B::Device) -> usize;
 
     /// The number of ranks.
     fn world_size(&self) -> usize;
 
-    /// The sum of what all ranks give, which all call with the same number of values and of the same float type. It must have the same bits
-    /// on each rank, as whole numbers below 2²⁴ in `f32` exact, and the values' type and device.
+    /// The sum of what all ranks give. All ranks call it with the same number of values, of the same float type. The sum must have the same bits on
+    /// all ranks, and the type and device of the values, and be exact for whole numbers below 2²⁴ in `f32`.
     ///
     /// # Shapes
     ///
@@ -130,7 +131,8 @@ pub trait AllReduce<B: Backend>: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// If a rank is lost or differs. It must not wait for ever, and fail in every later call.
+    /// If a rank is lost or differs. It must return within a limit of time. Once it has failed, every later
+    /// call must fail too.
     fn sum(&self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>, ReplicaError>;
 }
 
@@ -144,7 +146,7 @@ pub enum GradientReduction {
     Sum,
 }
 
-/// The ranks of a training in replicas. Clones are the same: of one rank, or of those of all devices of a machine.
+/// The ranks of a training in replicas. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Replicas<B: Backend> {
     all_reduce: Arc<dyn AllReduce<B>>,
@@ -160,7 +162,7 @@ impl<B: Backend> Replicas<B> {
         }
     }
 
-    /// Sets the reduction of gradients, whoever does it. Default: the mean
+    /// Sets the reduction of gradients, whoever does it. Clones that were made before keep theirs, so set it before an optimizer has one. Default: the mean
     pub fn with_reduction(mut self, reduction: GradientReduction) -> Self {
         self.reduction = reduction;
         self

@@ -51,8 +51,8 @@ const NORMS: [&str; 5] = [
 pub struct UncoveredParameter {
     /// The names of the fields down to the parameter, joined by dots.
     pub path: String,
-    /// The same down to the layer that the reason is about, which may hold the parameter's own layer: that whose type is to be changed, where one
-    /// is. Of a parameter by itself it is `path`.
+    /// The path of the layer whose type is to be changed, or that the reason is about. It may hold the layer of the parameter. For a parameter by
+    /// itself it is `path`.
     pub layer_path: String,
     /// The shape of the parameter.
     pub shape: Vec<usize>,
@@ -60,8 +60,8 @@ pub struct UncoveredParameter {
     pub reason: UncoveredReason,
 }
 
-/// The reason why a parameter belongs to no recorded layer. It is told by the names of types and fields, so a module of one's own that has the name of a
-/// layer of Burn's is taken for that.
+/// The reason why a parameter belongs to no recorded layer. It is found by the names of types and fields, so a module of your own that is named like one
+/// of Burn's layers is mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UncoveredReason {
@@ -90,7 +90,7 @@ pub enum UncoveredReason {
     TransposedConvolutionBias,
     /// A parameter of a module of one's own. If it is a matrix that inputs go through, hand these to a [`Recorder`](crate::Recorder), which is
     /// known after the first pass.
-    OwnModule {
+    CustomModule {
         /// The type of the module.
         module: String,
     },
@@ -100,7 +100,9 @@ impl fmt::Display for UncoveredReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Norm => f.write_str("norm"),
-            Self::Embedding => f.write_str("embedding, use MacEmbedding"),
+            Self::Embedding => f.write_str(
+                "embedding, leave it alone or use MacEmbedding with `embedding_damping`",
+            ),
             Self::Position => f.write_str("position"),
             Self::Activation => f.write_str("activation function"),
             Self::PlainLayer {
@@ -111,7 +113,7 @@ impl fmt::Display for UncoveredReason {
             Self::TransposedConvolutionBias => {
                 f.write_str("bias of a transposed convolution, no part of what its weight sees")
             }
-            Self::OwnModule { module } => write!(f, "parameter of {module}, use a Recorder"),
+            Self::CustomModule { module } => write!(f, "parameter of {module}, use a Recorder"),
         }
     }
 }
@@ -166,7 +168,7 @@ fn reason_and_layer<B: AutodiffBackend>(
     // An empty path is that of a module that is a parameter by itself.
     let Some(holder) = fields.iter().rposition(|field| field.module().is_some()) else {
         let module = "Param".to_string();
-        return (UncoveredReason::OwnModule { module }, path.clone());
+        return (UncoveredReason::CustomModule { module }, path.clone());
     };
     // Up to the module with this field; the module itself may be the whole.
     let path_of = |field: usize| match field {
@@ -215,7 +217,7 @@ fn reason_and_layer<B: AutodiffBackend>(
     }
     let reason = match tells_positions_apart(fields[holder].name) {
         true => UncoveredReason::Position,
-        false => UncoveredReason::OwnModule {
+        false => UncoveredReason::CustomModule {
             module: module.to_string(),
         },
     };

@@ -18,6 +18,8 @@ use std::cell::{Cell, RefCell};
 pub(crate) struct ModuleRecorder<B: Backend> {
     pub(crate) recorder: Recorder<B>,
     pub(crate) layer: Option<Layer>,
+    /// Whether it is in a layer of the user's own.
+    pub(crate) is_bare: bool,
 }
 
 thread_local! {
@@ -50,14 +52,18 @@ where
 }
 
 /// Reports a recorder to the open collector; without one, or by a recorder that is off, nothing happens.
-pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>) {
+pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>, is_bare: bool) {
     if recorder.is_off() {
         return;
     }
     COLLECTED.with_borrow_mut(|open| {
         if let Some(found) = open {
             let recorder = recorder.shared();
-            found.push(Box::new(ModuleRecorder { recorder, layer }));
+            found.push(Box::new(ModuleRecorder {
+                recorder,
+                layer,
+                is_bare,
+            }));
         }
     });
 }

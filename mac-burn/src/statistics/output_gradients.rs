@@ -62,6 +62,8 @@ impl Layout {
             return is_own.then_some(Self::Patches(patches));
         }
         match shape {
+            // Another tensor than the layer's own output.
+            _ if kind.axes() > 0 && !kind.has_outputs_first() => None,
             [samples, channels, lengths @ ..] if kind.has_outputs_first() => {
                 let is_own = *channels == size_output && lengths.len() == kind.axes();
                 let rows = lengths.iter().product();

@@ -46,13 +46,14 @@ impl<'a, B: Backend> RowCounts<'a, B> {
             samples,
             places: positions.iter().product(),
             padded: None,
-            patches: output.map(|output| {
+            patches: output.and_then(|output| {
                 let [_, _, lengths @ ..] = output;
-                OutputPatches {
+                let is_own = geometry.transposed_lengths(positions) == Some(lengths);
+                is_own.then(|| OutputPatches {
                     output,
                     axes: geometry.axes(lengths),
                     positions,
-                }
+                })
             }),
         }
     }

@@ -74,6 +74,8 @@ struct KernelAxis {
     dilation: usize,
     /// None for Burn's same padding, which depends on the length.
     padding: Option<(usize, usize)>,
+    /// Positions that a transposed convolution adds at the end; 0 otherwise.
+    padding_out: usize,
 }
 
 impl KernelAxis {
@@ -83,6 +85,7 @@ impl KernelAxis {
         stride: 1,
         dilation: 1,
         padding: Some((0, 0)),
+        padding_out: 0,
     };
 }
 
@@ -97,6 +100,7 @@ impl<B: Backend> From<&Conv1d<B>> for ConvGeometry {
                 PaddingConfig1d::Same => None,
                 PaddingConfig1d::Explicit(left, right) => Some((left, right)),
             },
+            padding_out: 0,
         };
         Self {
             kernels: [KernelAxis::NONE, KernelAxis::NONE, kernel],
@@ -119,6 +123,7 @@ impl<B: Backend> From<&Conv2d<B>> for ConvGeometry {
             stride: layer.stride[axis],
             dilation: layer.dilation[axis],
             padding: padding[axis],
+            padding_out: 0,
         };
         Self {
             kernels: [KernelAxis::NONE, kernel(0), kernel(1)],
@@ -142,6 +147,7 @@ impl<B: Backend> From<&Conv3d<B>> for ConvGeometry {
                 stride: layer.stride[axis],
                 dilation: layer.dilation[axis],
                 padding: padding[axis],
+                padding_out: 0,
             }),
             groups: layer.groups,
         }
@@ -156,6 +162,7 @@ impl<B: Backend> From<&ConvTranspose1d<B>> for ConvGeometry {
             stride: layer.stride,
             dilation: layer.dilation,
             padding: Some((layer.padding, layer.padding)),
+            padding_out: layer.padding_out,
         };
         Self {
             kernels: [KernelAxis::NONE, KernelAxis::NONE, kernel],
@@ -172,6 +179,7 @@ impl<B: Backend> From<&ConvTranspose2d<B>> for ConvGeometry {
             stride: layer.stride[axis],
             dilation: layer.dilation[axis],
             padding: Some((layer.padding[axis], layer.padding[axis])),
+            padding_out: layer.padding_out[axis],
         };
         Self {
             kernels: [KernelAxis::NONE, kernel(0), kernel(1)],
@@ -189,6 +197,7 @@ impl<B: Backend> From<&ConvTranspose3d<B>> for ConvGeometry {
                 stride: layer.stride[axis],
                 dilation: layer.dilation[axis],
                 padding: Some((layer.padding[axis], layer.padding[axis])),
+                padding_out: layer.padding_out[axis],
             }),
             groups: layer.groups,
         }
@@ -196,6 +205,19 @@ impl<B: Backend> From<&ConvTranspose3d<B>> for ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// The lengths of what the transposed convolution makes of images of these; none where its padding leaves nothing.
+    pub(super) fn transposed_lengths(&self, lengths: [usize; 3]) -> Option<[usize; 3]> {
+        let mut transposed = [0; 3];
+        for (axis, length) in transposed.iter_mut().enumerate() {
+            let kernel = &self.kernels[axis];
+            let (before, after) = kernel.padding?;
+            let span = kernel.dilation * (kernel.kernel - 1) + 1;
+            let whole = lengths[axis].checked_sub(1)? * kernel.stride + span + kernel.padding_out;
+            *length = whole.checked_sub(before + after)?;
+        }
+        Some(transposed)
+    }
+
     /// The geometry along the axes of images of these lengths.
     pub(crate) fn axes(&self, lengths: [usize; 3]) -> [Axis; 3] {
         std::array::from_fn(|axis| {

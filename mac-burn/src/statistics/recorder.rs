@@ -30,7 +30,7 @@ use std::{fmt, iter};
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
 ///
 /// For MAC it keeps the sums of the layer's augmented inputs `[x ; 1]`, one vector for each mean of the layer: one for a
-/// `Linear`, one a group for a `Conv2d`, two for the fused projection of attention. For other curvatures it keeps what those are made of in place of
+/// `Linear`, one a group for a convolution, two for the fused projection of attention. For other curvatures it keeps what those are made of in place of
 /// that or beside it, as [`KfacConfig`](crate::KfacConfig) matrices and sums over gradients at outputs. Micro-batches, repeated calls
 /// and devices add up to the mean of the whole batch: exactly, but for the value projection of attention, see
 /// [`MacMultiHeadAttention`](crate::MacMultiHeadAttention). Sums are in the input's float type, but at least in
@@ -60,7 +60,7 @@ use std::{fmt, iter};
 ///
 /// # A layer of your own
 ///
-/// [`MacLinear`](crate::MacLinear) and [`MacConv2d`](crate::MacConv2d) hold a recorder already. A layer of your own
+/// [Recorded layers](crate::Recorded) hold their recorders already. A layer of your own
 /// holds one for each weight as a field, and passes its output through it:
 ///
 /// ```
@@ -759,7 +759,7 @@ impl<B: Backend> Module<B> for Recorder<B> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        collector::report(self, self.layer());
+        collector::report(self, self.layer(), true);
     }
 
     fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {

@@ -4,17 +4,19 @@
 use crate::curvatures::assert_close;
 use crate::dense_curvatures::{Curvature, F64, Matrix, Seen, curvatures};
 use crate::support::random;
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::nn::conv::{
-    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
-    ConvTranspose3dConfig,
+    Conv1dConfig, Conv2d, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2d,
+    ConvTranspose2dConfig, ConvTranspose3dConfig,
 };
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use burn_ndarray::NdArray;
 use mac_burn::{
-    MacConv1d, MacConv2d, MacConv3d, MacConvTranspose1d, MacConvTranspose2d, MacConvTranspose3d,
+    Coverage, KfacConfig, MacConfig, MacConv1d, MacConv2d, MacConv3d, MacConvTranspose1d,
+    MacConvTranspose2d, MacConvTranspose3d, Recorder,
 };
 use nalgebra::DVector;
 use proptest::prelude::*;
@@ -341,6 +343,81 @@ fn same_padding(geometry: &Geometry) -> [usize; 3] {
         let length = geometry.lengths()[axis];
         ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length) / 2
     })
+}
+
+/// A layer of one's own around a convolution and its transpose, with one weight for both if asked for.
+#[derive(Module, Debug)]
+struct Own<B: Backend> {
+    conv: Conv2d<B>,
+    transposed: ConvTranspose2d<B>,
+    recorder: Recorder<B>,
+    other: Recorder<B>,
+}
+
+impl Own<F64> {
+    fn new() -> Self {
+        let device = Default::default();
+        Self {
+            conv: Conv2dConfig::new([2, 3], [2, 2]).init(&device),
+            transposed: ConvTranspose2dConfig::new([3, 2], [4, 4])
+                .with_stride([2, 2])
+                .init(&device),
+            recorder: Recorder::new(),
+            other: Recorder::new(),
+        }
+    }
+}
+
+/// Breaks when what a layer makes of a transposed convolution's output, cropped to a size of its own, is unfolded as that: gradients at other places
+/// would be taken for a position's, or the backward pass would end in a panic.
+#[test]
+fn a_cropped_output_of_a_transposed_convolution_is_not_its_own() {
+    let mut preconditioner = KfacConfig::new()
+        .with_kl_clip(None)
+        .init_preconditioner::<F64>();
+    let layer = Own::new();
+    let input = random::<F64, 4>([2, 3, 3, 3], 1);
+    let output = layer.transposed.forward(input.clone());
+    let [batch, channels, height, width] = output.dims();
+    assert_eq!([height, width], [8, 8]);
+    let cropped = output.slice([0..batch, 0..channels, 1..7, 1..7]);
+    let cropped = layer
+        .recorder
+        .record_conv_transpose2d(&layer.transposed, &input, cropped);
+    let grads = GradientsParams::from_grads(cropped.square().sum().backward(), &layer);
+    let weight = layer.transposed.weight.id;
+    let read =
+        |grads: &GradientsParams| host(grads.get::<NdArray<f64>, 4>(weight).expect("a gradient"));
+    let before = read(&grads);
+    assert_eq!(read(&preconditioner.precondition(&layer, grads)), before);
+    let report = preconditioner.report(&layer);
+    let row = report.layers.iter().find(|row| row.path == "transposed");
+    assert_eq!(row.map(|row| row.coverage), Some(Coverage::NothingRecorded));
+}
+
+/// Breaks when the statistics of two layouts of one weight are added up.
+#[test]
+fn a_weight_of_two_kinds_of_layers_is_an_error() {
+    let mut preconditioner = MacConfig::new().init_preconditioner::<F64>();
+    let mut layer = Own::new();
+    layer.transposed = ConvTranspose2dConfig::new([3, 2], [2, 2])
+        .with_bias(false)
+        .init(&Default::default());
+    layer.transposed.weight = layer.conv.weight.clone();
+    let input = random::<F64, 4>([2, 2, 4, 4], 1);
+    let hidden = layer.conv.forward(input.clone());
+    let hidden = layer.recorder.record_conv2d(&layer.conv, &input, hidden);
+    let output = layer.transposed.forward(hidden.clone());
+    let output = layer
+        .other
+        .record_conv_transpose2d(&layer.transposed, &hidden, output);
+    let grads = GradientsParams::from_grads(output.square().sum().backward(), &layer);
+    let error = preconditioner.try_precondition(&layer, grads).err();
+    let error = error.expect("it is refused").to_string();
+    assert!(
+        error.contains("Conv2d") && error.contains("ConvTranspose2d"),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -127,7 +127,7 @@ fn without_a_damping_an_embedding_is_left_alone_and_says_so() {
         let after = rows(&preconditioner.precondition(&embedding, grads), &embedding);
         assert_eq!(before, after);
         let report = preconditioner.report(&embedding);
-        assert_eq!(report.layers[0].coverage, Coverage::Embedding);
+        assert_eq!(report.layers[0].coverage, Coverage::EmbeddingLeftAlone);
         assert_eq!(
             (report.layers[0].updates, report.covered_parameters),
             (0, 0)
@@ -165,6 +165,23 @@ fn a_normalized_step_has_the_frequencies_too() {
     }
 }
 
+/// Breaks when the damping of the other layers is that of embeddings too.
+#[test]
+fn without_preconditioning_of_other_layers_frequencies_are_in_use_all_the_same() {
+    let config = MacConfig::new()
+        .with_damping(f64::INFINITY)
+        .with_embedding_damping(Some(DAMPING));
+    let mut preconditioner = config.init_preconditioner::<B>();
+    let embedding = embedding();
+    let grads = gradients(&embedding, 0);
+    let before = rows(&grads, &embedding);
+    let after = rows(&preconditioner.precondition(&embedding, grads), &embedding);
+    for (index, (before, after)) in before.iter().zip(after).enumerate() {
+        let expected = before * DAMPING / (DAMPING + frequencies(0)[index / SIZE]);
+        assert!((after - expected).abs() <= ROUNDING, "{after} {expected}");
+    }
+}
+
 #[test]
 fn a_resumed_run_is_the_same_to_the_bit() {
     let config = || {
@@ -198,7 +215,7 @@ fn a_resumed_run_is_the_same_to_the_bit() {
     step(&mut without, model.clone(), 0);
     assert_eq!(
         without.report(&model).layers[0].coverage,
-        Coverage::Embedding
+        Coverage::EmbeddingLeftAlone
     );
 }
 

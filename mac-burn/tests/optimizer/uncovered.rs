@@ -131,7 +131,7 @@ fn each_parameter_is_named_once_with_its_reason() {
         let of_layer = found.iter().filter(|(_, path, _)| *path == layer);
         of_layer.map(|(_, _, reason)| reason.as_str()).collect()
     };
-    let embedding = "embedding, use MacEmbedding";
+    let embedding = "embedding, leave it alone or use MacEmbedding with `embedding_damping`";
     let plain = |layer: &str| format!("plain {layer}, use Mac{layer}");
     let [linear, attention, encoder, decoder, lstm] = [
         "Linear",
@@ -223,7 +223,7 @@ fn the_list_has_a_line_for_each_reason() {
         .take_while(|line| line.starts_with("- "))
         .collect();
     for line in [
-        "- embedding, use MacEmbedding: `tokens` (10 parameters)",
+        "- embedding, leave it alone or use MacEmbedding with `embedding_damping`: `tokens` (10 parameters)",
         "- position: `pos_embedding`, `position_bias` (9 parameters)",
         "- activation function: `activation` (1 parameter)",
         "- norm: `norms.0`, `norms.1`, `norms.2` and 10 more (100 parameters)",
@@ -277,7 +277,7 @@ fn a_shared_parameter_is_named_once() {
         [(
             "tokens.weight",
             "tokens",
-            "embedding, use MacEmbedding".to_string()
+            "embedding, leave it alone or use MacEmbedding with `embedding_damping`".to_string()
         )]
     );
     assert_eq!(report.uncovered[0].shape, [5, 2]);
@@ -355,7 +355,7 @@ fn all_plain_layers_are_known_by_their_names() {
     check(SwiGluConfig::new(2, 2).init(device), &plain("SwiGlu"));
     check(
         EmbeddingConfig::new(2, 2).init(device),
-        "embedding, use MacEmbedding",
+        "embedding, leave it alone or use MacEmbedding with `embedding_damping`",
     );
     check(BatchNormConfig::new(2).init(device), "norm");
     check(GroupNormConfig::new(1, 2).init(device), "norm");

@@ -126,6 +126,18 @@ fn a_rank_that_differs_is_named() {
         let values = Tensor::ones([3 + usize::from(rank == 2)], &Default::default());
         replicas.sum(values).err()
     });
+    // The second adds up where the others take the mean.
+    let reductions = errors(&|rank, replicas| {
+        let reduction = match rank {
+            1 => GradientReduction::Sum,
+            _ => GradientReduction::Mean,
+        };
+        let network = Shared::<B>::new();
+        let grads = network.loss_of(0, 0, 1).backward();
+        let grads = GradientsParams::from_grads(grads, &network);
+        let replicas = replicas.clone().with_reduction(reduction);
+        replicas.reduce_gradients(&network, grads).err()
+    });
     // The second has taken a step more.
     let steps = errors(&|rank, replicas| {
         let mut optim = CurvatureConfigs::<B>::optimizer(&config());
@@ -158,6 +170,7 @@ fn a_rank_that_differs_is_named() {
     });
     for (errors, named, text) in [
         (lengths, 2, "length"),
+        (reductions, 1, "reduction"),
         (steps, 1, "step"),
         (layers, 2, "layers"),
     ] {

@@ -4,7 +4,7 @@ use super::network::{Shared, config};
 use super::support::{Network, filled};
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use mac_burn::replicas::{ReplicaError, RunDescription, TcpReplicas, TcpReplicasConfig};
+use mac_burn::replicas::{ReplicaError, RunDescription, TcpAllReduce, TcpAllReduceConfig};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -29,7 +29,7 @@ fn start_beside(
     timeout: Duration,
     world_size: usize,
     ranks: Vec<(usize, RunDescription)>,
-) -> (Vec<Result<TcpReplicas, ReplicaError>>, Vec<u8>) {
+) -> (Vec<Result<TcpAllReduce, ReplicaError>>, Vec<u8>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a loopback");
     let address = listener.local_addr().expect("it is bound").to_string();
     // The system takes it before rank 0 does.
@@ -53,10 +53,10 @@ fn start_beside(
         });
         let ranks = ranks.into_iter().map(|(rank, description)| {
             scope.spawn(move || {
-                let config = TcpReplicasConfig::new(address, rank, world_size);
+                let config = TcpAllReduceConfig::new(address, rank, world_size);
                 let config = config.with_timeout(timeout);
                 match rank {
-                    0 => config.init_with(listener, &description),
+                    0 => config.init_with_listener(listener, &description),
                     _ => config.init(&description),
                 }
             })
@@ -73,14 +73,14 @@ fn start(
     timeout: Duration,
     world_size: usize,
     ranks: Vec<(usize, RunDescription)>,
-) -> Vec<Result<TcpReplicas, ReplicaError>> {
+) -> Vec<Result<TcpAllReduce, ReplicaError>> {
     start_beside(&[], timeout, world_size, ranks).0
 }
 
 /// Checks that all ranks end with an error that names the rank, and has these texts.
 #[track_caller]
 fn assert_named(
-    outcomes: Vec<Result<TcpReplicas, ReplicaError>>,
+    outcomes: Vec<Result<TcpAllReduce, ReplicaError>>,
     named: usize,
     texts: &[&str],
     within: Duration,
@@ -172,11 +172,11 @@ fn another_number_of_ranks_is_an_error_of_all() {
     let outcomes = thread::scope(|scope| {
         let address = &address;
         let other = scope.spawn(move || {
-            let config = TcpReplicasConfig::new(address, 1, 3).with_timeout(TIMEOUT);
+            let config = TcpAllReduceConfig::new(address, 1, 3).with_timeout(TIMEOUT);
             config.init(&description())
         });
-        let config = TcpReplicasConfig::new(address, 0, 2).with_timeout(TIMEOUT);
-        let first = config.init_with(&listener, &description());
+        let config = TcpAllReduceConfig::new(address, 0, 2).with_timeout(TIMEOUT);
+        let first = config.init_with_listener(&listener, &description());
         vec![first, other.join().expect("no panic")]
     });
     let texts = ["number of ranks", "3", "2"];
@@ -212,21 +212,24 @@ fn a_missing_rank_and_one_that_comes_twice_are_named() {
 
 #[test]
 fn arguments_and_an_address_where_nobody_listens_are_errors() {
-    let invalid = |config: TcpReplicasConfig| match config.init(&RunDescription::new()) {
+    let invalid = |config: TcpAllReduceConfig| match config.init(&RunDescription::new()) {
         Err(ReplicaError::Invalid { field, .. }) => field,
         other => panic!("{other:?}"),
     };
     assert_eq!(
-        invalid(TcpReplicasConfig::new("127.0.0.1:1", 0, 0)),
+        invalid(TcpAllReduceConfig::new("127.0.0.1:1", 0, 0)),
         "world_size"
     );
-    assert_eq!(invalid(TcpReplicasConfig::new("127.0.0.1:1", 2, 2)), "rank");
-    let config = TcpReplicasConfig::new("127.0.0.1:1", 1, 2);
+    assert_eq!(
+        invalid(TcpAllReduceConfig::new("127.0.0.1:1", 2, 2)),
+        "rank"
+    );
+    let config = TcpAllReduceConfig::new("127.0.0.1:1", 1, 2);
     assert_eq!(invalid(config.with_timeout(Duration::ZERO)), "timeout");
 
     let timeout = Duration::from_millis(300);
     let begin = Instant::now();
-    let config = TcpReplicasConfig::new("127.0.0.1:1", 1, 2).with_timeout(timeout);
+    let config = TcpAllReduceConfig::new("127.0.0.1:1", 1, 2).with_timeout(timeout);
     let error = config
         .init(&RunDescription::new())
         .expect_err("nobody listens");

@@ -8,7 +8,7 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::activation::tanh;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mac_burn::replicas::{GradientReduction, Replicas, TcpReplicas};
+use mac_burn::replicas::{GradientReduction, Replicas, TcpAllReduce};
 use mac_burn::{CurvatureConfig, Mac, MacConfig, MacConv2d, MacError, MacLinear};
 use std::ops::Range;
 use std::sync::Arc;
@@ -142,9 +142,9 @@ configs!(
 pub(crate) fn in_threads<R: Send>(
     ranks: usize,
     timeout: Duration,
-    run: impl Fn(TcpReplicas) -> R + Sync,
+    run: impl Fn(TcpAllReduce) -> R + Sync,
 ) -> Vec<R> {
-    let all = TcpReplicas::in_process(ranks, timeout).expect("this machine has a loopback");
+    let all = TcpAllReduce::in_process(ranks, timeout).expect("this machine has a loopback");
     thread::scope(|scope| {
         let run = &run;
         let threads = all.into_iter().map(|rank| scope.spawn(move || run(rank)));

@@ -9,7 +9,7 @@ use burn::record::{BinBytesRecorder, FullPrecisionSettings, Record, Recorder};
 use burn_flex::Flex;
 use mac_burn::MacError;
 use mac_burn::replicas::{
-    GradientReduction, ReplicaError, Replicas, RunDescription, TcpReplicasConfig,
+    GradientReduction, ReplicaError, Replicas, RunDescription, TcpAllReduceConfig,
 };
 use std::fs;
 use std::io::Write;
@@ -117,7 +117,7 @@ impl Worker {
             .with_parameter_values(&network)
             .with("configuration", config())
             .with("first step", first);
-        let connection = TcpReplicasConfig::new(self.address.clone(), self.rank, self.ranks)
+        let connection = TcpAllReduceConfig::new(self.address.clone(), self.rank, self.ranks)
             .with_timeout(TIMEOUT)
             .init(&description)?;
         let replicas = Replicas::new(Arc::new(connection));

@@ -83,7 +83,7 @@ fn a_rank_that_leaves_early_is_named_at_once() {
             Some((error, start.elapsed()))
         });
         for (error, waited) in outcomes.into_iter().flatten() {
-            assert_eq!(error, ReplicaError::Left { rank: left });
+            assert_eq!(error, ReplicaError::LeftEarly { rank: left });
             assert!(waited < Duration::from_secs(3), "{waited:?}");
         }
     }

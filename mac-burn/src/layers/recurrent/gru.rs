@@ -1,16 +1,15 @@
 use super::{
-    BiRecorders, GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless,
-    with_output,
+    GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless, with_output,
 };
 use crate::layers::recorded::sealed::{Function, LayerRecorders};
 use crate::layers::{Recorded, RecordedLayer};
 use crate::statistics::{SharedInput, untracked};
-use burn::nn::{BiGru, GateController, Gru};
+use burn::nn::{BiGru, GateController, Gru, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// Burn's [`Gru`], recorded: the linear maps of its gates as those of a [`MacLstm`](crate::MacLstm), but for the hidden state's map of the new gate. With
-/// the reset gate's values `r` it sees and has, at each step,
+/// Burn's [`Gru`], recorded: the linear maps of its gates as those of a [`MacLstm`](crate::MacLstm), but for the new gate's hidden transform. With
+/// the reset gate's values `r`, its input and the gradient at its output are, at each step,
 ///
 /// ```text
 /// reset_after:       h          and the gradient  r ∘ δ
@@ -61,25 +60,7 @@ impl<B: Backend> LayerRecorders<Gru<B>, B> for GruRecorders<B> {
     }
 }
 
-impl<B: Backend> RecordedLayer<B> for BiGru<B> {
-    type Recorders = BiRecorders<GruRecorders<B>>;
-}
-
-impl<B: Backend> LayerRecorders<BiGru<B>, B> for BiRecorders<GruRecorders<B>> {
-    fn new(layer: &BiGru<B>) -> Self {
-        Self {
-            forward: GruRecorders::new(&layer.forward),
-            reverse: GruRecorders::new(&layer.reverse),
-        }
-    }
-
-    fn map(&self, layer: &BiGru<B>, function: &mut Function<'_, B>) -> Self {
-        Self {
-            forward: self.forward.map(&layer.forward, function),
-            reverse: self.reverse.map(&layer.reverse, function),
-        }
-    }
-}
+two_directions!(BiGru, GruRecorders);
 
 /// The recording of the gates in one pass.
 struct GruPass<B: Backend> {
@@ -240,16 +221,15 @@ fn gate_product<B: Backend>(
     hidden: &Tensor<B, 2>,
     reset: Option<Tensor<B, 2>>,
 ) -> Tensor<B, 2> {
-    let input_product = input.clone().matmul(gate.input_transform.weight.val());
-    let hidden_product = hidden.clone().matmul(gate.hidden_transform.weight.val());
-    let input_part = match &gate.input_transform.bias {
-        Some(bias) => input_product + bias.val().unsqueeze(),
-        None => input_product,
+    let part = |linear: &Linear<B>, input: &Tensor<B, 2>| {
+        let product = input.clone().matmul(linear.weight.val());
+        match &linear.bias {
+            Some(bias) => product + bias.val().unsqueeze(),
+            None => product,
+        }
     };
-    let hidden_part = match &gate.hidden_transform.bias {
-        Some(bias) => hidden_product + bias.val().unsqueeze(),
-        None => hidden_product,
-    };
+    let input_part = part(&gate.input_transform, input);
+    let hidden_part = part(&gate.hidden_transform, hidden);
     let hidden_part = match &pass.hidden_outputs {
         Some(outputs) => outputs.observe(step, hidden_part),
         None => hidden_part,

@@ -1,6 +1,5 @@
 use super::{
-    BiRecorders, GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless,
-    with_output,
+    GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless, with_output,
 };
 use crate::layers::recorded::sealed::{Function, LayerRecorders};
 use crate::layers::{Recorded, RecordedLayer};
@@ -16,7 +15,7 @@ use burn::tensor::backend::Backend;
 ///
 /// ```text
 /// input_transform:   x_t       (1 ≤ t ≤ steps)
-/// hidden_transform:  h_(t-1)   (h_0 is the initial state, and counts where it is zeros too)
+/// hidden_transform:  h_(t-1)   (the initial state h_0 counts, even if it is zeros)
 /// ```
 ///
 /// Their outputs are added up, so both have the gradient at the gate's pre-activation. Curvatures that are made of gradients at outputs, those of SMAC, Eva
@@ -69,25 +68,7 @@ impl<B: Backend> LayerRecorders<Lstm<B>, B> for LstmRecorders<B> {
     }
 }
 
-impl<B: Backend> RecordedLayer<B> for BiLstm<B> {
-    type Recorders = BiRecorders<LstmRecorders<B>>;
-}
-
-impl<B: Backend> LayerRecorders<BiLstm<B>, B> for BiRecorders<LstmRecorders<B>> {
-    fn new(layer: &BiLstm<B>) -> Self {
-        Self {
-            forward: LstmRecorders::new(&layer.forward),
-            reverse: LstmRecorders::new(&layer.reverse),
-        }
-    }
-
-    fn map(&self, layer: &BiLstm<B>, function: &mut Function<'_, B>) -> Self {
-        Self {
-            forward: self.forward.map(&layer.forward, function),
-            reverse: self.reverse.map(&layer.reverse, function),
-        }
-    }
-}
+two_directions!(BiLstm, LstmRecorders);
 
 /// The recording of the gates in one pass.
 struct LstmPass<B: Backend> {

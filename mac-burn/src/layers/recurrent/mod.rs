@@ -3,6 +3,40 @@
 //! Burn's forward passes are repeated over the layers' public fields, operation by operation, since what they hand to the linear maps of their gates is
 //! seen nowhere else. Where nobody wants to know it, Burn's own run.
 
+/// The recorders of a layer of two directions, under the names of its parts.
+#[derive(Clone, Debug)]
+pub struct BiRecorders<R> {
+    forward: R,
+    reverse: R,
+}
+
+/// Declares the recorders of a layer of two directions, by those of a direction.
+macro_rules! two_directions {
+    ($layer:ident, $recorders:ident) => {
+        impl<B: Backend> crate::layers::RecordedLayer<B> for $layer<B> {
+            type Recorders = crate::layers::recurrent::BiRecorders<$recorders<B>>;
+        }
+
+        impl<B: Backend> LayerRecorders<$layer<B>, B>
+            for crate::layers::recurrent::BiRecorders<$recorders<B>>
+        {
+            fn new(layer: &$layer<B>) -> Self {
+                Self {
+                    forward: $recorders::new(&layer.forward),
+                    reverse: $recorders::new(&layer.reverse),
+                }
+            }
+
+            fn map(&self, layer: &$layer<B>, function: &mut Function<'_, B>) -> Self {
+                Self {
+                    forward: self.forward.map(&layer.forward, function),
+                    reverse: self.reverse.map(&layer.reverse, function),
+                }
+            }
+        }
+    };
+}
+
 mod gru;
 mod lstm;
 mod rnn;
@@ -38,13 +72,6 @@ impl<B: Backend> LayerRecorders<GateController<B>, B> for GateRecorders<B> {
             hidden_transform: function.call(&self.hidden_transform, Layer::linear(hidden)),
         }
     }
-}
-
-/// The recorders of a layer of two directions, under the names of its parts.
-#[derive(Clone, Debug)]
-pub struct BiRecorders<R> {
-    forward: R,
-    reverse: R,
 }
 
 /// The recording of a gate in one pass.

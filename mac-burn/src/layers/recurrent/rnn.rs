@@ -1,6 +1,5 @@
 use super::{
-    BiRecorders, GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless,
-    with_output,
+    GatePass, GateRecorders, Steps, samples_and_steps, state_of, swapped_unless, with_output,
 };
 use crate::layers::recorded::sealed::{Function, LayerRecorders};
 use crate::layers::{Recorded, RecordedLayer};
@@ -49,25 +48,7 @@ impl<B: Backend> LayerRecorders<Rnn<B>, B> for RnnRecorders<B> {
     }
 }
 
-impl<B: Backend> RecordedLayer<B> for BiRnn<B> {
-    type Recorders = BiRecorders<RnnRecorders<B>>;
-}
-
-impl<B: Backend> LayerRecorders<BiRnn<B>, B> for BiRecorders<RnnRecorders<B>> {
-    fn new(layer: &BiRnn<B>) -> Self {
-        Self {
-            forward: RnnRecorders::new(&layer.forward),
-            reverse: RnnRecorders::new(&layer.reverse),
-        }
-    }
-
-    fn map(&self, layer: &BiRnn<B>, function: &mut Function<'_, B>) -> Self {
-        Self {
-            forward: self.forward.map(&layer.forward, function),
-            reverse: self.reverse.map(&layer.reverse, function),
-        }
-    }
-}
+two_directions!(BiRnn, RnnRecorders);
 
 impl<B: Backend> RnnRecorders<B> {
     fn begin(&self, layer: &Rnn<B>, size: [usize; 2], device: &B::Device) -> GatePass<B> {

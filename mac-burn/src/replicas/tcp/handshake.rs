@@ -2,7 +2,7 @@
 
 use super::messages::{Hello, Writer, write_error};
 use super::wire::{Connection, Deadline, Kind};
-use super::{TELL, TcpReplicasConfig};
+use super::{TELL, TcpAllReduceConfig};
 use crate::replicas::{ReplicaError, RunDescription};
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -94,7 +94,7 @@ struct Arrival {
 /// The connections of rank 0 to all others, in their order.
 pub(super) fn accept(
     listener: &TcpListener,
-    config: &TcpReplicasConfig,
+    config: &TcpAllReduceConfig,
     description: &RunDescription,
 ) -> Result<Vec<Connection>, ReplicaError> {
     let mut arrivals: Vec<Option<Arrival>> = (1..config.world_size).map(|_| None).collect();
@@ -128,7 +128,7 @@ pub(super) fn tell(connections: &mut [Connection], error: &ReplicaError) {
                 let deadline = Deadline::after(TELL);
                 let told = connection.write_frame(Kind::Error, body, deadline);
                 // One that is lost itself does not listen.
-                let listens = error.lost_rank() != Some(connection.rank);
+                let listens = error.failed_rank() != Some(connection.rank);
                 if told.is_ok() && listens {
                     connection.close(deadline);
                 }
@@ -140,7 +140,7 @@ pub(super) fn tell(connections: &mut [Connection], error: &ReplicaError) {
 /// Waits until all ranks have connected. What connects beside them goes to `others`.
 fn collect(
     listener: &TcpListener,
-    config: &TcpReplicasConfig,
+    config: &TcpAllReduceConfig,
     arrivals: &mut [Option<Arrival>],
     others: &mut Vec<Connection>,
 ) -> Result<(), ReplicaError> {
@@ -231,7 +231,7 @@ fn introduce(stream: TcpStream, deadline: Deadline) -> Result<Option<Arrival>, R
 
 /// Compares what ranks say with what rank 0 does.
 fn compare(
-    config: &TcpReplicasConfig,
+    config: &TcpAllReduceConfig,
     arrivals: &[Option<Arrival>],
     description: &RunDescription,
 ) -> Result<(), ReplicaError> {
@@ -266,7 +266,7 @@ fn compare(
 
 /// The connection of another rank to rank 0.
 pub(super) fn connect(
-    config: &TcpReplicasConfig,
+    config: &TcpAllReduceConfig,
     description: &RunDescription,
 ) -> Result<Connection, ReplicaError> {
     let mut connection = Connection::new(reach(config)?, 0);
@@ -301,7 +301,7 @@ pub(super) fn connect(
 }
 
 /// Connects to rank 0, which may start later.
-fn reach(config: &TcpReplicasConfig) -> Result<TcpStream, ReplicaError> {
+fn reach(config: &TcpAllReduceConfig) -> Result<TcpStream, ReplicaError> {
     let deadline = Deadline::after(config.timeout);
     loop {
         let left = deadline.left().max(PAUSE);
@@ -317,7 +317,11 @@ fn reach(config: &TcpReplicasConfig) -> Result<TcpStream, ReplicaError> {
         });
         let stream = stream.and_then(|stream: TcpStream| {
             stream.set_nodelay(true)?;
-            Ok(stream)
+            // A port that nobody listens at may be the one that the system has given this connection.
+            match stream.local_addr()? == stream.peer_addr()? {
+                true => Err(ErrorKind::ConnectionRefused.into()),
+                false => Ok(stream),
+            }
         });
         match stream {
             Ok(stream) => return Ok(stream),

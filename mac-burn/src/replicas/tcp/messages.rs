@@ -80,7 +80,7 @@ pub(super) fn write_error(error: &ReplicaError) -> Vec<u8> {
             .number(1)
             .number(*rank as u64)
             .number(timeout.as_micros() as u64),
-        ReplicaError::Left { rank } => writer.number(2).number(*rank as u64),
+        ReplicaError::LeftEarly { rank } => writer.number(2).number(*rank as u64),
         ReplicaError::Mismatch {
             rank,
             what,
@@ -109,7 +109,7 @@ pub(super) fn read_error(body: &[u8]) -> Option<ReplicaError> {
             rank,
             timeout: Duration::from_micros(reader.number()?),
         },
-        2 => ReplicaError::Left { rank },
+        2 => ReplicaError::LeftEarly { rank },
         3 => ReplicaError::Mismatch {
             rank,
             what: reader.text()?,
@@ -140,7 +140,7 @@ mod tests {
                 rank: 2,
                 timeout: Duration::from_millis(1500),
             },
-            ReplicaError::Left { rank: 1 },
+            ReplicaError::LeftEarly { rank: 1 },
             ReplicaError::Mismatch {
                 rank: 1,
                 what: "a".to_string(),

@@ -20,26 +20,28 @@ const TELL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(500);
 /// Values are added in parts of so many bytes.
 const PART: usize = 1 << 16;
+/// The longest limit of time, a year: sums of times do not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Bytes before the values of a vector: its number in the run, and the size of an element.
 const VALUES_HEAD: usize = 9;
 
-/// Configuration of [`TcpReplicas`].
+/// Configuration of [`TcpAllReduce`].
 ///
 /// ```no_run
-/// use mac_burn::replicas::{ReplicaError, RunDescription, TcpReplicasConfig};
+/// use mac_burn::replicas::{ReplicaError, RunDescription, TcpAllReduceConfig};
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), ReplicaError> {
 /// let description = RunDescription::new().with("seed", 7);
 /// // The second of two machines; the first has the address and is rank 0.
-/// let connection = TcpReplicasConfig::new("10.0.0.1:29500", 1, 2)
+/// let connection = TcpAllReduceConfig::new("10.0.0.1:29500", 1, 2)
 ///     .with_timeout(Duration::from_secs(120))
 ///     .init(&description)?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpReplicasConfig {
+pub struct TcpAllReduceConfig {
     /// The address of rank 0, `host:port`, where it listens and the others find it. Rank 0 itself may have `0.0.0.0:port`, to listen on all networks.
     pub address: String,
     /// The number of this rank, from 0.
@@ -48,11 +50,11 @@ pub struct TcpReplicasConfig {
     pub world_size: usize,
     /// The time that rank 0 waits for the others, and then for each sum's vector of each of them; above 0. The others wait twice as long
     /// for rank 0, which may be waiting for one of them. It must be more than what the slowest rank needs for a step, with its transfer, and for a
-    /// checkpoint. [`TcpReplicas`] tells when ranks end with an error. Default: 60 s
+    /// checkpoint. [`TcpAllReduce`] tells when ranks end with an error. Default: 60 s
     pub timeout: Duration,
 }
 
-impl TcpReplicasConfig {
+impl TcpAllReduceConfig {
     /// The rank `rank` of `world_size`, with the address of rank 0.
     pub fn new(address: impl Into<String>, rank: usize, world_size: usize) -> Self {
         Self {
@@ -84,9 +86,9 @@ impl TcpReplicasConfig {
             let allowed = format!("below the {} ranks that there are", self.world_size);
             return invalid("rank", self.rank.to_string(), allowed);
         }
-        if self.timeout.is_zero() {
+        if self.timeout.is_zero() || self.timeout > LONGEST {
             let value = format!("{:?}", self.timeout);
-            return invalid("timeout", value, "above 0".to_string());
+            return invalid("timeout", value, "above 0, and at most a year".to_string());
         }
         Ok(())
     }
@@ -97,33 +99,33 @@ impl TcpReplicasConfig {
     ///
     /// On all ranks that have connected: if one does not come in time, or if the model, the configuration, the version of this crate or whatever else is
     /// described differs on one, with its number and both values. On this one: if rank 0 cannot listen at the address, or is not reached.
-    pub fn init(&self, description: &RunDescription) -> Result<TcpReplicas, ReplicaError> {
+    pub fn init(&self, description: &RunDescription) -> Result<TcpAllReduce, ReplicaError> {
         self.validate()?;
         if self.rank > 0 {
             let connection = connect(self, description)?;
-            return Ok(TcpReplicas::new(self, vec![connection]));
+            return Ok(TcpAllReduce::new(self, vec![connection]));
         }
         if self.world_size == 1 {
-            return Ok(TcpReplicas::new(self, Vec::new()));
+            return Ok(TcpAllReduce::new(self, Vec::new()));
         }
         let listener = TcpListener::bind(&self.address);
         let listener = listener.map_err(|error| ReplicaError::Failed {
             rank: 0,
             reason: format!("it cannot listen at {}: {error}", self.address),
         })?;
-        self.init_with(&listener, description)
+        self.init_with_listener(&listener, description)
     }
 
-    /// The same of rank 0 with a listener that is there already, in place of one at the address: that of a port which the system has chosen.
+    /// Like [`init`](Self::init) on rank 0, with a listener that exists already, as on a port that the system has chosen.
     ///
     /// # Errors
     ///
     /// As [`init`](Self::init), and if this is another rank.
-    pub fn init_with(
+    pub fn init_with_listener(
         &self,
         listener: &TcpListener,
         description: &RunDescription,
-    ) -> Result<TcpReplicas, ReplicaError> {
+    ) -> Result<TcpAllReduce, ReplicaError> {
         self.validate()?;
         if self.rank > 0 {
             return Err(ReplicaError::Invalid {
@@ -133,7 +135,7 @@ impl TcpReplicasConfig {
             });
         }
         let connections = accept(listener, self, description)?;
-        Ok(TcpReplicas::new(self, connections))
+        Ok(TcpAllReduce::new(self, connections))
     }
 }
 
@@ -145,15 +147,15 @@ impl TcpReplicasConfig {
 ///
 /// # Errors within a stated time
 ///
-/// Every rank ends with an error that names the rank which it is due to, and fails with it in every later call:
+/// Every rank gets an error that names the rank at fault, and every later call returns it again:
 ///
 /// - within 2 s of its next sum where that rank's process has ended, whose connection is closed by the system;
-/// - within [`timeout`](TcpReplicasConfig::timeout) and 2 s of its next sum on rank 0, and twice that on the others, where it is silent: it hangs, or its
+/// - within [`timeout`](TcpAllReduceConfig::timeout) and 2 s of its next sum on rank 0, and twice that on the others, where it is silent: it hangs, or its
 ///   machine is gone.
 ///
 /// When a rank is dropped it tells the others that it has left, and a sum that one of them still waits for is an error.
 #[derive(Debug)]
-pub struct TcpReplicas {
+pub struct TcpAllReduce {
     rank: usize,
     world_size: usize,
     timeout: Duration,
@@ -172,8 +174,8 @@ struct State {
     sent: u64,
 }
 
-impl TcpReplicas {
-    fn new(config: &TcpReplicasConfig, connections: Vec<Connection>) -> Self {
+impl TcpAllReduce {
+    fn new(config: &TcpAllReduceConfig, connections: Vec<Connection>) -> Self {
         Self {
             rank: config.rank,
             world_size: config.world_size,
@@ -201,14 +203,14 @@ impl TcpReplicas {
         let address = listener.local_addr().map_err(failed)?.to_string();
         let description = RunDescription::new();
         let config =
-            |rank| TcpReplicasConfig::new(address.clone(), rank, world_size).with_timeout(timeout);
+            |rank| TcpAllReduceConfig::new(address.clone(), rank, world_size).with_timeout(timeout);
         thread::scope(|scope| {
             let others = (1..world_size).map(|rank| {
                 let (config, description) = (config(rank), &description);
                 scope.spawn(move || config.init(description))
             });
             let others: Vec<_> = others.collect();
-            let first = config(0).init_with(&listener, &description);
+            let first = config(0).init_with_listener(&listener, &description);
             let others = others.into_iter().enumerate().map(|(index, thread)| {
                 let panicked = |_| ReplicaError::Failed {
                     rank: index + 1,
@@ -312,7 +314,7 @@ impl TcpReplicas {
 }
 
 /// A rank that has not failed says that it leaves.
-impl Drop for TcpReplicas {
+impl Drop for TcpAllReduce {
     fn drop(&mut self) {
         if thread::panicking() {
             return;
@@ -325,7 +327,7 @@ impl Drop for TcpReplicas {
     }
 }
 
-impl<B: Backend> AllReduce<B> for TcpReplicas {
+impl<B: Backend> AllReduce<B> for TcpAllReduce {
     fn rank(&self, _device: &B::Device) -> usize {
         self.rank
     }

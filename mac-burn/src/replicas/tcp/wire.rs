@@ -162,7 +162,7 @@ impl Connection {
         ];
         match kinds.into_iter().find(|known| *known as u8 == kind) {
             None => Err(self.lost("it sends what is no frame")),
-            Some(Kind::Leave) => Err(ReplicaError::Left { rank: self.rank }),
+            Some(Kind::Leave) => Err(ReplicaError::LeftEarly { rank: self.rank }),
             Some(Kind::Error) => {
                 let body = self.read_body(length, deadline)?;
                 let error = super::messages::read_error(&body);
