@@ -93,8 +93,8 @@ pub(crate) fn linear<B: Backend>(
     let [inputs, outputs] = size;
     let fans = (Some(inputs), Some(outputs));
     let mut linear = LinearConfig::new(inputs, outputs).init(device);
-    linear.weight = weight.init_with_listener(size, fans.0, fans.1, device);
-    linear.bias = Some(bias.init_with_listener([outputs], fans.0, fans.1, device));
+    linear.weight = weight.init_with(size, fans.0, fans.1, device);
+    linear.bias = Some(bias.init_with([outputs], fans.0, fans.1, device));
     linear
 }
 

@@ -84,9 +84,14 @@
 //! | FOOF | `groups · (size + 1)² + 1` for each part of the inputs |
 //! | K-FAC | that, and `groups · (outputs / groups)² + 1` for each block of outputs |
 //!
-//! (`2 · tokens + 2` for an embedding with a damping), and 6 numbers for each statistic, with its counts. The gradients have a mark for each parameter. Each vector has 2 numbers more for each rank, by which ranks are compared, and 18 bytes before it. A `Linear` of 512 inputs and outputs has 262 656 numbers of gradients, and 1026 of MAC's statistics, by
-//! `tcov = 5` in every fifth step. In the first step a number for each recorder is sent before; with a [`Recorder`](crate::Recorder) in a layer of the user's own in each step that records too, and until all ranks know the layer of each: layers of this crate are known from the start, those with a [`Recorder`](crate::Recorder) of their own by their first pass. A layer that some rank does not
-//! know yet is not preconditioned and keeps its statistics until all do.
+//! and for an embedding with a damping `2 · tokens + 2`; each statistic has 6 numbers more, with its counts, and each gradient a mark. A vector has
+//! 2 numbers more for each rank, by which ranks are compared, and 18 bytes before it. A `Linear` of 512 inputs and outputs has 262 656 numbers of
+//! gradients, and 1026 of MAC's statistics, by `tcov = 5` in every fifth step.
+//!
+//! Which layers a step is of must be known to all ranks. Layers of this crate are known from the start; a [`Recorder`](crate::Recorder) in a layer of
+//! your own knows its layer by its first pass. So in the first step a number for each recorder is sent before the statistics; with such recorders it
+//! is sent in each step that records, and in all steps until all ranks know all layers. A layer that some rank does not know yet is
+//! not preconditioned, and keeps its statistics until all do.
 
 mod description;
 #[cfg(feature = "distributed")]

@@ -2,6 +2,7 @@
 
 use crate::support::random;
 use burn::backend::Autodiff;
+use burn::module::Module;
 use burn::nn::EmbeddingConfig;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::record::{BinBytesRecorder, DoublePrecisionSettings, Recorder as _};
@@ -84,6 +85,25 @@ fn preconditioners(damping: Option<f64>) -> Vec<MacPreconditioner<B>> {
             .with_tinv(1)
             .init_preconditioner(),
     ]
+}
+
+#[test]
+fn a_recorded_embedding_is_its_layer() {
+    let recorded = embedding();
+    let plain = recorded.clone().into_inner();
+    assert_eq!(format!("{recorded}"), format!("{plain}"));
+    let _optim = MacConfig::new().init::<B, MacEmbedding<B>>();
+    let [expected, found] = [plain.forward(tokens(0)), recorded.forward(tokens(0))];
+    assert_eq!(found.to_data(), expected.to_data());
+    let [expected, found] = [expected, found].map(|output| {
+        let grads = output.square().sum().backward();
+        plain.weight.val().grad(&grads).map(Tensor::into_data)
+    });
+    assert_eq!(found.expect("a gradient"), expected.expect("a gradient"));
+    let bytes = BinBytesRecorder::<DoublePrecisionSettings>::default();
+    let saved = bytes.record(recorded.clone().into_record(), ());
+    let of_plain = bytes.record(plain.into_record(), ());
+    assert_eq!(saved.expect("it is saved"), of_plain.expect("it is saved"));
 }
 
 /// Breaks when a token is counted in another's place, repeated ones once, or the average is not bias-corrected.
