@@ -257,7 +257,11 @@ fn load(
     device: &Device<Selected>,
 ) -> Result<(usize, Network, Mac<Network, Training>), Failure> {
     let file = folder.join(CHECKPOINT);
-    let (epoch, record, state) = Recorder::<Training>::load(&AtomicRecorder, file, device)?;
+    let loaded = Recorder::<Training>::load(&AtomicRecorder, file, device);
+    let (epoch, record, state) = loaded.map_err(|error| {
+        let folder = folder.display();
+        format!("the checkpoint in `{folder}` cannot be read: {error}")
+    })?;
     let model = model.load_record(record);
     let optimizer = optimizer.try_load_record(state, &model)?;
     Ok((epoch, model, optimizer))
