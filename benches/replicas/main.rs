@@ -1,4 +1,4 @@
-//! What data-parallel training in replicas costs: the reduction of the gradients, and a step of MAC that records, with the reduction of its
+//! The cost of data-parallel training in replicas: the reduction of the gradients, and a step of MAC that records, with the reduction of its
 //! statistics and without; and the bytes that each rank sends for either. Two ranks in threads of this process, over the loopback.
 //!
 //! ```text

@@ -38,7 +38,7 @@ impl Race {
         text
     }
 
-    /// Which optimizers' seconds are of which machines; nothing if all are of one.
+    /// The machines that the optimizers' seconds are of; nothing if all are of one.
     fn machines(&self) -> String {
         let mut of_machines: Vec<(BTreeSet<&str>, Vec<String>)> = Vec::new();
         for standing in self
@@ -189,7 +189,7 @@ impl Standing {
         }
     }
 
-    /// Those on which the tests were run.
+    /// The machines on which the tests were run.
     fn machines(&self) -> BTreeSet<&str> {
         let machines = self.tests.iter().map(|run| &*run.outcome.machine);
         machines.collect()

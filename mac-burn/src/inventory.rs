@@ -17,7 +17,7 @@ pub(crate) struct Inventory<B: Backend> {
 pub(crate) struct Parameter<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) path: String,
-    /// What holds each name of the path, as Burn's derive has it: `Struct:Linear`, or `Vec` of an index.
+    /// The types that hold each name of the path, as Burn's derive has it: `Struct:Linear`, or `Vec` of an index.
     pub(crate) containers: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: DType,

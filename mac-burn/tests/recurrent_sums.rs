@@ -48,7 +48,7 @@ fn operations_to_record<P, R, T>(
     of_recorded - of_plain
 }
 
-/// To a matrix, the sum, the squares and their sum.
+/// The operations of a sum: to a matrix, the sum, the squares and their sum.
 const SUMS: usize = 4;
 /// The initial state as a step, the outputs but one, and both together.
 const HIDDEN_SEQUENCE: usize = 3;

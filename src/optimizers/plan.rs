@@ -54,7 +54,7 @@ pub struct OptimizerPlan {
     /// Learning rate of AdamW beside another optimizer, above 0.
     #[config(default = 1e-3)]
     pub auxiliary_lr: f64,
-    /// What the loss is a mean over, for K-FAC.
+    /// The rows that the loss is a mean over, for K-FAC.
     #[config(default = "GradientScale::MeanLoss")]
     pub gradient_scale: GradientScale,
     /// Whether MAC preconditions the first layer by the covariance of its inputs.

@@ -267,7 +267,7 @@ impl TaskChoice {
         }
     }
 
-    /// What the loss is a mean over: samples, or all characters of all samples.
+    /// The rows that the loss is a mean over: samples, or all characters of all samples.
     pub fn gradient_scale(self) -> GradientScale {
         match self.rules().subject {
             Subject::Classes(_) | Subject::Images => GradientScale::MeanLoss,

@@ -117,7 +117,7 @@ where
     /// Takes a step, and returns the loss before it, `[1]`, which is not waited for.
     ///
     /// # Errors
-    /// Those of the task.
+    /// The errors of the task.
     pub fn advance(mut self) -> Result<Advanced<Self, B>, Box<dyn Error>> {
         let loss = self.task.loss(&self.model, self.step)?;
         let observed = loss.clone().inner();
@@ -134,7 +134,7 @@ where
     /// The progress of the run, with a mean loss of its last steps.
     ///
     /// # Errors
-    /// Those of the task.
+    /// The errors of the task.
     pub fn progress(&self, train_loss: Option<f64>) -> Result<Progress, Box<dyn Error>> {
         let model: Inner<T, B> = self.model.valid();
         let validation = self.task.validate(&model)?;
@@ -149,7 +149,7 @@ where
     /// Takes the steps that are left, and calls `observe` after every `every` of them and after the last.
     ///
     /// # Errors
-    /// Those of the task and of `observe`, which end the training.
+    /// The errors of the task and of `observe`, which end the training.
     pub fn train(
         mut self,
         every: usize,

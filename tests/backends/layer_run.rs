@@ -73,7 +73,7 @@ pub(crate) fn name((layer, curvature): (Recorded, Curvature)) -> String {
 
 pub(crate) const KIND: Kind = Kind::Layer;
 
-/// What is wrong with a run that the comparison must notice.
+/// The mistake of a run that the comparison must notice.
 pub(crate) const MISTAKE: &str = "without a preconditioner";
 
 impl Recorded {

@@ -158,7 +158,7 @@ pub(crate) struct CurvatureSettings {
     pub(crate) damping: f64,
     /// Whether a bias is preconditioned with its weight, to which it adds an input of 1.
     pub(crate) biases: bool,
-    /// That of the tokens' frequencies of embeddings; none if they are left alone.
+    /// The damping of the tokens' frequencies of embeddings; none if they are left alone.
     pub(crate) embedding_damping: Option<f64>,
 }
 

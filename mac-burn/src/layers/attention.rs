@@ -185,7 +185,7 @@ pub struct AttentionRecorders<B: Backend> {
 }
 
 impl<B: Backend> AttentionRecorders<B> {
-    /// What a function makes of each recorder and the layer that it belongs to, in the order of the fields.
+    /// The results of a function of each recorder and the layer that it belongs to, in the order of the fields.
     pub(super) fn map_each(&self, layers: [Layer; 4], function: &mut Function<'_, B>) -> Self {
         let [query, key, value, output] = layers;
         Self {

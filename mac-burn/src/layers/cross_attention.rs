@@ -224,7 +224,7 @@ fn for_queries<B: Backend>(shared: Tensor<B, 4>, n_heads: usize) -> Tensor<B, 4>
         .reshape([batch, n_heads, keys, size])
 }
 
-/// What a forward pass needs of the layer beside its parameters.
+/// The numbers of the layer that a forward pass needs beside its parameters.
 #[derive(Clone, Debug)]
 struct Settings {
     dropout: Dropout,
@@ -290,7 +290,7 @@ impl Settings {
 /// The names of the projections, in the order of their recorders.
 const PROJECTIONS: [&str; 4] = ["query", "key", "value", "output"];
 
-/// What is found of a projection's parameters.
+/// The parameters of a projection, as far as they are found.
 struct Projection<T> {
     weight: T,
     bias: Option<T>,
@@ -322,7 +322,7 @@ fn layers<B: Backend>(layer: &CrossAttention<B>) -> Option<[Layer; 4]> {
     }))
 }
 
-/// What a function makes of each parameter of each projection, by its id and its value. None if the layer has others.
+/// The results of a function of each parameter of each projection, by its id and its value. None if the layer has others.
 fn parameters<B: Backend, T>(
     layer: &CrossAttention<B>,
     of: impl Fn(ParamId, &dyn Fn() -> TensorPrimitive<B>) -> T,

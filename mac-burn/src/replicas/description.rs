@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use std::fmt::Display;
 
-/// What must be the same on all ranks of a run, compared when they connect: the model, the configuration, and whatever else decides the
+/// A description of a run that must be the same on all its ranks, compared when they connect: the model, the configuration, and whatever else decides the
 /// steps, such as the seed of the order of the data.
 ///
 /// ```

@@ -56,7 +56,7 @@ pub struct UncoveredParameter {
     pub layer_path: String,
     /// The shape of the parameter.
     pub shape: Vec<usize>,
-    /// What it is, or what to use in place of its layer.
+    /// The kind of parameter that it is, or the layer to use in place of its own.
     pub reason: UncoveredReason,
 }
 
@@ -69,7 +69,7 @@ pub enum UncoveredReason {
     Norm,
     /// A table of embeddings.
     Embedding,
-    /// What tells positions apart: a parameter, or table of embeddings, with a field name such as `pos`, `position_bias` or `pos_embedding`.
+    /// A parameter that tells positions apart: one by itself, or table of embeddings, with a field name such as `pos`, `position_bias` or `pos_embedding`.
     Position,
     /// A parameter of an activation function, such as that of `PRelu`.
     Activation,
@@ -77,7 +77,7 @@ pub enum UncoveredReason {
     PlainLayer {
         /// The type of the layer.
         layer: &'static str,
-        /// What to use in its place.
+        /// The layer to use in its place.
         recorded_form: &'static str,
     },
     /// A layer of Burn's that has no recorded form.

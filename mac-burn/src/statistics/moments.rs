@@ -82,7 +82,7 @@ pub(super) fn observe_gradients<B: Backend, const D: usize>(
     })
 }
 
-/// What is summed of gradients.
+/// The statistic of gradients that is summed.
 pub(super) const GRADIENT_MOMENT: Statistic = Statistic::OutputMoments(WeightSharing::Expand);
 
 /// Where the moments of gradients are to be added, if those of this backend are wanted.

@@ -1,4 +1,4 @@
-//! What one pass of a layer saw.
+//! The rows and statistics of one pass of a layer.
 
 use super::activation_sums::ActivationSums;
 use super::attention_sums::AttendedValues;
@@ -16,7 +16,7 @@ pub(super) struct RowCounts<'a, B: Backend> {
     /// Rows of a sample.
     pub(super) places: usize,
     pub(super) padded: Option<&'a Tensor<B, 2, Bool>>,
-    /// What a place is in the output, where that is more than one of its places.
+    /// The patches of the output that places stand for, where each is more than one place there.
     pub(super) patches: Option<OutputPatches>,
 }
 

@@ -155,7 +155,7 @@ impl<B: Backend> From<&Conv3d<B>> for ConvGeometry {
 }
 
 impl<B: Backend> From<&ConvTranspose1d<B>> for ConvGeometry {
-    /// That of the convolution which this is the transpose of.
+    /// The geometry of the convolution that this is the transpose of.
     fn from(layer: &ConvTranspose1d<B>) -> Self {
         let kernel = KernelAxis {
             kernel: layer.kernel_size,
@@ -172,7 +172,7 @@ impl<B: Backend> From<&ConvTranspose1d<B>> for ConvGeometry {
 }
 
 impl<B: Backend> From<&ConvTranspose2d<B>> for ConvGeometry {
-    /// That of the convolution which this is the transpose of.
+    /// The geometry of the convolution that this is the transpose of.
     fn from(layer: &ConvTranspose2d<B>) -> Self {
         let kernel = |axis: usize| KernelAxis {
             kernel: layer.kernel_size[axis],
@@ -189,7 +189,7 @@ impl<B: Backend> From<&ConvTranspose2d<B>> for ConvGeometry {
 }
 
 impl<B: Backend> From<&ConvTranspose3d<B>> for ConvGeometry {
-    /// That of the convolution which this is the transpose of.
+    /// The geometry of the convolution that this is the transpose of.
     fn from(layer: &ConvTranspose3d<B>) -> Self {
         Self {
             kernels: std::array::from_fn(|axis| KernelAxis {

@@ -1,3 +1,5 @@
+mod convolutions;
+
 use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
@@ -7,24 +9,22 @@ use super::moments::{self, Moment};
 use super::output_gradients::GradientRows;
 use super::pass::{RowCounts, SeenInputs};
 use super::passes::{Passes, RecordedStatistics, lock};
-use super::patches::{ConvGeometry, Incidence, patch_sums, volume, volumes};
+use super::patches::Incidence;
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
-use super::second_moments::{SampleRows, counted, patches};
+use super::second_moments::{SampleRows, counted};
 use super::shared_input::SharedInput;
 use super::step_outputs::MapPass;
-use super::transposed::{position_sums, positions};
 use crate::layer::{Layer, LayerKind};
-use crate::precision::{at_least_f32, wider_of_f32};
+use crate::precision::wider_of_f32;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
 use burn::nn::Linear;
-use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::Device;
 use burn::tensor::{Bool, Int, Tensor};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::{fmt, iter};
 
 /// A recorder of the inputs that a layer saw since an optimizer step last took them.
@@ -325,186 +325,6 @@ impl<B: Backend> Recorder<B> {
         self.record(layer, weight, rows, output, |_| LayerStatistics::none())
     }
 
-    /// Records the input of a two-dimensional convolution with the parameters of `layer`.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, height, width]`; the mean is over the batch and the output positions of the
-    ///   patches that the kernel sees
-    ///
-    /// # Panics
-    ///
-    /// If the input has another number of channels than the layer takes.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv2d<const O: usize>(
-        &self,
-        layer: &Conv2d<B>,
-        input: &Tensor<B, 4>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv2d(layer), &layer.weight, geometry, input, output)
-    }
-
-    /// Records the input of a one-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, length]`
-    ///
-    /// # Panics
-    ///
-    /// If the input has another number of channels than the layer takes.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv1d<const O: usize>(
-        &self,
-        layer: &Conv1d<B>,
-        input: &Tensor<B, 3>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv1d(layer), &layer.weight, geometry, input, output)
-    }
-
-    /// Records the input of a three-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, depth, height, width]`
-    ///
-    /// # Panics
-    ///
-    /// If the input has another number of channels than the layer takes.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv3d<const O: usize>(
-        &self,
-        layer: &Conv3d<B>,
-        input: &Tensor<B, 5>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv3d(layer), &layer.weight, geometry, input, output)
-    }
-
-    fn record_convolution<const D: usize, const O: usize>(
-        &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
-        geometry: ConvGeometry,
-        input: &Tensor<B, D>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let images = || volumes(untracked(input));
-        moments::observe(|| Moment::of_patches(layer, images(), &geometry));
-        // Those of a convolution's output are its own.
-        let rows = RowCounts::of(&[], None);
-        self.record(layer, weight, rows, output, |demand| {
-            let mut seen = SeenInputs::new(layer, demand);
-            seen.activations(|| {
-                // Taken out, so that threads do not wait for each other's sums.
-                let mut incidence = self.incidence().and_then(|mut kept| kept.take());
-                let sums = patch_sums(images(), &geometry, &mut incidence);
-                if let Some(mut kept) = self.incidence() {
-                    *kept = incidence;
-                }
-                sums
-            });
-            seen.rows(|| patches(images(), &geometry));
-            seen.statistics
-        })
-    }
-
-    /// Records the input of a one-dimensional transposed convolution with the parameters of `layer`: the channels of its positions. Each position is
-    /// a row. The bias is not among what is preconditioned, since it is added at each position of the output.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, length]`; the mean is over batch and positions
-    /// - output: any, or of the gradients to be seen the layer's own
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv_transpose1d<const O: usize>(
-        &self,
-        layer: &ConvTranspose1d<B>,
-        input: &Tensor<B, 3>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
-            Layer::conv_transpose1d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
-    }
-
-    /// Records the input of a two-dimensional transposed convolution, as [`record_conv_transpose1d`](Self::record_conv_transpose1d) that of a
-    /// one-dimensional one.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, height, width]`
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv_transpose2d<const O: usize>(
-        &self,
-        layer: &ConvTranspose2d<B>,
-        input: &Tensor<B, 4>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
-            Layer::conv_transpose2d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
-    }
-
-    /// Records the input of a three-dimensional transposed convolution, as [`record_conv_transpose1d`](Self::record_conv_transpose1d) that of a
-    /// one-dimensional one.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, channels_in, depth, height, width]`
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_conv_transpose3d<const O: usize>(
-        &self,
-        layer: &ConvTranspose3d<B>,
-        input: &Tensor<B, 5>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
-            Layer::conv_transpose3d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
-    }
-
-    fn record_transposed<const D: usize, const O: usize>(
-        &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
-        geometry: ConvGeometry,
-        input: &Tensor<B, D>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let groups = geometry.groups;
-        let images = || at_least_f32(volumes(untracked(input)));
-        moments::observe(|| Moment::of_chunks(layer, iter::once(positions(images(), groups))));
-        let output_shape = (O == D).then(|| volume(output.dims()));
-        let rows = RowCounts::of_positions(&geometry, volume(input.dims()), output_shape);
-        self.record(layer, weight, rows, output, |demand| {
-            let mut seen = SeenInputs::new(layer, demand);
-            seen.activations(|| position_sums(images(), groups));
-            seen.rows(|| iter::once(positions(images(), groups)));
-            seen.statistics
-        })
-    }
-
     /// Counts the tokens that an embedding looks up. Their frequencies are of use with an
     /// [`embedding_damping`](crate::MacConfig::embedding_damping).
     ///
@@ -604,10 +424,6 @@ impl<B: Backend> Recorder<B> {
             }
             _ => Demand::default(),
         }
-    }
-
-    fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
-        Some(lock(&self.shared.as_ref()?.incidence))
     }
 }
 

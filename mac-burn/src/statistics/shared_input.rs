@@ -33,7 +33,7 @@ impl<B: Backend, const D: usize> SharedInput<B, D> {
         Moment::of_rows(layer, &self.input)
     }
 
-    /// What a layer saw, as far as it is asked for.
+    /// The statistics of a layer that are asked for.
     pub(super) fn statistics(&mut self, layer: Layer, demand: Demand) -> LayerStatistics<B> {
         let key = (demand, layer.bias.is_some());
         if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == key) {

@@ -408,7 +408,7 @@ fn matrix(gradients: &Gradients) -> Matrix {
     })
 }
 
-/// What one pass makes by itself, head by head: the output of each projection, a leaf of the graph, and the probabilities.
+/// One pass by itself, head by head: the output of each projection, a leaf of the graph, and the probabilities.
 struct Heads {
     projected: [Tensor<F64, 3>; 3],
     probabilities: Vec<Tensor<F64, 3>>,
@@ -480,7 +480,7 @@ impl Heads {
         [query, key, value, Tensor::from_inner(output)]
     }
 
-    /// What each query of each head sees of the context, and of its 1, `[batch, heads · queries, CONTEXT + 1]`.
+    /// The rows that each query of each head sees of the context, and of its 1, `[batch, heads · queries, CONTEXT + 1]`.
     fn seen_by_values(&self, context: &Tensor<F64, 3>) -> Tensor<F64, 3> {
         let ones = Tensor::ones([BATCH, KEYS, 1], &Default::default());
         let context = Tensor::cat(vec![context.clone(), ones], 2);

@@ -25,7 +25,7 @@ fn is_undefined(curvature: &Curvature, seen: &Seen) -> bool {
     matches!(curvature, Curvature::Kfac(_)) && (is_zero(&seen.inputs) || is_zero(&seen.outputs))
 }
 
-/// What a loss is made of.
+/// The results that a loss is made of.
 #[derive(Debug, Clone, Copy)]
 enum Loss {
     All,

@@ -12,7 +12,7 @@ use burn::tensor::backend::Backend;
 use mac_burn::Recorded;
 use proptest::prelude::*;
 
-/// What a layer is made of and runs on.
+/// The settings and the input of a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) batch: usize,

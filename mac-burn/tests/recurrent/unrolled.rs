@@ -112,7 +112,7 @@ impl Gate {
     }
 }
 
-/// What one direction made: the output `[batch, steps, d_hidden]` in the order of the sequence, the last states and the maps.
+/// The results of one direction: the output `[batch, steps, d_hidden]` in the order of the sequence, the last states and the maps.
 struct Direction {
     output: Tensor<F64, 3>,
     states: Vec<Vector>,
@@ -253,7 +253,7 @@ fn rnn(
 
 /// A layer that is written out here.
 pub(crate) trait Unrolls: Runs<F64> {
-    /// What [`Runs::run`] returns, and the maps.
+    /// The results of [`Runs::run`], and the maps.
     fn unroll(&self, case: &Case, input: Input<F64>) -> (Vec<Tensor<F64, 3>>, Vec<Map>);
 }
 

@@ -67,7 +67,7 @@ fn so_they_do_with_other_steps() {
     }
 }
 
-/// What the reduction of statistics removes: by gradients alone replicas drift apart.
+/// The drift that the reduction of statistics removes: by gradients alone replicas come apart.
 #[test]
 fn replicas_drift_apart_without_the_reduction_of_statistics() {
     for ranks in [2, 4] {

@@ -1,4 +1,4 @@
-//! What is compared when ranks connect.
+//! The comparison of ranks when they connect.
 
 use super::network::{Shared, config};
 use super::support::{Network, filled};

@@ -262,7 +262,7 @@ impl Run {
         killed
     }
 
-    /// What the workers that are left have to say.
+    /// The words of the workers that are left.
     fn outcomes(mut self) -> Vec<String> {
         let outcomes = self.workers.iter_mut().map(|(rank, worker)| {
             worker.wait().expect("it ran");

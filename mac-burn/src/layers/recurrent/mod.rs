@@ -148,7 +148,7 @@ fn samples_and_steps([first, second]: [usize; 2], batch_first: bool) -> [usize; 
     }
 }
 
-/// To `[samples, steps, size]` and back.
+/// The tensor as `[samples, steps, size]`, or such a one in the layer's own order.
 fn swapped_unless<B: Backend>(batch_first: bool, tensor: Tensor<B, 3>) -> Tensor<B, 3> {
     match batch_first {
         true => tensor,

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A connection that does not say in this time who it is is none of a rank.
 const INTRODUCTION: Duration = Duration::from_secs(5);
 
-/// What each side says first. Its form is the same in all versions, so that they can be told.
+/// The first bytes of each side. Its form is the same in all versions, so that they can be told.
 struct Preamble {
     protocol: u64,
     rank: u64,

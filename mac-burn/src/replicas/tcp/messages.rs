@@ -20,7 +20,7 @@ impl Writer {
     }
 }
 
-/// What is left of a body. Its functions are none where it is damaged.
+/// The rest of a body. Its functions are none where it is damaged.
 #[derive(Debug)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -39,7 +39,7 @@ impl Reader<'_> {
     }
 }
 
-/// What a rank says of itself.
+/// A rank's description of itself.
 #[derive(Debug)]
 pub(super) struct Hello {
     pub(super) world_size: u64,

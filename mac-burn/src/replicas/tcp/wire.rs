@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Error = 2,
     /// The end of a rank's run.
     Leave = 3,
-    /// What a rank says of itself.
+    /// A rank's description of itself.
     Hello = 4,
     /// The end of a handshake that has found nothing.
     Welcome = 5,
