@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 type Inner = NdArray<f64>;
 
-/// Of a preconditioned gradient, relative to its largest element; of 3000 cases the largest difference was 1.2e-10, by K-FAC with little damping. A step more or less, a transposed factor or the gradient at another place
+/// Of a preconditioned gradient, relative to its largest element; the largest difference seen is 1.2e-10, by K-FAC with little damping. A step more or less, a transposed factor or the gradient at another place
 /// shows at 1e-3.
 const ROUNDING: f64 = 1e-8;
 
