@@ -1,15 +1,21 @@
 use crate::layer::Layer;
-use crate::statistics::collector::{ModuleRecorder, collect};
+use crate::recording_backend::{Aliases, RecordedParameter, recorded_parameter, records};
+use crate::statistics::Recorder;
+use crate::statistics::collector::{ModuleRecorder, RecorderHolder, collect};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The float parameters of a module in their order, and its recorders.
 pub(crate) struct Inventory<B: Backend> {
     pub(crate) parameters: Vec<Parameter<B>>,
     pub(crate) recorders: Vec<ModuleRecorder<B>>,
+    /// Recorders that the backend keeps for weights that have a recorder in their layer.
+    pub(crate) superseded: Vec<Recorder<B>>,
+    /// Whether the [backend records](crate::recording_backend), so that layers need no recorders.
+    pub(crate) backend_records: bool,
     positions: HashMap<ParamId, usize>,
 }
 
@@ -26,6 +32,8 @@ pub(crate) struct Parameter<B: Backend> {
     pub(crate) trained: bool,
     /// Whether it has a gradient in this step.
     pub(crate) has_gradient: bool,
+    /// Whether a backend that records saw it used in several ways.
+    pub(crate) used_in_several_ways: bool,
 }
 
 impl<B: AutodiffBackend> Inventory<B> {
@@ -40,14 +48,52 @@ impl<B: AutodiffBackend> Inventory<B> {
             path: Vec::new(),
             containers: Vec::new(),
             parameters: Vec::new(),
+            recorded: Vec::new(),
         };
         let recorders = collect(module, &mut visitor);
         let parameters = visitor.parameters;
         let ids = parameters.iter().map(|parameter| parameter.id);
-        Self {
+        let mut inventory = Self {
             positions: ids.enumerate().map(|(index, id)| (id, index)).collect(),
             parameters,
             recorders,
+            superseded: Vec::new(),
+            backend_records: records::<B>(),
+        };
+        inventory.add_recorders_of_backend(visitor.recorded);
+        inventory
+    }
+
+    /// Adds a recorder for each parameter that may be a weight, seen or not: so replicas, which may have seen others, have as many.
+    fn add_recorders_of_backend(&mut self, recorded: Vec<Option<RecordedParameter<B>>>) {
+        let in_layers: HashSet<ParamId> = self.layers().map(|layer| layer.weight).collect();
+        let mut aliases = Aliases::default();
+        for (parameter, recorded) in self.parameters.iter().zip(&recorded) {
+            if let Some(recorded) = recorded {
+                aliases.insert(recorded.id, parameter.id, parameter.layer_path());
+            }
+        }
+        // A parameter that two modules share is found twice.
+        let mut known = HashSet::new();
+        for (parameter, recorded) in self.parameters.iter().zip(recorded) {
+            let Some(recorded) = recorded else { continue };
+            if !parameter.trained || parameter.shape.len() < 2 || !known.insert(parameter.id) {
+                continue;
+            }
+            let seen = recorded.recorder;
+            let layer = seen.as_ref().and_then(Recorder::layer);
+            let mut layer = layer
+                .map(|layer| aliases.resolved_as(layer, parameter.id, parameter.layer_path()))
+                .filter(|layer| layer.kind.fits(&parameter.shape));
+            if in_layers.contains(&parameter.id) {
+                self.superseded.extend(seen.as_ref().map(Recorder::shared));
+                layer = None;
+            }
+            self.recorders.push(ModuleRecorder {
+                recorder: seen.map_or_else(Recorder::new, |recorder| recorder.of_step()),
+                layer,
+                holder: RecorderHolder::Backend,
+            });
         }
     }
 
@@ -66,6 +112,15 @@ impl<B: AutodiffBackend> Inventory<B> {
     /// The layers that recorders stand for, as far as they are known.
     pub(crate) fn layers(&self) -> impl Iterator<Item = Layer> {
         self.recorders.iter().filter_map(|found| found.layer)
+    }
+
+    /// Whether the weight has a recorder of the backend's and none in its layer.
+    pub(crate) fn is_recorded_by_backend(&self, weight: ParamId) -> bool {
+        let mut of_backend = self.recorders.iter().filter(|found| {
+            found.holder == RecorderHolder::Backend
+                && found.layer.is_some_and(|layer| layer.weight == weight)
+        });
+        of_backend.next().is_some()
     }
 
     /// The path of a layer, or the id of its weight if that is no parameter of the module.
@@ -95,6 +150,8 @@ struct ParameterVisitor<'a, B: Backend> {
     path: Vec<String>,
     containers: Vec<String>,
     parameters: Vec<Parameter<B>>,
+    /// Each of them as a backend that records knows it.
+    recorded: Vec<Option<RecordedParameter<B>>>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
@@ -111,6 +168,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let tensor = param.val();
         let gradient = self.grads.get::<B::InnerBackend, D>(param.id);
+        let recorded = recorded_parameter(param);
         self.parameters.push(Parameter {
             id: param.id,
             path: self.path.join("."),
@@ -120,6 +178,10 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
             device: tensor.device(),
             trained: tensor.is_require_grad(),
             has_gradient: gradient.is_some(),
+            used_in_several_ways: recorded
+                .as_ref()
+                .is_some_and(|recorded| recorded.used_in_several_ways),
         });
+        self.recorded.push(recorded);
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum LayerKind {
     ConvTranspose3d { groups: usize },
     /// Weight `[tokens, size_output]`, of which a token selects a row.
     Embedding,
+    /// Weight `[size_output, size_input]`, whose transpose inputs are multiplied by.
+    TransposedLinear,
 }
 
 impl LayerKind {
@@ -48,6 +50,7 @@ impl LayerKind {
             Self::ConvTranspose2d { .. } => "ConvTranspose2d",
             Self::ConvTranspose3d { .. } => "ConvTranspose3d",
             Self::Embedding => "Embedding",
+            Self::TransposedLinear => "Linear (transposed)",
         }
     }
 
@@ -59,11 +62,14 @@ impl LayerKind {
         )
     }
 
-    /// Whether its weight begins with the outputs, and inputs come last: that of a convolution that is not transposed.
+    /// Whether its weight begins with the outputs, and inputs come last: that of a transposed linear layer, or of a convolution that is not.
     pub(crate) fn has_outputs_first(self) -> bool {
         matches!(
             self,
-            Self::Conv1d { .. } | Self::Conv2d { .. } | Self::Conv3d { .. }
+            Self::Conv1d { .. }
+                | Self::Conv2d { .. }
+                | Self::Conv3d { .. }
+                | Self::TransposedLinear
         )
     }
 
@@ -73,7 +79,8 @@ impl LayerKind {
             Self::Linear
             | Self::FusedAttention
             | Self::GroupedQueryAttention { .. }
-            | Self::Embedding => 1,
+            | Self::Embedding
+            | Self::TransposedLinear => 1,
             Self::Conv1d { groups }
             | Self::Conv2d { groups }
             | Self::Conv3d { groups }
@@ -84,7 +91,8 @@ impl LayerKind {
     }
 
     /// The kind in whose layout its gradient is taken: a convolution over other than two axes is one over two with as many numbers in a kernel;
-    /// a transposed one is a linear map from the channels of a position to a patch, in groups the 1 × 1 convolution that this is.
+    /// a transposed one is a linear map from the channels of a position to a patch, in groups the 1 × 1 convolution that this is, and so is a
+    /// transposed linear layer.
     pub(crate) fn of_gradient(self) -> Self {
         match self {
             Self::Linear
@@ -93,6 +101,7 @@ impl LayerKind {
             | Self::Conv2d { .. }
             | Self::Embedding => self,
             Self::Conv1d { groups } | Self::Conv3d { groups } => Self::Conv2d { groups },
+            Self::TransposedLinear => Self::Conv2d { groups: 1 },
             Self::ConvTranspose1d { groups }
             | Self::ConvTranspose2d { groups }
             | Self::ConvTranspose3d { groups } => match groups {
@@ -125,7 +134,8 @@ impl LayerKind {
             Self::Linear
             | Self::FusedAttention
             | Self::GroupedQueryAttention { .. }
-            | Self::Embedding => 0,
+            | Self::Embedding
+            | Self::TransposedLinear => 0,
             Self::Conv1d { .. } | Self::ConvTranspose1d { .. } => 1,
             Self::Conv2d { .. } | Self::ConvTranspose2d { .. } => 2,
             Self::Conv3d { .. } | Self::ConvTranspose3d { .. } => 3,
@@ -136,7 +146,7 @@ impl LayerKind {
     pub(crate) fn fits(self, weight: &[usize]) -> bool {
         weight.len() == 2 + self.axes()
             && match self {
-                Self::Linear | Self::Embedding => true,
+                Self::Linear | Self::Embedding | Self::TransposedLinear => true,
                 Self::FusedAttention => weight[1].is_multiple_of(3),
                 Self::GroupedQueryAttention { value_columns } => value_columns <= weight[1],
                 _ => self.groups() > 0 && weight[0].is_multiple_of(self.groups()),
@@ -314,6 +324,33 @@ impl Layer {
             groups: layer.groups,
         };
         Self::of(kind, &layer.weight, None)
+    }
+
+    /// A convolution over as many axes as the weight has beside channels.
+    pub(crate) fn convolution<B: Backend, const D: usize>(
+        weight: &Param<Tensor<B, D>>,
+        bias: Option<&Param<Tensor<B, 1>>>,
+        groups: usize,
+    ) -> Self {
+        let kind = match D {
+            3 => LayerKind::Conv1d { groups },
+            4 => LayerKind::Conv2d { groups },
+            _ => LayerKind::Conv3d { groups },
+        };
+        Self::of(kind, weight, bias)
+    }
+
+    /// A transposed convolution over as many axes as the weight has beside channels, without the bias, as above.
+    pub(crate) fn transposed_convolution<B: Backend, const D: usize>(
+        weight: &Param<Tensor<B, D>>,
+        groups: usize,
+    ) -> Self {
+        let kind = match D {
+            3 => LayerKind::ConvTranspose1d { groups },
+            4 => LayerKind::ConvTranspose2d { groups },
+            _ => LayerKind::ConvTranspose3d { groups },
+        };
+        Self::of(kind, weight, None)
     }
 
     /// The same with its bias, or without.

@@ -80,6 +80,7 @@ mod optimizer;
 mod patterns;
 mod precision;
 mod preconditioner;
+pub mod recording_backend;
 pub mod replicas;
 mod report;
 pub mod spectrum;

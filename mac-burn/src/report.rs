@@ -77,6 +77,9 @@ pub struct LayerReport {
     /// approximation, since squares are averaged as the mean is, probabilities and values apart. See the
     /// [guide](crate::guide#damping) for what it tells.
     pub mean_share: Option<f64>,
+    /// Whether the layer makes attention's values and was recorded by a [backend that records](crate::recording_backend). That sees tokens and no attention, so the
+    /// mean is that of the tokens, and not weighted by the attention probabilities as that of a recorded layer is.
+    pub mean_of_tokens: bool,
     /// Inversions of a dense curvature that needed more damping than the setting, as the matrix was not positive definite.
     pub retried_inversions: u64,
     /// Inversions that did not succeed with more damping either, after which the last inverse stayed in use.
@@ -226,6 +229,9 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             mean_share: in_use
                 .filter(|report| report.mean_norm_squared.is_some())
                 .and_then(|report| report.mean_share),
+            mean_of_tokens: in_use.is_some()
+                && self.inventory.is_recorded_by_backend(weight.id)
+                && makes_attended_values(weight),
             retried_inversions: curvature.map_or(0, |report| report.inversions.retried),
             failed_inversions: curvature.map_or(0, |report| report.inversions.failed),
         }
@@ -266,6 +272,16 @@ impl<B: AutodiffBackend> Reporter<'_, B> {
             })
             .sum()
     }
+}
+
+/// Whether the layer of this weight makes attention's values, by its name and those of the types that hold it.
+fn makes_attended_values<B: AutodiffBackend>(weight: &Parameter<B>) -> bool {
+    let holders = weight.containers.split('.').rev().skip(1);
+    let mut holders = holders.map(|holder| holder.to_lowercase());
+    let layer = weight.layer_path().rsplit('.').next().unwrap_or_default();
+    let mut words = layer.split('_');
+    words.any(|word| matches!(word, "v" | "value" | "values" | "kv" | "qkv"))
+        && holders.any(|holder| holder.contains("attention") || holder.contains("attn"))
 }
 
 impl fmt::Display for Report {
@@ -319,6 +335,15 @@ impl fmt::Display for Report {
                     "`{path}`: {retried} inversions with more damping, {failed} failed"
                 )?;
             }
+        }
+        let of_tokens = self.layers.iter().filter(|layer| layer.mean_of_tokens);
+        let of_tokens: Vec<_> = of_tokens.map(|layer| format!("`{}`", layer.path)).collect();
+        if !of_tokens.is_empty() {
+            writeln!(
+                f,
+                "means of tokens, without attention's probabilities: {}",
+                of_tokens.join(", ")
+            )?;
         }
         writeln!(
             f,

@@ -58,6 +58,9 @@ impl<B: Backend> LayerGradient<B> {
                 WeightGradient::with_shape(kind, grads.remove::<B, 5>(id)?)
             }
             LayerKind::Conv2d { .. } => WeightGradient::Kernel(grads.remove(id)?).and_shape(),
+            LayerKind::TransposedLinear => {
+                WeightGradient::with_shape(kind, grads.remove::<B, 2>(id)?)
+            }
             LayerKind::Linear
             | LayerKind::FusedAttention
             | LayerKind::GroupedQueryAttention { .. }
@@ -88,6 +91,10 @@ impl<B: Backend> LayerGradient<B> {
                 grads.register(id, as_dtype(gradient, weight));
             }
             (WeightGradient::Kernel(gradient), _) if kind == kind.of_gradient() => {
+                grads.register(id, as_dtype(gradient, weight));
+            }
+            (gradient, [a, b]) => {
+                let gradient = gradient.into_tensor(kind, [*a, *b]);
                 grads.register(id, as_dtype(gradient, weight));
             }
             (gradient, [a, b, c]) => {
@@ -248,8 +255,9 @@ impl<B: Backend> WeightGradient<B> {
         let outputs = kind.size_output(&shape);
         match kind.of_gradient() {
             LayerKind::Conv2d { .. } if kind.has_outputs_first() => {
-                let [channels, last] = [shape[1], shape[D - 1]];
-                Self::Kernel(weight.reshape([outputs, channels, size / channels / last, last]))
+                let last = if D > 2 { shape[D - 1] } else { 1 };
+                let rows = size / shape[1] / last;
+                Self::Kernel(weight.reshape([outputs, shape[1], rows, last]))
             }
             LayerKind::Conv2d { groups } => {
                 let matrices = weight.reshape([groups, size, outputs / groups]);

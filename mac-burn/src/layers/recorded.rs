@@ -1,7 +1,7 @@
 use self::sealed::LayerRecorders;
 use crate::layer::Layer;
 use crate::statistics::Recorder;
-use crate::statistics::collector::{self, Replacement};
+use crate::statistics::collector::{self, RecorderHolder, Replacement};
 use burn::module::{
     AutodiffModule, Content, Devices, DisplaySettings, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -390,7 +390,7 @@ impl<L: RecordedLayer<B>, B: Backend> Module<B> for Recorded<L, B> {
 
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
         self.map_recorders(|recorder, layer| {
-            collector::report(recorder, Some(layer), false);
+            collector::report(recorder, Some(layer), RecorderHolder::RecordedLayer);
             recorder.shared()
         });
         self.layer.visit(visitor);

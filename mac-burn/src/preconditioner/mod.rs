@@ -348,7 +348,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if withheld.contains(&position) {
                 continue;
             }
-            let mut all = found.recorder.statistics();
+            let mut all = found.statistics();
             // Passes of another weight are a mistake of the recorder that ran them, if the module has that weight.
             if let Some(other) = all.iter().find(|recorded| {
                 !recorded.of_clone
@@ -441,6 +441,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     fn unsubscribe_from_layers_left_alone(&self, inventory: &Inventory<B>) {
+        for recorder in &inventory.superseded {
+            recorder.end_step();
+            recorder.subscribe(&self.schedule, Some(Demand::default()));
+        }
         for found in &inventory.recorders {
             let Some(layer) = found.layer else { continue };
             if let Some(weight) = inventory.parameter(layer.weight)

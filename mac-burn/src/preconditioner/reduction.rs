@@ -4,6 +4,7 @@ use super::{MacPreconditioner, Participant};
 use crate::MacError;
 use crate::inventory::Inventory;
 use crate::replicas::{LayerShare, ReplicaError, Replicas};
+use crate::statistics::collector::RecorderHolder;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
 /// The replicas, and what is known of them.
@@ -46,12 +47,15 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let Some(first) = inventory.parameters.first() else {
             return Ok(Vec::new());
         };
-        // Recorders in the user's layers learn theirs by passes, and forget it with a record of the model. Whether ranks ask each other is the same on
+        // Recorders in the user's layers, or of a backend, learn theirs by passes, and forget it with a record of the model. Whether ranks ask each other is the same on
         // all of them.
         let recorders = inventory.recorders.iter();
-        let has_bare = recorders.clone().any(|found| found.is_bare);
+        let mut known_by_passes = recorders
+            .clone()
+            .filter(|found| found.holder != RecorderHolder::RecordedLayer);
+        let has_others = known_by_passes.next().is_some();
         let due = self.step.is_multiple_of(self.tcov);
-        if reduction.all_known && !(has_bare && due) {
+        if reduction.all_known && !(has_others && due) {
             return Ok(Vec::new());
         }
         let known: Vec<bool> = recorders.map(|found| found.layer.is_some()).collect();

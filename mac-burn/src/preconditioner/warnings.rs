@@ -3,6 +3,7 @@ use crate::curvature::Batches;
 use crate::inventory::{Inventory, Parameter};
 use crate::layer::Layer;
 use crate::report::{lines_by_reason, uncovered};
+use crate::statistics::collector::RecorderHolder;
 use burn::module::ParamId;
 use burn::tensor::backend::AutodiffBackend;
 use std::collections::HashSet;
@@ -86,7 +87,11 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     fn finds_no_layer(&self, inventory: &Inventory<B>) -> bool {
-        inventory.recorders.is_empty() && self.curvatures.is_empty()
+        let mut recorders = inventory.recorders.iter();
+        // A backend that records has a recorder for each parameter, seen or not.
+        let all_unseen =
+            recorders.all(|found| found.holder == RecorderHolder::Backend && found.layer.is_none());
+        all_unseen && self.curvatures.is_empty()
     }
 
     /// Warns at the first step if few of the parameters that take MAC's step are in recorded layers. Layers that are skipped

@@ -88,6 +88,15 @@ pub enum UncoveredReason {
     /// The bias of a recorded transposed convolution. It sees a 1 at each position of the output, and the weight's inputs are those at positions
     /// of the input: it is no part of them.
     TransposedConvolutionBias,
+    /// A parameter that a [backend that records](crate::recording_backend) saw used in more than one way, as an embedding whose table is the weight
+    /// of the output layer too: one mean does not stand for both.
+    UsedInSeveralWays,
+    /// A bias that is added by an operation of its own to what its layer's weight makes, so that a backend that records does not see it with the
+    /// weight.
+    BiasAddedApart,
+    /// A parameter that no linear map had as its weight which a backend that records has seen. It may be unused, changed before it is used, or multiplied
+    /// element by element.
+    NotSeenAsWeight,
     /// A parameter of a module of one's own. If it is a matrix that inputs go through, hand these to a [`Recorder`](crate::Recorder), which is
     /// known after the first pass.
     CustomModule {
@@ -113,6 +122,11 @@ impl fmt::Display for UncoveredReason {
             Self::TransposedConvolutionBias => {
                 f.write_str("bias of a transposed convolution, no part of what its weight sees")
             }
+            Self::UsedInSeveralWays => f.write_str("used in several ways"),
+            Self::BiasAddedApart => {
+                f.write_str("bias that is added apart from what its layer's weight makes")
+            }
+            Self::NotSeenAsWeight => f.write_str("not seen as the weight of a linear map"),
             Self::CustomModule { module } => write!(f, "parameter of {module}, use a Recorder"),
         }
     }
@@ -141,7 +155,8 @@ pub(crate) fn uncovered<B: AutodiffBackend>(
     found
         .map(|parameter| {
             let in_part = layers_in_part.contains(parameter.layer_path());
-            let (reason, layer_path) = reason_and_layer(parameter, in_part);
+            let (reason, layer_path) =
+                reason_and_layer(parameter, in_part, inventory.backend_records);
             UncoveredParameter {
                 path: parameter.path.clone(),
                 layer_path,
@@ -152,14 +167,19 @@ pub(crate) fn uncovered<B: AutodiffBackend>(
         .collect()
 }
 
-/// The reason, and the path of what it is about; `in_part` if the layer of the parameter is recorded without it.
+/// The reason, and the path of what it is about; `in_part` if the layer of the parameter is recorded without it, `by_backend` if the backend
+/// records.
 fn reason_and_layer<B: AutodiffBackend>(
     parameter: &Parameter<B>,
     in_part: bool,
+    by_backend: bool,
 ) -> (UncoveredReason, String) {
     let Parameter {
         path, containers, ..
     } = parameter;
+    if parameter.used_in_several_ways {
+        return (UncoveredReason::UsedInSeveralWays, path.clone());
+    }
     let fields: Vec<Field<'_>> = path
         .split('.')
         .zip(containers.split('.'))
@@ -202,6 +222,14 @@ fn reason_and_layer<B: AutodiffBackend>(
     }
     if in_part && module.starts_with("ConvTranspose") {
         return (UncoveredReason::TransposedConvolutionBias, path.clone());
+    }
+    if by_backend {
+        let reason = match tells_positions_apart(fields[holder].name) {
+            true => UncoveredReason::Position,
+            false if in_part => UncoveredReason::BiasAddedApart,
+            false => UncoveredReason::NotSeenAsWeight,
+        };
+        return (reason, path.clone());
     }
     let outermost = fields.iter().enumerate().find_map(|(index, field)| {
         let module = field.module()?;

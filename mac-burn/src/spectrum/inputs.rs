@@ -1,6 +1,7 @@
 //! The inputs of layers.
 
 use super::{Parameters, eigen};
+use crate::layer::Layer;
 use crate::statistics::moments::{Moment, moments_of};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -57,12 +58,15 @@ impl Spectrum {
     /// without, hand over `model.valid()`.
     pub fn of<B: Backend, M: Module<B>>(module: &M, passes: impl FnOnce(&M)) -> Self {
         let moments = moments_of::<B>(|| passes(module));
+        let moments = moments.into_iter().map(|moment| (moment.layer, moment));
+        let parameters = Parameters::of(module);
+        let moments = parameters.with_known_layers(moments.collect());
         // In the order of the module.
-        let parameters = Parameters::of(module).into_iter();
-        let layers = parameters.flat_map(|parameter| {
+        let layers = parameters.found.iter().flat_map(|parameter| {
             let own = moments.iter();
-            let own = own.filter(|moment| moment.layer.weight == parameter.id);
-            let spectra = own.flat_map(|moment| layer_spectra(&parameter.layer, moment));
+            let own = own.filter(|(layer, _)| layer.weight == parameter.id);
+            let spectra =
+                own.flat_map(|(layer, moment)| layer_spectra(&parameter.layer, *layer, moment));
             spectra.collect::<Vec<_>>()
         });
         Self {
@@ -71,7 +75,7 @@ impl Spectrum {
     }
 }
 
-fn layer_spectra<B: Backend>(path: &str, moment: &Moment<B>) -> Vec<LayerSpectrum> {
+fn layer_spectra<B: Backend>(path: &str, layer: Layer, moment: &Moment<B>) -> Vec<LayerSpectrum> {
     let [groups, width, _] = moment.sum.dims();
     let rows = moment.rows.max(1) as f64;
     let elements = moment.sum.to_data().iter::<f64>().collect::<Vec<_>>();
@@ -79,7 +83,7 @@ fn layer_spectra<B: Backend>(path: &str, moment: &Moment<B>) -> Vec<LayerSpectru
     let spectra = matrices.map(|(group, elements)| {
         let whole = DMatrix::from_row_slice(width, width, elements) / rows;
         let inputs = width - 1 - usize::from(moment.attended);
-        let size = inputs + usize::from(moment.layer.bias.is_some());
+        let size = inputs + usize::from(layer.bias.is_some());
         let second = whole.view((0, 0), (size, size)).into_owned();
         // The last row, that of the 1, is the mean.
         let mean: DVector<f64> = whole.row(width - 1).columns(0, size).transpose();

@@ -107,16 +107,20 @@ mod outputs;
 pub use inputs::{InputPart, LayerSpectrum, Spectrum};
 pub use outputs::{DAMPING, LayerOutputSpectrum, OutputPart, OutputSpectrum};
 
+use crate::layer::Layer;
+use crate::recording_backend::{Aliases, recorded_parameter};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use nalgebra::{DMatrix, SymmetricEigen};
+use std::collections::HashSet;
 
 /// The parameters of a module, in its order.
 #[derive(Default)]
 struct Parameters {
     path: Vec<String>,
     found: Vec<Parameter>,
+    aliases: Aliases,
 }
 
 struct Parameter {
@@ -127,10 +131,25 @@ struct Parameter {
 }
 
 impl Parameters {
-    fn of<B: Backend, M: Module<B>>(module: &M) -> Vec<Parameter> {
+    fn of<B: Backend, M: Module<B>>(module: &M) -> Self {
         let mut visitor = Self::default();
         module.visit(&mut visitor);
-        visitor.found
+        visitor
+    }
+
+    /// What was measured of layers, with the module's parameters for those that only a [backend that records](crate::recording_backend) knows.
+    /// What it saw of a layer that has a recorder is left out.
+    fn with_known_layers<T>(&self, measured: Vec<(Layer, T)>) -> Vec<(Layer, T)> {
+        let is_known = |layer: &Layer| self.found.iter().any(|found| found.id == layer.weight);
+        let (mut known, others): (Vec<_>, Vec<_>) =
+            measured.into_iter().partition(|(layer, _)| is_known(layer));
+        let recorded: HashSet<ParamId> = known.iter().map(|(layer, _)| layer.weight).collect();
+        let others = others.into_iter().filter_map(|(layer, measured)| {
+            let layer = self.aliases.resolved(layer)?;
+            (!recorded.contains(&layer.weight)).then_some((layer, measured))
+        });
+        known.extend(others);
+        known
     }
 }
 
@@ -149,9 +168,13 @@ impl<B: Backend> ModuleVisitor<B> for Parameters {
             0 | 1 => &self.path[..],
             length => &self.path[..length - 1],
         };
+        let layer = layer.join(".");
+        if let Some(recorded) = recorded_parameter(param) {
+            self.aliases.insert(recorded.id, param.id, &layer);
+        }
         self.found.push(Parameter {
             id: param.id,
-            layer: layer.join("."),
+            layer,
             dtype: param.val().dtype(),
         });
     }

@@ -69,8 +69,9 @@ impl OutputSpectrum {
         enable_backward_hook::<B>();
         let mut grads = GradientsParams::new();
         let sums = gradient_moments_of::<B>(|| grads = passes(module));
+        let parameters = Parameters::of(module);
         let mut moments = Vec::<Moments>::new();
-        for (layer, sums) in sums {
+        for (layer, sums) in parameters.with_known_layers(sums) {
             match moments.iter_mut().find(|known| known.layer == layer) {
                 Some(known) => known.add(&sums),
                 None => moments.extend(Moments::new(layer, &sums)),
@@ -78,11 +79,11 @@ impl OutputSpectrum {
         }
         // In the order of the module.
         let mut layers = Vec::new();
-        for parameter in Parameters::of(module) {
+        for parameter in &parameters.found {
             let own = moments.iter();
             for moments in own.filter(|moments| moments.layer.weight == parameter.id) {
                 let gradient = moments.gradient::<B::InnerBackend>(&mut grads);
-                layers.extend(moments.spectra(&parameter, gradient.as_deref()));
+                layers.extend(moments.spectra(parameter, gradient.as_deref()));
             }
         }
         Self { layers }

@@ -4,11 +4,13 @@
 //! that is visited reports itself to a collector, and one that is mapped asks for its replacement; both are
 //! thread-locals that are set only while this crate visits or maps. To everybody else a recorder is invisible.
 
+use super::passes::RecordedStatistics;
 use super::recorder::Recorder;
 use crate::layer::Layer;
+use crate::recording_backend::{Separate, separate};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor, TensorPrimitive};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 
@@ -18,8 +20,31 @@ use std::cell::{Cell, RefCell};
 pub(crate) struct ModuleRecorder<B: Backend> {
     pub(crate) recorder: Recorder<B>,
     pub(crate) layer: Option<Layer>,
-    /// Whether it is in a layer of the user's own.
-    pub(crate) is_bare: bool,
+    pub(crate) holder: RecorderHolder,
+}
+
+/// The holder of a recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecorderHolder {
+    /// A recorded layer, which knows its parameters.
+    RecordedLayer,
+    /// A layer of the user's own, whose parameters are known by passes.
+    OwnLayer,
+    /// A [backend that records](crate::recording_backend); passes know the parameters by ids of the backend's.
+    Backend,
+}
+
+impl<B: Backend> ModuleRecorder<B> {
+    /// The statistics that a step takes.
+    pub(crate) fn statistics(&self) -> Vec<RecordedStatistics<B>> {
+        let mut all = self.recorder.statistics();
+        if let (RecorderHolder::Backend, Some(layer)) = (self.holder, self.layer) {
+            for recorded in &mut all {
+                recorded.layer = layer;
+            }
+        }
+        all
+    }
 }
 
 thread_local! {
@@ -52,7 +77,11 @@ where
 }
 
 /// Reports a recorder to the open collector; without one, or by a recorder that is off, nothing happens.
-pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>, is_bare: bool) {
+pub(crate) fn report<B: Backend>(
+    recorder: &Recorder<B>,
+    layer: Option<Layer>,
+    holder: RecorderHolder,
+) {
     if recorder.is_off() {
         return;
     }
@@ -62,7 +91,7 @@ pub(crate) fn report<B: Backend>(recorder: &Recorder<B>, layer: Option<Layer>, i
             found.push(Box::new(ModuleRecorder {
                 recorder,
                 layer,
-                is_bare,
+                holder,
             }));
         }
     });
@@ -88,7 +117,8 @@ impl Replacement {
             }
         }
         let _set = Set(REPLACEMENT.replace(Some(self)));
-        module.map(&mut Untouched)
+        let separation = separate::<B>().filter(|_| matches!(self, Self::Fresh));
+        module.map(&mut Parameters { separation })
     }
 
     /// The replacement of a recorder that is mapped: itself, if this crate does not map.
@@ -101,12 +131,22 @@ impl Replacement {
     }
 }
 
-/// A mapper that returns parameters as they are, not even initialized.
-struct Untouched;
+/// A mapper that returns parameters as they are, not even initialized; but those whose recorder a backend keeps apart from what they were.
+struct Parameters<B: Backend> {
+    separation: Option<Separate<B>>,
+}
 
-impl<B: Backend> ModuleMapper<B> for Untouched {
+impl<B: Backend> ModuleMapper<B> for Parameters<B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        param
+        let Some(separated) = self.separation else {
+            return param;
+        };
+        param.map(|tensor| match tensor.into_primitive() {
+            TensorPrimitive::Float(tensor) => {
+                Tensor::from_primitive(TensorPrimitive::Float(separated(tensor)))
+            }
+            quantized => Tensor::from_primitive(quantized),
+        })
     }
 
     fn map_int<const D: usize>(

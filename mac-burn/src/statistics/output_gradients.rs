@@ -64,12 +64,12 @@ impl Layout {
         match shape {
             // Another tensor than the layer's own output.
             _ if kind.axes() > 0 && !kind.has_outputs_first() => None,
-            [samples, channels, lengths @ ..] if kind.has_outputs_first() => {
+            [samples, channels, lengths @ ..] if kind.axes() > 0 => {
                 let is_own = *channels == size_output && lengths.len() == kind.axes();
                 let rows = lengths.iter().product();
                 is_own.then_some(Self::Channels([*samples, *channels, rows]))
             }
-            _ if kind.has_outputs_first() => None,
+            _ if kind.axes() > 0 => None,
             // Samples and rows may be one axis.
             _ if *last == size_output
                 && shape[..shape.len() - 1].iter().product::<usize>() == samples * rows =>

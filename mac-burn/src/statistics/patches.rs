@@ -5,6 +5,7 @@ use crate::precision::at_least_f32;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, TensorData};
 
 /// The sum of the patches that a convolution's kernel sees, over batch and output positions.
@@ -205,6 +206,39 @@ impl<B: Backend> From<&ConvTranspose3d<B>> for ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// Of a convolution over the last axes, with kernels of these lengths.
+    pub(super) fn of_options<const N: usize>(kernel: [usize; N], options: &ConvOptions<N>) -> Self {
+        Self::over_last_axes::<N>(options.groups, |axis| KernelAxis {
+            kernel: kernel[axis],
+            stride: options.stride[axis],
+            dilation: options.dilation[axis],
+            padding: Some((options.padding[axis], options.padding[axis])),
+            padding_out: 0,
+        })
+    }
+
+    /// Of the convolution that this is the transpose of.
+    pub(super) fn of_transposed_options<const N: usize>(
+        kernel: [usize; N],
+        options: &ConvTransposeOptions<N>,
+    ) -> Self {
+        Self::over_last_axes::<N>(options.groups, |axis| KernelAxis {
+            kernel: kernel[axis],
+            stride: options.stride[axis],
+            dilation: options.dilation[axis],
+            padding: Some((options.padding[axis], options.padding[axis])),
+            padding_out: options.padding_out[axis],
+        })
+    }
+
+    fn over_last_axes<const N: usize>(groups: usize, kernel: impl Fn(usize) -> KernelAxis) -> Self {
+        let kernels = std::array::from_fn(|axis| match (axis + N).checked_sub(3) {
+            Some(axis) => kernel(axis),
+            None => KernelAxis::NONE,
+        });
+        Self { kernels, groups }
+    }
+
     /// The lengths of what the transposed convolution makes of images of these; none where its padding leaves nothing.
     pub(super) fn transposed_lengths(&self, lengths: [usize; 3]) -> Option<[usize; 3]> {
         let mut transposed = [0; 3];

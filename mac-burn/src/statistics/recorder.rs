@@ -3,7 +3,7 @@ mod convolutions;
 use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
-use super::collector::{self, Replacement};
+use super::collector::{self, RecorderHolder, Replacement};
 use super::layer_statistics::{Demand, LayerStatistics, Statistic};
 use super::moments::{self, Moment};
 use super::output_gradients::GradientRows;
@@ -178,6 +178,24 @@ impl<B: Backend> Recorder<B> {
         self.record_shared(weight, bias, &mut SharedInput::new(input.clone()), output)
     }
 
+    /// Records the input of a linear map `input · weightᵀ (+ bias)`, with a weight in PyTorch's layout.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_output, size_input]`
+    /// - input: `[.., size_input]`; the mean is over all leading dimensions
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_transposed_linear<const D: usize, const O: usize>(
+        &self,
+        weight: Weight<'_, B>,
+        bias: Bias<'_, B>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::matrix(LayerKind::TransposedLinear, weight, bias);
+        self.record_rows(layer, weight, &mut SharedInput::new(input.clone()), output)
+    }
+
     /// Records an input that other linear maps see as well: its sums are made once.
     pub(crate) fn record_shared<const D: usize, const O: usize>(
         &self,
@@ -187,6 +205,16 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
+        self.record_rows(layer, weight, input, output)
+    }
+
+    fn record_rows<const D: usize, const O: usize>(
+        &self,
+        layer: Layer,
+        weight: Weight<'_, B>,
+        input: &mut SharedInput<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
         moments::observe(|| input.moment(layer));
         let rows = RowCounts::of(&input.dims(), None);
         self.record(layer, weight, rows, output, |demand| {
@@ -447,6 +475,43 @@ impl State {
     }
 }
 
+/// For a [backend that records](crate::recording_backend), whose recorders belong to tensors: clones of a module share them, and a step makes new ones.
+impl<B: Backend> Recorder<B> {
+    /// The same recorder, not a clone with passes of its own.
+    pub fn shared(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.shared(),
+                state: shared.state.clone(),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+
+    /// The recorder for the tensor that a step puts in the place of this one's: what optimizers ask of this one, they ask of it. It has seen nothing.
+    pub fn successor(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: Passes::new(),
+                state: Arc::new(Mutex::new(lock(&shared.state).clone())),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+
+    /// The recorder for one step. The passes that it takes stay here until another counts, since other clones of the module that have the
+    /// tensor may take a step with the same gradients.
+    pub(crate) fn of_step(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.clone(),
+                state: shared.state.clone(),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+}
+
 /// The functions that the optimizer and this crate's passes over modules use.
 impl<B: Backend> Recorder<B> {
     /// A recorder that never records and reports itself to nobody.
@@ -463,17 +528,6 @@ impl<B: Backend> Recorder<B> {
         match self.is_off() {
             true => Self::off(),
             false => Self::new(),
-        }
-    }
-
-    /// The same recorder, not a clone with passes of its own.
-    pub(crate) fn shared(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: shared.passes.shared(),
-                state: shared.state.clone(),
-                incidence: shared.incidence.clone(),
-            }),
         }
     }
 
@@ -575,7 +629,7 @@ impl<B: Backend> Module<B> for Recorder<B> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        collector::report(self, self.layer(), true);
+        collector::report(self, self.layer(), RecorderHolder::OwnLayer);
     }
 
     fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {

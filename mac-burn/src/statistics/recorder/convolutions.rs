@@ -1,6 +1,6 @@
 //! Convolutions, transposed or not.
 
-use super::Recorder;
+use super::{Bias, Recorder};
 use crate::layer::Layer;
 use crate::precision::at_least_f32;
 use crate::statistics::moments::{self, Moment};
@@ -14,6 +14,7 @@ use burn::module::Param;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use std::iter;
 use std::sync::MutexGuard;
 
@@ -37,7 +38,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv2d(layer), &layer.weight, geometry, input, output)
+        self.record_patches(Layer::conv2d(layer), &layer.weight, geometry, input, output)
     }
 
     /// Records the input of a one-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
@@ -57,7 +58,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv1d(layer), &layer.weight, geometry, input, output)
+        self.record_patches(Layer::conv1d(layer), &layer.weight, geometry, input, output)
     }
 
     /// Records the input of a three-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
@@ -77,10 +78,60 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_convolution(Layer::conv3d(layer), &layer.weight, geometry, input, output)
+        self.record_patches(Layer::conv3d(layer), &layer.weight, geometry, input, output)
     }
 
-    fn record_convolution<const D: usize, const O: usize>(
+    /// Records the input of a convolution over `N` axes by its parameters and options, as those of
+    /// [`burn::tensor::module::conv2d`] are: of a layer of one's own, or with a bias that is added to its output.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[channels_out, channels_in / groups, kernel, ..]`
+    /// - input: `[batch, channels_in, length, ..]`
+    ///
+    /// # Panics
+    ///
+    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`; or if the input has another number of channels than the weight takes.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_convolution<const N: usize, const D: usize, const O: usize>(
+        &self,
+        weight: &Param<Tensor<B, D>>,
+        bias: Bias<'_, B>,
+        options: &ConvOptions<N>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::convolution(weight, bias, options.groups);
+        let geometry = ConvGeometry::of_options(kernel(weight), options);
+        self.record_patches(layer, weight, geometry, input, output)
+    }
+
+    /// Records the input of a transposed convolution over `N` axes by its weight and options, as those of
+    /// [`burn::tensor::module::conv_transpose2d`] are. A bias is no part of what is recorded, see
+    /// [`record_conv_transpose1d`](Self::record_conv_transpose1d).
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[channels_in, channels_out / groups, kernel, ..]`
+    /// - input: `[batch, channels_in, length, ..]`
+    ///
+    /// # Panics
+    ///
+    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_transposed_convolution<const N: usize, const D: usize, const O: usize>(
+        &self,
+        weight: &Param<Tensor<B, D>>,
+        options: &ConvTransposeOptions<N>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let layer = Layer::transposed_convolution(weight, options.groups);
+        let geometry = ConvGeometry::of_transposed_options(kernel(weight), options);
+        self.record_positions(layer, weight, geometry, input, output)
+    }
+
+    fn record_patches<const D: usize, const O: usize>(
         &self,
         layer: Layer,
         weight: &Param<Tensor<B, D>>,
@@ -123,7 +174,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
+        self.record_positions(
             Layer::conv_transpose1d(layer),
             weight,
             geometry,
@@ -146,7 +197,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
+        self.record_positions(
             Layer::conv_transpose2d(layer),
             weight,
             geometry,
@@ -169,7 +220,7 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_transposed(
+        self.record_positions(
             Layer::conv_transpose3d(layer),
             weight,
             geometry,
@@ -178,7 +229,7 @@ impl<B: Backend> Recorder<B> {
         )
     }
 
-    fn record_transposed<const D: usize, const O: usize>(
+    fn record_positions<const D: usize, const O: usize>(
         &self,
         layer: Layer,
         weight: &Param<Tensor<B, D>>,
@@ -202,4 +253,14 @@ impl<B: Backend> Recorder<B> {
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
         Some(lock(&self.shared.as_ref()?.incidence))
     }
+}
+
+/// The lengths of the kernel of a convolution over `N` axes.
+fn kernel<B: Backend, const N: usize, const D: usize>(weight: &Param<Tensor<B, D>>) -> [usize; N] {
+    let shape = weight.dims();
+    assert!(
+        (1..=3).contains(&N) && D == N + 2,
+        "a convolution over {N} axes with a weight of {D}, but these must be 1 to 3, and the weight's two more"
+    );
+    std::array::from_fn(|axis| shape[2 + axis])
 }
