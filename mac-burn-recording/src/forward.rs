@@ -396,7 +396,7 @@ impl<B: Backend, C: CheckpointStrategy> FloatTensorOps<Self> for Recording<Autod
     }
 
     fn float_cast(tensor: FloatTensor<Self>, dtype: FloatDType) -> FloatTensor<Self> {
-        Autodiff::<B, C>::float_cast(tensor, dtype)
+        seen::float_cast::<B, C>(tensor, dtype)
     }
 
     fn float_exp(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -1385,7 +1385,7 @@ impl<B: Backend, C: CheckpointStrategy> BoolTensorOps<Self> for Recording<Autodi
 
 impl<B: Backend, C: CheckpointStrategy> ModuleOps<Self> for Recording<Autodiff<B, C>> {
     fn embedding(weights: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
-        Autodiff::<B, C>::embedding(weights, indices)
+        seen::embedding::<B, C>(weights, indices)
     }
 
     fn embedding_backward(

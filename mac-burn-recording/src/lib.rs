@@ -18,6 +18,7 @@
 
 mod backend;
 mod forward;
+mod leaves;
 mod renamed;
 mod seen;
 

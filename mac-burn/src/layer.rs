@@ -326,33 +326,6 @@ impl Layer {
         Self::of(kind, &layer.weight, None)
     }
 
-    /// A convolution over as many axes as the weight has beside channels.
-    pub(crate) fn convolution<B: Backend, const D: usize>(
-        weight: &Param<Tensor<B, D>>,
-        bias: Option<&Param<Tensor<B, 1>>>,
-        groups: usize,
-    ) -> Self {
-        let kind = match D {
-            3 => LayerKind::Conv1d { groups },
-            4 => LayerKind::Conv2d { groups },
-            _ => LayerKind::Conv3d { groups },
-        };
-        Self::of(kind, weight, bias)
-    }
-
-    /// A transposed convolution over as many axes as the weight has beside channels, without the bias, as above.
-    pub(crate) fn transposed_convolution<B: Backend, const D: usize>(
-        weight: &Param<Tensor<B, D>>,
-        groups: usize,
-    ) -> Self {
-        let kind = match D {
-            3 => LayerKind::ConvTranspose1d { groups },
-            4 => LayerKind::ConvTranspose2d { groups },
-            _ => LayerKind::ConvTranspose3d { groups },
-        };
-        Self::of(kind, weight, None)
-    }
-
     /// The same with its bias, or without.
     pub(crate) fn with_bias_if(self, keep: bool) -> Self {
         Self {

@@ -3,9 +3,9 @@
 use crate::layer::Layer;
 use crate::statistics::{Recorder, enable_backward_hook};
 use burn::module::{Param, ParamId};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Shape, Tensor, TensorPrimitive};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -14,7 +14,10 @@ use std::sync::{PoisonError, RwLock};
 ///
 /// Optimizers ask it for the recorder of each parameter of a module that they step, once the backend is [registered](register). A recorder
 /// that is a part of a layer goes before it: the layer knows more of its weight than an operation does.
-pub trait RecordingBackend: AutodiffBackend {
+pub trait RecordingBackend: Backend {
+    /// The backend without `Autodiff`, whose tensors those of this backend are made of.
+    type Inner: Backend;
+
     /// The backend's view of the parameter with this tensor.
     fn parameter(tensor: &FloatTensor<Self>) -> RecordedParameter<Self>;
 
@@ -36,6 +39,17 @@ pub struct RecordedParameter<B: Backend> {
 /// [`RecordingBackend::separated`].
 pub(crate) type Separate<B> = fn(FloatTensor<B>) -> FloatTensor<B>;
 
+/// The weight of a linear map as an operation sees it: a tensor of a parameter that is trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenWeight {
+    /// The id that stands for the parameter.
+    pub id: ParamId,
+    /// The id that stands for its bias. One that is not trained is a bias as well.
+    pub bias: Option<ParamId>,
+    /// The shape of the parameter.
+    pub shape: Shape,
+}
+
 /// The functions of a [`RecordingBackend`].
 struct Functions<B: Backend> {
     parameter: fn(&FloatTensor<B>) -> RecordedParameter<B>,
@@ -50,7 +64,7 @@ pub fn register<B: RecordingBackend>() {
     if records::<B>() {
         return;
     }
-    enable_backward_hook::<B>();
+    enable_backward_hook::<B, B::Inner>();
     let functions = Functions::<B> {
         parameter: B::parameter,
         separated: B::separated,
@@ -114,11 +128,12 @@ impl Aliases {
 
     /// A layer as a pass has it, whose weight is known to be this parameter.
     pub(crate) fn resolved_as(&self, layer: Layer, weight: ParamId, layer_path: &str) -> Layer {
-        let bias = layer.bias.and_then(|bias| {
-            let known = self.0.get(&bias)?;
+        let bias = layer.bias.map(|bias| {
+            let known = self.0.get(&bias).map_or(&[][..], Vec::as_slice);
             // A copy of a parameter, such as an average of its values, may be in the module too.
             let beside = known.iter().find(|named| named.layer_path == layer_path);
-            Some(beside.or(known.first())?.id)
+            // One that is no parameter of the module adds to the output all the same.
+            beside.or(known.first()).map_or(bias, |named| named.id)
         });
         Layer {
             weight,

@@ -22,8 +22,9 @@ pub(crate) const GENERATED: [&str; 7] = [
 pub(crate) const BY_HAND: [&str; 2] = ["Backend", "AutodiffBackend"];
 
 /// The methods that see something: a function of `src/seen.rs` is called in place of `Autodiff`'s.
-const SEEN: [&str; 15] = [
+const SEEN: [&str; 17] = [
     "linear",
+    "embedding",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -35,6 +36,7 @@ const SEEN: [&str; 15] = [
     "float_swap_dims",
     "float_permute",
     "float_reshape",
+    "float_cast",
     "float_to_device",
     "float_detach",
     "float_set_require_grad",

@@ -127,7 +127,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let method = config.method().0;
         let config = config.common();
         config.validate()?;
-        enable_backward_hook::<B>();
+        enable_backward_hook::<B, B::InnerBackend>();
         Ok(Self {
             damping: Setting::new(config.damping),
             stat_decay: Setting::new(config.stat_decay),

@@ -66,7 +66,7 @@ impl OutputSpectrum {
         module: &M,
         passes: impl FnOnce(&M) -> GradientsParams,
     ) -> Self {
-        enable_backward_hook::<B>();
+        enable_backward_hook::<B, B::InnerBackend>();
         let mut grads = GradientsParams::new();
         let sums = gradient_moments_of::<B>(|| grads = passes(module));
         let parameters = Parameters::of(module);

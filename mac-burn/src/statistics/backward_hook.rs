@@ -11,7 +11,7 @@ use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
 use std::any::{Any, TypeId};
@@ -26,16 +26,15 @@ type Attach = fn(Box<dyn Any>, Hook) -> Box<dyn Any>;
 static BACKENDS: RwLock<Option<HashMap<TypeId, Attach>>> = RwLock::new(None);
 
 /// Makes [`on_backward`] wait for the backward pass on this backend. Without it, or if the backend is no
-/// [`Autodiff`] of its inner backend, the function runs at once.
-pub(crate) fn enable<B: AutodiffBackend>() {
-    type Primitive<B> = FloatTensor<Autodiff<<B as AutodiffBackend>::InnerBackend>>;
+/// [`Autodiff`] of the inner backend `I`, the function runs at once.
+pub(crate) fn enable<B: Backend, I: Backend>() {
     // The primitives do not depend on the checkpointing strategy.
-    if TypeId::of::<FloatTensor<B>>() != TypeId::of::<Primitive<B>>() {
+    if TypeId::of::<FloatTensor<B>>() != TypeId::of::<FloatTensor<Autodiff<I>>>() {
         return;
     }
     let mut backends = BACKENDS.write().unwrap_or_else(PoisonError::into_inner);
     let backends = backends.get_or_insert_default();
-    backends.insert(TypeId::of::<B>(), attach::<B::InnerBackend>);
+    backends.insert(TypeId::of::<B>(), attach::<I>);
 }
 
 /// Sums over the rows of a gradient, by statistic.

@@ -6,9 +6,46 @@ use super::layer_statistics::{Demand, LayerStatistics, Statistic, WeightSharing}
 use super::output_gradients::OutputPatches;
 use super::patches::ConvGeometry;
 use super::second_moments::{SampleRows, attended_rows, moment_sums};
-use crate::layer::Layer;
+use crate::layer::{Layer, LayerKind};
+use crate::recording_backend::SeenWeight;
+use burn::module::Param;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Shape, Tensor};
+
+/// The weight of a pass.
+#[derive(Debug, Clone)]
+pub(super) struct PassWeight {
+    pub(super) layer: Layer,
+    pub(super) shape: Shape,
+    /// Whether gradients are taken of it.
+    pub(super) trained: bool,
+}
+
+impl PassWeight {
+    pub(super) fn of<B: Backend, const D: usize>(
+        layer: Layer,
+        weight: &Param<Tensor<B, D>>,
+    ) -> Self {
+        Self {
+            layer,
+            shape: weight.shape(),
+            trained: weight.is_require_grad(),
+        }
+    }
+
+    /// A parameter that a backend has seen.
+    pub(super) fn seen(kind: LayerKind, weight: &SeenWeight) -> Self {
+        Self {
+            layer: Layer {
+                kind,
+                weight: weight.id,
+                bias: weight.bias,
+            },
+            shape: weight.shape.clone(),
+            trained: true,
+        }
+    }
+}
 
 /// How many rows an input has, and which of them count.
 pub(super) struct RowCounts<'a, B: Backend> {

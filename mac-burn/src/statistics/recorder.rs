@@ -7,7 +7,7 @@ use super::collector::{self, RecorderHolder, Replacement};
 use super::layer_statistics::{Demand, LayerStatistics, Statistic};
 use super::moments::{self, Moment};
 use super::output_gradients::GradientRows;
-use super::pass::{RowCounts, SeenInputs};
+use super::pass::{PassWeight, RowCounts, SeenInputs};
 use super::passes::{Passes, RecordedStatistics, lock};
 use super::patches::Incidence;
 use super::schedule::{Schedule, ScheduleObserver, recording_is_paused};
@@ -16,6 +16,7 @@ use super::shared_input::SharedInput;
 use super::step_outputs::MapPass;
 use crate::layer::{Layer, LayerKind};
 use crate::precision::wider_of_f32;
+use crate::recording_backend::SeenWeight;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -193,7 +194,8 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::TransposedLinear, weight, bias);
-        self.record_rows(layer, weight, &mut SharedInput::new(input.clone()), output)
+        let mut input = SharedInput::new(input.clone());
+        self.record_rows(PassWeight::of(layer, weight), &mut input, output)
     }
 
     /// Records an input that other linear maps see as well: its sums are made once.
@@ -205,19 +207,19 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
-        self.record_rows(layer, weight, input, output)
+        self.record_rows(PassWeight::of(layer, weight), input, output)
     }
 
     fn record_rows<const D: usize, const O: usize>(
         &self,
-        layer: Layer,
-        weight: Weight<'_, B>,
+        weight: PassWeight,
         input: &mut SharedInput<B, D>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
+        let layer = weight.layer;
         moments::observe(|| input.moment(layer));
         let rows = RowCounts::of(&input.dims(), None);
-        self.record(layer, weight, rows, output, |demand| {
+        self.record(weight, rows, output, |demand| {
             input.statistics(layer, demand)
         })
     }
@@ -225,7 +227,7 @@ impl<B: Backend> Recorder<B> {
     /// Begins a pass of a linear map that a layer applies at each step of a sequence.
     pub(crate) fn begin_steps(&self, linear: &Linear<B>, device: &B::Device) -> MapPass<B> {
         let layer = Layer::linear(linear);
-        let demand = self.demand(&linear.weight, device);
+        let demand = self.demand(linear.weight.is_require_grad(), device);
         let shared = self.shared.as_ref().filter(|_| !demand.is_empty());
         let passes = shared.map(|shared| {
             lock(&shared.state).layer = Some(layer);
@@ -254,7 +256,7 @@ impl<B: Backend> Recorder<B> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_rows(layer, input));
         let rows = RowCounts::of(&input.dims(), padded);
-        self.record(layer, weight, rows, output, |demand| {
+        self.record(PassWeight::of(layer, weight), rows, output, |demand| {
             let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| valid_token_sums(untracked(input), padded));
             seen.rows(|| iter::once(SampleRows::of_tokens(untracked(input), padded)));
@@ -283,7 +285,7 @@ impl<B: Backend> Recorder<B> {
         let layer = Layer::matrix(LayerKind::Linear, weight, bias);
         moments::observe(|| Moment::of_attended(layer, &attended));
         let rows = RowCounts::of(&attended.values.dims(), attended.keys_padded);
-        self.record(layer, weight, rows, output, |demand| {
+        self.record(PassWeight::of(layer, weight), rows, output, |demand| {
             let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| attended_sums(&attended));
             seen.attended_rows(&attended);
@@ -315,7 +317,7 @@ impl<B: Backend> Recorder<B> {
         moments::observe(|| Moment::of_rows(layer, attended.values));
         moments::observe(|| Moment::of_attended(layer, &attended));
         let (values, padded) = (attended.values, attended.keys_padded);
-        self.record_pass(layer, weight, None, output, |demand| {
+        self.record_pass(&PassWeight::of(layer, weight), None, output, |demand| {
             let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| {
                 let tokens = valid_token_sums(untracked(values), padded);
@@ -350,7 +352,9 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, 3> {
         let layer = fused_attention(weight, bias, value_columns);
         let rows = RowCounts::of(&output.dims(), padded);
-        self.record(layer, weight, rows, output, |_| LayerStatistics::none())
+        self.record(PassWeight::of(layer, weight), rows, output, |_| {
+            LayerStatistics::none()
+        })
     }
 
     /// Counts the tokens that an embedding looks up. Their frequencies are of use with an
@@ -367,26 +371,35 @@ impl<B: Backend> Recorder<B> {
         tokens: &Tensor<B, D, Int>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        let layer = Layer::embedding(weight);
-        self.record_pass(layer, weight, None, output, |_| {
+        let weight = PassWeight::of(Layer::embedding(weight), weight);
+        self.record_token_counts(weight, tokens, output)
+    }
+
+    fn record_token_counts<const D: usize, const O: usize>(
+        &self,
+        weight: PassWeight,
+        tokens: &Tensor<B, D, Int>,
+        output: Tensor<B, O>,
+    ) -> Tensor<B, O> {
+        let dtype = wider_of_f32(output.dtype());
+        self.record_pass(&weight, None, output, |_| {
             let mut statistics = LayerStatistics::none();
-            let dtype = wider_of_f32(weight.val().dtype());
-            statistics.activations = Some(token_counts(tokens.clone(), weight.dims()[0], dtype));
+            statistics.activations = Some(token_counts(tokens.clone(), weight.shape[0], dtype));
             statistics
         })
     }
 
     /// Records what a layer saw, and the gradients at its output, which has the rows of its input.
-    fn record<const D: usize, const O: usize>(
+    fn record<const O: usize>(
         &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
+        weight: PassWeight,
         rows: RowCounts<'_, B>,
         output: Tensor<B, O>,
         seen: impl FnOnce(Demand) -> LayerStatistics<B>,
     ) -> Tensor<B, O> {
         let (shape, dtype) = (output.dims(), wider_of_f32(output.dtype()));
-        let size_output = layer.kind.size_output(&weight.dims());
+        let layer = weight.layer;
+        let size_output = layer.kind.size_output(&weight.shape);
         let gradients = |demand| {
             let valid = || rows.padded.map(|padded| counted(padded, dtype));
             let RowCounts {
@@ -406,13 +419,12 @@ impl<B: Backend> Recorder<B> {
             )
         };
         let output = moments::observe_gradients(layer, output, gradients);
-        self.record_pass(layer, weight, Some(&gradients), output, seen)
+        self.record_pass(&weight, Some(&gradients), output, seen)
     }
 
-    fn record_pass<const D: usize, const O: usize>(
+    fn record_pass<const O: usize>(
         &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
+        weight: &PassWeight,
         gradients: Option<&dyn Fn(Demand) -> Option<GradientRows<Tensor<B, 2>>>>,
         output: Tensor<B, O>,
         seen: impl FnOnce(Demand) -> LayerStatistics<B>,
@@ -420,7 +432,8 @@ impl<B: Backend> Recorder<B> {
         let Some(shared) = &self.shared else {
             return output;
         };
-        let demand = self.demand(weight, &output.device());
+        let layer = weight.layer;
+        let demand = self.demand(weight.trained, &output.device());
         if demand.is_empty() {
             return output;
         }
@@ -443,9 +456,9 @@ impl<B: Backend> Recorder<B> {
         })
     }
 
-    /// The statistics that are asked of a pass on this device; none if it is not to be recorded.
-    fn demand<const D: usize>(&self, weight: &Param<Tensor<B, D>>, device: &B::Device) -> Demand {
-        let differentiates = B::ad_enabled(device) && weight.is_require_grad();
+    /// The statistics that are asked of a pass on this device, of a weight that is trained or not; none if it is not to be recorded.
+    fn demand(&self, trained: bool, device: &B::Device) -> Demand {
+        let differentiates = B::ad_enabled(device) && trained;
         match &self.shared {
             Some(shared) if differentiates && !recording_is_paused() => {
                 lock(&shared.state).demand()
@@ -475,8 +488,49 @@ impl State {
     }
 }
 
-/// For a [backend that records](crate::recording_backend), whose recorders belong to tensors: clones of a module share them, and a step makes new ones.
+/// For a [backend that records](crate::recording_backend). Its recorders belong to tensors: clones of a module share them, and a step makes new ones.
 impl<B: Backend> Recorder<B> {
+    /// Records the input of a linear map `input · weight (+ bias)`, or with the weight transposed.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[size_input, size_output]`, or `[size_output, size_input]` if `transposed`
+    /// - input: `[.., size_input]`
+    /// - output: the operation's own
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_seen_linear<const D: usize>(
+        &self,
+        weight: &SeenWeight,
+        transposed: bool,
+        input: &Tensor<B, D>,
+        output: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        let kind = match transposed {
+            false => LayerKind::Linear,
+            true => LayerKind::TransposedLinear,
+        };
+        let mut input = SharedInput::new(input.clone());
+        self.record_rows(PassWeight::seen(kind, weight), &mut input, output)
+    }
+
+    /// Counts the tokens that an embedding looks up, as [`record_embedding`](Self::record_embedding) does.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[tokens, size_output]`
+    /// - tokens: `[batch, tokens]`
+    /// - output: the operation's own
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_seen_embedding(
+        &self,
+        weight: &SeenWeight,
+        tokens: &Tensor<B, 2, Int>,
+        output: Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let weight = PassWeight::seen(LayerKind::Embedding, weight);
+        self.record_token_counts(weight, tokens, output)
+    }
+
     /// The same recorder, not a clone with passes of its own.
     pub fn shared(&self) -> Self {
         Self {

@@ -1,16 +1,16 @@
 //! Convolutions, transposed or not.
 
-use super::{Bias, Recorder};
-use crate::layer::Layer;
+use super::Recorder;
+use crate::layer::{Layer, LayerKind};
 use crate::precision::at_least_f32;
+use crate::recording_backend::SeenWeight;
 use crate::statistics::moments::{self, Moment};
-use crate::statistics::pass::{RowCounts, SeenInputs};
+use crate::statistics::pass::{PassWeight, RowCounts, SeenInputs};
 use crate::statistics::passes::lock;
 use crate::statistics::patches::{ConvGeometry, Incidence, patch_sums, volume, volumes};
 use crate::statistics::second_moments::patches;
 use crate::statistics::transposed::{position_sums, positions};
 use crate::statistics::untracked;
-use burn::module::Param;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -38,7 +38,8 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_patches(Layer::conv2d(layer), &layer.weight, geometry, input, output)
+        let weight = PassWeight::of(Layer::conv2d(layer), &layer.weight);
+        self.record_patches(weight, geometry, input, output)
     }
 
     /// Records the input of a one-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
@@ -58,7 +59,8 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_patches(Layer::conv1d(layer), &layer.weight, geometry, input, output)
+        let weight = PassWeight::of(Layer::conv1d(layer), &layer.weight);
+        self.record_patches(weight, geometry, input, output)
     }
 
     /// Records the input of a three-dimensional convolution, as [`record_conv2d`](Self::record_conv2d) that of a two-dimensional one.
@@ -78,72 +80,23 @@ impl<B: Backend> Recorder<B> {
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let geometry = ConvGeometry::from(layer);
-        self.record_patches(Layer::conv3d(layer), &layer.weight, geometry, input, output)
-    }
-
-    /// Records the input of a convolution over `N` axes by its parameters and options, as those of
-    /// [`burn::tensor::module::conv2d`] are: of a layer of one's own, or with a bias that is added to its output.
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[channels_out, channels_in / groups, kernel, ..]`
-    /// - input: `[batch, channels_in, length, ..]`
-    ///
-    /// # Panics
-    ///
-    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`; or if the input has another number of channels than the weight takes.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_convolution<const N: usize, const D: usize, const O: usize>(
-        &self,
-        weight: &Param<Tensor<B, D>>,
-        bias: Bias<'_, B>,
-        options: &ConvOptions<N>,
-        input: &Tensor<B, D>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let layer = Layer::convolution(weight, bias, options.groups);
-        let geometry = ConvGeometry::of_options(kernel(weight), options);
-        self.record_patches(layer, weight, geometry, input, output)
-    }
-
-    /// Records the input of a transposed convolution over `N` axes by its weight and options, as those of
-    /// [`burn::tensor::module::conv_transpose2d`] are. A bias is no part of what is recorded, see
-    /// [`record_conv_transpose1d`](Self::record_conv_transpose1d).
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[channels_in, channels_out / groups, kernel, ..]`
-    /// - input: `[batch, channels_in, length, ..]`
-    ///
-    /// # Panics
-    ///
-    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_transposed_convolution<const N: usize, const D: usize, const O: usize>(
-        &self,
-        weight: &Param<Tensor<B, D>>,
-        options: &ConvTransposeOptions<N>,
-        input: &Tensor<B, D>,
-        output: Tensor<B, O>,
-    ) -> Tensor<B, O> {
-        let layer = Layer::transposed_convolution(weight, options.groups);
-        let geometry = ConvGeometry::of_transposed_options(kernel(weight), options);
-        self.record_positions(layer, weight, geometry, input, output)
+        let weight = PassWeight::of(Layer::conv3d(layer), &layer.weight);
+        self.record_patches(weight, geometry, input, output)
     }
 
     fn record_patches<const D: usize, const O: usize>(
         &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
+        weight: PassWeight,
         geometry: ConvGeometry,
         input: &Tensor<B, D>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
+        let layer = weight.layer;
         let images = || volumes(untracked(input));
         moments::observe(|| Moment::of_patches(layer, images(), &geometry));
         // Those of a convolution's output are its own.
         let rows = RowCounts::of(&[], None);
-        self.record(layer, weight, rows, output, |demand| {
+        self.record(weight, rows, output, |demand| {
             let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| {
                 // Taken out, so that threads do not wait for each other's sums.
@@ -173,14 +126,9 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, 3>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_positions(
-            Layer::conv_transpose1d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
+        let geometry = ConvGeometry::from(layer);
+        let weight = PassWeight::of(Layer::conv_transpose1d(layer), &layer.weight);
+        self.record_positions(weight, geometry, input, output)
     }
 
     /// Records the input of a two-dimensional transposed convolution, as [`record_conv_transpose1d`](Self::record_conv_transpose1d) that of a
@@ -196,14 +144,9 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, 4>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_positions(
-            Layer::conv_transpose2d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
+        let geometry = ConvGeometry::from(layer);
+        let weight = PassWeight::of(Layer::conv_transpose2d(layer), &layer.weight);
+        self.record_positions(weight, geometry, input, output)
     }
 
     /// Records the input of a three-dimensional transposed convolution, as [`record_conv_transpose1d`](Self::record_conv_transpose1d) that of a
@@ -219,35 +162,91 @@ impl<B: Backend> Recorder<B> {
         input: &Tensor<B, 5>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
-        let (geometry, weight) = (ConvGeometry::from(layer), &layer.weight);
-        self.record_positions(
-            Layer::conv_transpose3d(layer),
-            weight,
-            geometry,
-            input,
-            output,
-        )
+        let geometry = ConvGeometry::from(layer);
+        let weight = PassWeight::of(Layer::conv_transpose3d(layer), &layer.weight);
+        self.record_positions(weight, geometry, input, output)
     }
 
     fn record_positions<const D: usize, const O: usize>(
         &self,
-        layer: Layer,
-        weight: &Param<Tensor<B, D>>,
+        weight: PassWeight,
         geometry: ConvGeometry,
         input: &Tensor<B, D>,
         output: Tensor<B, O>,
     ) -> Tensor<B, O> {
         let groups = geometry.groups;
+        let layer = weight.layer;
         let images = || at_least_f32(volumes(untracked(input)));
         moments::observe(|| Moment::of_chunks(layer, iter::once(positions(images(), groups))));
         let output_shape = (O == D).then(|| volume(output.dims()));
         let rows = RowCounts::of_positions(&geometry, volume(input.dims()), output_shape);
-        self.record(layer, weight, rows, output, |demand| {
+        self.record(weight, rows, output, |demand| {
             let mut seen = SeenInputs::new(layer, demand);
             seen.activations(|| position_sums(images(), groups));
             seen.rows(|| iter::once(positions(images(), groups)));
             seen.statistics
         })
+    }
+
+    /// Records the input of a convolution over `N` axes for a [backend that records](crate::recording_backend).
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[channels_out, channels_in / groups, kernel, ..]`
+    /// - input: `[batch, channels_in, length, ..]`
+    /// - output: the operation's own
+    ///
+    /// # Panics
+    ///
+    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_seen_convolution<const N: usize, const D: usize>(
+        &self,
+        weight: &SeenWeight,
+        options: &ConvOptions<N>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        let groups = options.groups;
+        let kind = match N {
+            1 => LayerKind::Conv1d { groups },
+            2 => LayerKind::Conv2d { groups },
+            _ => LayerKind::Conv3d { groups },
+        };
+        let geometry = ConvGeometry::of_options(kernel::<N, D>(weight), options);
+        self.record_patches(PassWeight::seen(kind, weight), geometry, input, output)
+    }
+
+    /// Records the input of a transposed convolution over `N` axes for a [backend that records](crate::recording_backend). A bias is no part of what
+    /// is recorded, see [`record_conv_transpose1d`](Self::record_conv_transpose1d).
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[channels_in, channels_out / groups, kernel, ..]`
+    /// - input: `[batch, channels_in, length, ..]`
+    /// - output: the operation's own
+    ///
+    /// # Panics
+    ///
+    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
+    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
+    pub fn record_seen_transposed_convolution<const N: usize, const D: usize>(
+        &self,
+        weight: &SeenWeight,
+        options: &ConvTransposeOptions<N>,
+        input: &Tensor<B, D>,
+        output: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        let groups = options.groups;
+        let kind = match N {
+            1 => LayerKind::ConvTranspose1d { groups },
+            2 => LayerKind::ConvTranspose2d { groups },
+            _ => LayerKind::ConvTranspose3d { groups },
+        };
+        let geometry = ConvGeometry::of_transposed_options(kernel::<N, D>(weight), options);
+        let mut weight = PassWeight::seen(kind, weight);
+        weight.layer.bias = None;
+        self.record_positions(weight, geometry, input, output)
     }
 
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
@@ -256,11 +255,11 @@ impl<B: Backend> Recorder<B> {
 }
 
 /// The lengths of the kernel of a convolution over `N` axes.
-fn kernel<B: Backend, const N: usize, const D: usize>(weight: &Param<Tensor<B, D>>) -> [usize; N] {
-    let shape = weight.dims();
+fn kernel<const N: usize, const D: usize>(weight: &SeenWeight) -> [usize; N] {
     assert!(
-        (1..=3).contains(&N) && D == N + 2,
-        "a convolution over {N} axes with a weight of {D}, but these must be 1 to 3, and the weight's two more"
+        (1..=3).contains(&N) && D == N + 2 && weight.shape.num_dims() == D,
+        "a convolution over {N} axes of images of {D}, with a weight of {}: it must be over 1, 2 or 3, and images and weight have 2 more",
+        weight.shape.num_dims()
     );
-    std::array::from_fn(|axis| shape[2 + axis])
+    std::array::from_fn(|axis| weight.shape[2 + axis])
 }

@@ -1,0 +1,387 @@
+//! The parameters that operations have seen, by the leaves of the graph that they are.
+//!
+//! An operation is given tensors, and knows of a parameter no more than its node in the graph. Clones of a module share it; a fork has another, and so has
+//! the module after each step. So a leaf that is made from another is linked to it: it stands for the same parameter.
+
+use burn::backend::autodiff::NodeId;
+use burn::module::ParamId;
+use burn_backend::Shape;
+use burn_backend::backend::Backend;
+use mac_burn::Recorder;
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// A leaf that requires a gradient, which keeps nothing alive.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaf {
+    node: NodeId,
+    references: Weak<NodeId>,
+}
+
+/// A linear map that a parameter is the weight of, as an operation sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Map {
+    /// `input · weight`.
+    Linear,
+    /// `input · weightᵀ`.
+    TransposedLinear,
+    Convolution {
+        groups: usize,
+    },
+    TransposedConvolution {
+        groups: usize,
+    },
+    Embedding,
+}
+
+/// The bias of a [`Map`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bias {
+    None,
+    /// The id that stands for it.
+    Parameter(ParamId),
+    /// One that is not trained, as any number that is added may be: there may be another in each pass.
+    Fixed(ParamId),
+}
+
+impl Bias {
+    pub(crate) fn id(self) -> Option<ParamId> {
+        match self {
+            Self::None => None,
+            Self::Parameter(id) | Self::Fixed(id) => Some(id),
+        }
+    }
+
+    fn is_like(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Fixed(_), Self::Fixed(_)))
+    }
+}
+
+/// What is known of a leaf.
+struct Known {
+    /// The id that stands for the parameter, through forks and steps.
+    id: ParamId,
+    references: Weak<NodeId>,
+    role: Role,
+    /// Whether no tensor of the leaf was left when it was last looked for.
+    was_gone: bool,
+}
+
+/// What a parameter is used as.
+enum Role {
+    /// No weight, as far as is known.
+    Unknown,
+    Weight {
+        map: Map,
+        bias: Bias,
+        /// A [`Recorder`], of which backend is the caller's to know.
+        recorder: Box<dyn Any + Send + Sync>,
+    },
+    /// The weight of several maps, which no single recorder stands for.
+    Several,
+}
+
+/// A tensor that is a leaf in another layout.
+struct View {
+    references: Weak<NodeId>,
+    leaf: Leaf,
+    transposed: bool,
+}
+
+/// All that is known. It keeps no tensor of a model alive, and is looked through for leaves that are gone whenever it has doubled.
+#[derive(Default)]
+struct Leaves {
+    known: HashMap<NodeId, Known>,
+    views: HashMap<NodeId, View>,
+    /// How much may be known before it is looked through.
+    limit: usize,
+}
+
+/// Fewer are not worth looking through.
+const LEAST_LIMIT: usize = 64;
+
+static LEAVES: Mutex<Option<Leaves>> = Mutex::new(None);
+
+/// The way in which a leaf is made from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// By a fork of the module: passes of the fork count for the original too.
+    Fork,
+    /// By a step: passes before it are the step's.
+    Step,
+}
+
+/// A tensor that becomes a leaf if a gradient is required of it.
+struct Link {
+    node: NodeId,
+    from: Leaf,
+    relation: Relation,
+}
+
+thread_local! {
+    static LINK: Cell<Option<Link>> = const { Cell::new(None) };
+    /// The latest leaf whose inner tensor was taken, and its shape.
+    static TAKEN: Cell<Option<(Leaf, Shape)>> = const { Cell::new(None) };
+}
+
+impl Leaf {
+    /// The id that stands for the parameter.
+    pub(crate) fn id(&self) -> ParamId {
+        id(self.node)
+    }
+
+    pub(crate) fn new(references: &Arc<NodeId>) -> Self {
+        Self {
+            node: **references,
+            references: Arc::downgrade(references),
+        }
+    }
+
+    /// The recorder of the parameter as the weight of this map, with the id that stands for it; none if it is that of another map too.
+    pub(crate) fn recorder<R: Backend>(
+        &self,
+        map: Map,
+        bias: Bias,
+    ) -> Option<(ParamId, Recorder<R>)> {
+        locked(|leaves| {
+            let known = leaves.known_of(self);
+            if let Role::Unknown = known.role {
+                known.role = Role::Weight {
+                    map,
+                    bias,
+                    recorder: Box::new(Recorder::<R>::new()),
+                };
+            }
+            match &known.role {
+                Role::Weight {
+                    map: of_known,
+                    bias: with,
+                    recorder,
+                } if *of_known == map && with.is_like(bias) => {
+                    let recorder: Option<&Recorder<R>> = recorder.downcast_ref();
+                    recorder.map(|recorder| (known.id, recorder.shared()))
+                }
+                _ => {
+                    known.role = Role::Several;
+                    None
+                }
+            }
+        })
+    }
+
+    /// The recorder of the parameter, if it was seen as a weight; and whether it was seen as that of several maps.
+    pub(crate) fn seen<R: Backend>(&self) -> (Option<Recorder<R>>, bool) {
+        locked(|leaves| {
+            let Some(known) = leaves.known.get(&self.node) else {
+                return (None, false);
+            };
+            match &known.role {
+                Role::Unknown => (None, false),
+                Role::Several => (None, true),
+                Role::Weight { recorder, .. } => {
+                    let recorder: Option<&Recorder<R>> = recorder.downcast_ref();
+                    (recorder.map(Recorder::shared), false)
+                }
+            }
+        })
+    }
+}
+
+/// The parameter that a tensor is, as it is or in another layout.
+#[derive(Debug, Clone)]
+pub(crate) struct Weight {
+    pub(crate) leaf: Leaf,
+    /// Whether the last two axes are swapped.
+    pub(crate) transposed: bool,
+}
+
+/// The id that stands for the parameter with this node.
+pub(crate) fn id(node: NodeId) -> ParamId {
+    locked(|leaves| leaves.id(node))
+}
+
+/// The parameter that a tensor is another layout of, if it is one.
+pub(crate) fn viewed(node: NodeId) -> Option<Weight> {
+    locked(|leaves| {
+        let view = leaves.views.get(&node)?;
+        Some(Weight {
+            leaf: view.leaf.clone(),
+            transposed: view.transposed,
+        })
+    })
+}
+
+/// Enters a tensor that is a parameter in another layout.
+pub(crate) fn enter_view(references: &Arc<NodeId>, weight: Weight) {
+    let view = View {
+        references: Arc::downgrade(references),
+        leaf: weight.leaf,
+        transposed: weight.transposed,
+    };
+    let gone = locked(|leaves| {
+        leaves.views.insert(**references, view);
+        leaves.forget_gone()
+    });
+    drop(gone);
+}
+
+/// Notes that a tensor was moved to a device: if it is a leaf, this is how a fork begins.
+pub(crate) fn note_move(leaf: Option<Leaf>, moved: NodeId) {
+    LINK.set(leaf.map(|from| Link {
+        node: moved,
+        from,
+        relation: Relation::Fork,
+    }));
+}
+
+/// Notes that a tensor was detached: that of a fork is, after it was moved.
+pub(crate) fn note_detachment(tensor: NodeId, detached: NodeId) {
+    let link = LINK.take().filter(|link| link.node == tensor);
+    LINK.set(link.map(|link| Link {
+        node: detached,
+        ..link
+    }));
+}
+
+/// Notes that the inner tensor of a leaf, or of one that was moved, is taken: this is how a step begins.
+pub(crate) fn note_inner(tensor: NodeId, leaf: Option<Leaf>, shape: impl FnOnce() -> Shape) {
+    let moved = || LINK.take().filter(|link| link.node == tensor);
+    if let Some(leaf) = leaf.or_else(|| Some(moved()?.from)) {
+        TAKEN.set(Some((leaf, shape())));
+    }
+}
+
+/// Notes that a tensor is made of an inner one: that which a step has changed, if it is the next of its shape.
+pub(crate) fn note_outer(tensor: NodeId, shape: impl FnOnce() -> Shape) {
+    let taken = TAKEN.take().filter(|(_, taken)| *taken == shape());
+    LINK.set(taken.map(|(from, _)| Link {
+        node: tensor,
+        from,
+        relation: Relation::Step,
+    }));
+}
+
+/// Links a new leaf to that which it is made from, if it is from another.
+pub(crate) fn link<R: Backend>(references: &Arc<NodeId>) {
+    let Some(link) = LINK.take().filter(|link| link.node == **references) else {
+        return;
+    };
+    let from = &link.from;
+    let (id, role) = match link.relation {
+        Relation::Step => locked(|leaves| leaves.succeeded::<R>(from)),
+        Relation::Fork => {
+            let (id, role) = locked(|leaves| {
+                let known = leaves.known_of(from);
+                (known.id, known.role.map::<R>(Recorder::shared))
+            });
+            // Without the lock: it may add sums up.
+            (id, role.map::<R>(Recorder::clone))
+        }
+    };
+    let known = Known {
+        id,
+        references: Arc::downgrade(references),
+        role,
+        was_gone: false,
+    };
+    let gone = locked(|leaves| {
+        leaves.known.insert(**references, known);
+        leaves.forget_gone()
+    });
+    drop(gone);
+}
+
+/// The number of leaves and views that something is known of.
+#[cfg(test)]
+pub(crate) fn count() -> usize {
+    locked(|leaves| leaves.known.len() + leaves.views.len())
+}
+
+/// A panic while the lock is held leaves what is known whole: each change is one insertion or removal.
+fn locked<T>(function: impl FnOnce(&mut Leaves) -> T) -> T {
+    let mut leaves: MutexGuard<'_, Option<Leaves>> =
+        LEAVES.lock().unwrap_or_else(PoisonError::into_inner);
+    function(leaves.get_or_insert_default())
+}
+
+impl Leaves {
+    fn id(&self, node: NodeId) -> ParamId {
+        let known = self.known.get(&node);
+        // Ids of parameters are random, and those of nodes are counted.
+        known.map_or(ParamId::from(u64::MAX - node.value), |known| known.id)
+    }
+
+    fn known_of(&mut self, leaf: &Leaf) -> &mut Known {
+        let id = self.id(leaf.node);
+        self.known.entry(leaf.node).or_insert_with(|| Known {
+            id,
+            references: leaf.references.clone(),
+            role: Role::Unknown,
+            was_gone: false,
+        })
+    }
+
+    /// The id and role of the leaf that a step puts in the place of this one.
+    fn succeeded<R: Backend>(&mut self, leaf: &Leaf) -> (ParamId, Role) {
+        let id = self.id(leaf.node);
+        let Some(known) = self.known.get(&leaf.node) else {
+            return (id, Role::Unknown);
+        };
+        let role = known.role.map::<R>(Recorder::successor);
+        // Its sums are of no more use.
+        if known.is_gone() {
+            self.known.remove(&leaf.node);
+        }
+        (id, role)
+    }
+
+    /// Takes out what belongs to leaves that were gone the last time too, if much is known. A leaf that is gone may have a successor in the making.
+    fn forget_gone(&mut self) -> (Vec<Known>, Vec<View>) {
+        if self.known.len() + self.views.len() < self.limit.max(LEAST_LIMIT) {
+            return Default::default();
+        }
+        let known = self.known.extract_if(|_, known| {
+            let was_gone = known.was_gone;
+            known.was_gone = known.is_gone();
+            was_gone && known.was_gone
+        });
+        let known = known.map(|(_, known)| known).collect();
+        let views = self
+            .views
+            .extract_if(|_, view| view.references.strong_count() == 0);
+        let views = views.map(|(_, view)| view).collect();
+        self.limit = 2 * (self.known.len() + self.views.len());
+        (known, views)
+    }
+}
+
+impl Known {
+    /// Whether there is no tensor of the leaf. The graph has one reference to the node of each leaf, until it finds that it is the last.
+    fn is_gone(&self) -> bool {
+        self.references.strong_count() <= 1
+    }
+}
+
+impl Role {
+    /// The same with another recorder.
+    fn map<R: Backend>(&self, of: impl FnOnce(&Recorder<R>) -> Recorder<R>) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Several => Self::Several,
+            Self::Weight {
+                map,
+                bias,
+                recorder,
+            } => match recorder.downcast_ref() {
+                Some(recorder) => Self::Weight {
+                    map: *map,
+                    bias: *bias,
+                    recorder: Box::new(of(recorder)),
+                },
+                None => Self::Unknown,
+            },
+        }
+    }
+}
