@@ -54,8 +54,14 @@ impl Bias {
         }
     }
 
+    /// Whether both may be the bias of one map: a parameter may be frozen between two passes.
     fn is_like(self, other: Self) -> bool {
-        self == other || matches!((self, other), (Self::Fixed(_), Self::Fixed(_)))
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Parameter(left), Self::Parameter(right)) => left == right,
+            (Self::None, _) | (_, Self::None) => false,
+            _ => true,
+        }
     }
 }
 
@@ -65,19 +71,20 @@ struct Known {
     id: ParamId,
     references: Weak<NodeId>,
     role: Role,
+    /// A [`Recorder`] of the backend that asks; none of a parameter that was not seen as a weight, nor forked.
+    recorder: Option<Box<dyn Any + Send + Sync>>,
     /// Whether no tensor of the leaf was left when it was last looked for.
     was_gone: bool,
 }
 
-/// What a parameter is used as.
+/// The use of a parameter.
+#[derive(Debug, Clone, Copy)]
 enum Role {
     /// No weight, as far as is known.
     Unknown,
     Weight {
         map: Map,
         bias: Bias,
-        /// A [`Recorder`], of which backend is the caller's to know.
-        recorder: Box<dyn Any + Send + Sync>,
     },
     /// The weight of several maps, which no single recorder stands for.
     Several,
@@ -147,44 +154,29 @@ impl Leaf {
     ) -> Option<(ParamId, Recorder<R>)> {
         locked(|leaves| {
             let known = leaves.known_of(self);
-            if let Role::Unknown = known.role {
-                known.role = Role::Weight {
-                    map,
-                    bias,
-                    recorder: Box::new(Recorder::<R>::new()),
-                };
-            }
-            match &known.role {
+            known.role = match known.role {
+                Role::Unknown => Role::Weight { map, bias },
                 Role::Weight {
-                    map: of_known,
+                    map: before,
                     bias: with,
-                    recorder,
-                } if *of_known == map && with.is_like(bias) => {
-                    let recorder: Option<&Recorder<R>> = recorder.downcast_ref();
-                    recorder.map(|recorder| (known.id, recorder.shared()))
-                }
-                _ => {
-                    known.role = Role::Several;
+                } if before == map && with.is_like(bias) => Role::Weight { map, bias },
+                _ => Role::Several,
+            };
+            match known.role {
+                Role::Several => {
+                    known.recorder = None;
                     None
                 }
+                _ => Some((known.id, known.recorder_or_new::<R>())),
             }
         })
     }
 
-    /// The recorder of the parameter, if it was seen as a weight; and whether it was seen as that of several maps.
+    /// The recorder of the parameter, if there is one; and whether the parameter was seen as the weight of several maps.
     pub(crate) fn seen<R: Backend>(&self) -> (Option<Recorder<R>>, bool) {
-        locked(|leaves| {
-            let Some(known) = leaves.known.get(&self.node) else {
-                return (None, false);
-            };
-            match &known.role {
-                Role::Unknown => (None, false),
-                Role::Several => (None, true),
-                Role::Weight { recorder, .. } => {
-                    let recorder: Option<&Recorder<R>> = recorder.downcast_ref();
-                    (recorder.map(Recorder::shared), false)
-                }
-            }
+        locked(|leaves| match leaves.known.get(&self.node) {
+            Some(known) => (known.recorder(), matches!(known.role, Role::Several)),
+            None => (None, false),
         })
     }
 }
@@ -227,7 +219,7 @@ pub(crate) fn enter_view(references: &Arc<NodeId>, weight: Weight) {
     drop(gone);
 }
 
-/// Notes that a tensor was moved to a device: if it is a leaf, this is how a fork begins.
+/// Notes that a tensor was moved to another device: if it is a leaf, this is how a fork begins.
 pub(crate) fn note_move(leaf: Option<Leaf>, moved: NodeId) {
     LINK.set(leaf.map(|from| Link {
         node: moved,
@@ -236,13 +228,11 @@ pub(crate) fn note_move(leaf: Option<Leaf>, moved: NodeId) {
     }));
 }
 
-/// Notes that a tensor was detached: that of a fork is, after it was moved.
-pub(crate) fn note_detachment(tensor: NodeId, detached: NodeId) {
-    let link = LINK.take().filter(|link| link.node == tensor);
-    LINK.set(link.map(|link| Link {
-        node: detached,
-        ..link
-    }));
+/// Notes that a tensor was detached: a fork is, after it was moved. One that stays on its device is a leaf at once.
+pub(crate) fn note_detachment(tensor: NodeId, leaf: Option<Leaf>, detached: NodeId) {
+    let moved = || LINK.take().filter(|link| link.node == tensor);
+    let from = leaf.or_else(|| Some(moved()?.from));
+    note_move(from, detached);
 }
 
 /// Notes that the inner tensor of a leaf, or of one that was moved, is taken: this is how a step begins.
@@ -269,21 +259,22 @@ pub(crate) fn link<R: Backend>(references: &Arc<NodeId>) {
         return;
     };
     let from = &link.from;
-    let (id, role) = match link.relation {
+    let (id, role, recorder) = match link.relation {
         Relation::Step => locked(|leaves| leaves.succeeded::<R>(from)),
         Relation::Fork => {
-            let (id, role) = locked(|leaves| {
+            let (id, role, recorder) = locked(|leaves| {
                 let known = leaves.known_of(from);
-                (known.id, known.role.map::<R>(Recorder::shared))
+                (known.id, known.role, known.recorder_or_new::<R>())
             });
             // Without the lock: it may add sums up.
-            (id, role.map::<R>(Recorder::clone))
+            (id, role, Some(recorder.clone()))
         }
     };
     let known = Known {
         id,
         references: Arc::downgrade(references),
         role,
+        recorder: recorder.map(erased),
         was_gone: false,
     };
     let gone = locked(|leaves| {
@@ -319,22 +310,24 @@ impl Leaves {
             id,
             references: leaf.references.clone(),
             role: Role::Unknown,
+            recorder: None,
             was_gone: false,
         })
     }
 
-    /// The id and role of the leaf that a step puts in the place of this one.
-    fn succeeded<R: Backend>(&mut self, leaf: &Leaf) -> (ParamId, Role) {
+    /// What is known of the leaf that a step puts in the place of this one.
+    fn succeeded<R: Backend>(&mut self, leaf: &Leaf) -> (ParamId, Role, Option<Recorder<R>>) {
         let id = self.id(leaf.node);
         let Some(known) = self.known.get(&leaf.node) else {
-            return (id, Role::Unknown);
+            return (id, Role::Unknown, None);
         };
-        let role = known.role.map::<R>(Recorder::successor);
+        let role = known.role;
+        let recorder = known.recorder::<R>().map(|recorder| recorder.successor());
         // Its sums are of no more use.
         if known.is_gone() {
             self.known.remove(&leaf.node);
         }
-        (id, role)
+        (id, role, recorder)
     }
 
     /// Takes out what belongs to leaves that were gone the last time too, if much is known. A leaf that is gone may have a successor in the making.
@@ -358,30 +351,30 @@ impl Leaves {
 }
 
 impl Known {
-    /// Whether there is no tensor of the leaf. The graph has one reference to the node of each leaf, until it finds that it is the last.
+    /// Whether there is no tensor of the leaf. The graph refers to its node too, but not beyond the first backward pass.
     fn is_gone(&self) -> bool {
-        self.references.strong_count() <= 1
+        self.references.strong_count() == 0
+    }
+
+    /// The recorder, shared.
+    fn recorder<R: Backend>(&self) -> Option<Recorder<R>> {
+        let recorder: &Recorder<R> = self.recorder.as_ref()?.downcast_ref()?;
+        Some(recorder.shared())
+    }
+
+    /// The recorder, shared; a new one if there is none, but for a parameter that is used in several ways.
+    fn recorder_or_new<R: Backend>(&mut self) -> Recorder<R> {
+        if let Some(recorder) = self.recorder() {
+            return recorder;
+        }
+        let new = Recorder::new();
+        if !matches!(self.role, Role::Several) {
+            self.recorder = Some(erased(new.shared()));
+        }
+        new
     }
 }
 
-impl Role {
-    /// The same with another recorder.
-    fn map<R: Backend>(&self, of: impl FnOnce(&Recorder<R>) -> Recorder<R>) -> Self {
-        match self {
-            Self::Unknown => Self::Unknown,
-            Self::Several => Self::Several,
-            Self::Weight {
-                map,
-                bias,
-                recorder,
-            } => match recorder.downcast_ref() {
-                Some(recorder) => Self::Weight {
-                    map: *map,
-                    bias: *bias,
-                    recorder: Box::new(of(recorder)),
-                },
-                None => Self::Unknown,
-            },
-        }
-    }
+fn erased<R: Backend>(recorder: Recorder<R>) -> Box<dyn Any + Send + Sync> {
+    Box::new(recorder)
 }

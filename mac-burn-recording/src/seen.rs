@@ -411,9 +411,12 @@ pub(crate) fn float_to_device<B: Backend, C: CheckpointStrategy>(
 }
 
 pub(crate) fn float_detach<B: Backend, C: CheckpointStrategy>(tensor: Float<B, C>) -> Float<B, C> {
-    let node = tensor.node.id;
+    let (node, leaf) = (tensor.node.id, leaf_of::<B, C>(&tensor));
     let detached = Autodiff::<B, C>::float_detach(tensor);
-    leaves::note_detachment(node, detached.node.id);
+    leaves::note_detachment(node, leaf, detached.node.id);
+    if is_leaf::<B, C>(&detached) {
+        leaves::link::<Recording<Autodiff<B, C>>>(&detached.rc);
+    }
     detached
 }
 

@@ -435,14 +435,13 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let curvature = self.curvatures.get(&participant.layer.weight);
         let demand = curvature.map(|curvature| curvature.demand());
         for recorder in &participant.recorders {
-            recorder.end_step();
+            recorder.end_step(participant.layer);
             recorder.subscribe(&self.schedule, demand);
         }
     }
 
     fn unsubscribe_from_layers_left_alone(&self, inventory: &Inventory<B>) {
         for recorder in &inventory.superseded {
-            recorder.end_step();
             recorder.subscribe(&self.schedule, Some(Demand::default()));
         }
         for found in &inventory.recorders {

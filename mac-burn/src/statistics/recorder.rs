@@ -598,10 +598,12 @@ impl<B: Backend> Recorder<B> {
         shared.map_or_else(Vec::new, |shared| shared.passes.all())
     }
 
-    /// Forgets what a step has taken, and separates the recorder from its clones and originals.
-    pub(crate) fn end_step(&self) {
+    /// Forgets what a step of this layer has taken, and separates the recorder from its clones and originals.
+    pub(crate) fn end_step(&self, layer: Layer) {
         if let Some(shared) = &self.shared {
             shared.passes.end_step();
+            // Passes of clones that are gone may have been all that told it.
+            lock(&shared.state).layer.get_or_insert(layer);
         }
     }
 
