@@ -16,3 +16,4 @@ mod recording;
 mod reduction;
 mod spectrum;
 mod step_forms;
+mod transposed_linear;
