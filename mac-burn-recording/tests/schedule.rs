@@ -1,0 +1,123 @@
+//! The backend that records launches an operation for a pass only where an optimizer asks for it: what it launches is what a device is handed beyond what it
+//! is without the decorator.
+//!
+//! One test in a process of its own: operations are counted for the process, and while any of its optimizers has yet to take its first step, all passes are
+//! recorded.
+
+#[path = "../../mac-burn/tests/support/counting.rs"]
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "shared by tests")]
+mod counting;
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use counting::{Counting, operations};
+use mac_burn::{MacConfig, without_recording};
+use mac_burn_recording::Recording;
+
+type A = Autodiff<Counting>;
+type R = Recording<A>;
+
+const TCOV: u64 = 3;
+const STEPS: u64 = 3 * TCOV + 1;
+
+#[derive(Module, Debug)]
+struct Network<B: Backend> {
+    conv: Conv2d<B>,
+    output: Linear<B>,
+}
+
+impl<B: AutodiffBackend> Network<B> {
+    fn new() -> Self {
+        let device = Default::default();
+        let network = Self {
+            conv: Conv2dConfig::new([1, 2], [2, 2]).init(&device),
+            output: LinearConfig::new(8, 3).init(&device),
+        };
+        // Values are drawn when they are first used.
+        network.fork(&device)
+    }
+
+    /// The operations of a forward and a backward pass, and the gradients.
+    fn pass(&self) -> (usize, GradientsParams) {
+        let images = images();
+        let before = operations();
+        let x = self.conv.forward(images).flatten::<2>(1, 3);
+        let loss = self.output.forward(x).square().mean();
+        let grads = loss.backward();
+        (
+            operations() - before,
+            GradientsParams::from_grads(grads, self),
+        )
+    }
+}
+
+/// The steps whose passes are recorded.
+fn recorded_steps(mut step: impl FnMut(Network<R>, GradientsParams) -> Network<R>) -> Vec<u64> {
+    let (plain, _) = Network::<A>::new().pass();
+    let mut network = Network::<R>::new();
+    let steps = (0..STEPS).filter(|_| {
+        let (all, grads) = network.pass();
+        network = step(network.clone(), grads);
+        assert!(all >= plain);
+        all > plain
+    });
+    steps.collect()
+}
+
+/// Breaks when a step's tensors are not known for those of the parameters before, so that each begins anew; or when a pass that is not due is recorded.
+#[test]
+fn passes_are_recorded_when_they_are_due() {
+    let due: Vec<u64> = (0..STEPS).step_by(TCOV as usize).collect();
+    let config = MacConfig::new().with_tcov(TCOV as usize);
+    let mut optim = config.init();
+    assert_eq!(
+        recorded_steps(|network, grads| optim.step(0.1, network, grads)),
+        due
+    );
+    drop(optim);
+
+    // The same in front of an optimizer that knows nothing of it.
+    let mut preconditioner = config.init_preconditioner();
+    let mut adamw = AdamWConfig::new().init();
+    let steps = recorded_steps(|network, grads| {
+        let grads = preconditioner.precondition(&network, grads);
+        adamw.step(0.1, network, grads)
+    });
+    assert_eq!(steps, due);
+
+    // Where forks run the passes.
+    let mut optim = config.init();
+    let (plain, _) = Network::<A>::new().pass();
+    let mut network = Network::<R>::new();
+    let steps = (0..STEPS).filter(|_| {
+        let (all, grads) = network.clone().fork(&Default::default()).pass();
+        network = optim.step(0.1, network.clone(), grads);
+        all > plain
+    });
+    assert_eq!(steps.collect::<Vec<_>>(), due);
+
+    // Not when it is said so, of frozen layers, or without a graph.
+    let mut network = Network::<R>::new();
+    let (all, grads) = without_recording(|| network.pass());
+    assert_eq!(all, plain);
+    network = config.init().step(0.1, network, grads);
+    let (all, _) = network.pass();
+    assert!(all > plain, "an optimizer that is gone asks for nothing");
+    let inner = network.valid();
+    let before = operations();
+    let _ = inner.conv.forward(images());
+    let of_inner = operations() - before;
+    let frozen = network.no_grad();
+    let before = operations();
+    let _ = frozen.conv.forward(images());
+    assert_eq!(operations() - before, of_inner);
+}
+
+fn images<B: Backend>() -> Tensor<B, 4> {
+    Tensor::ones([2, 1, 3, 3], &Default::default())
+}
