@@ -21,6 +21,12 @@ impl Method<'_> {
     pub(crate) fn path(&self) -> String {
         format!("{}::{}", self.trait_name, self.name())
     }
+
+    /// Whether it is only there under a cfg.
+    pub(crate) fn is_configured(&self) -> bool {
+        let mut attributes = self.item.attrs.iter();
+        attributes.any(|attribute| attribute.path().is_ident("cfg"))
+    }
 }
 
 /// The public traits of burn-backend by their names.
