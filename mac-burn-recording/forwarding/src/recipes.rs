@@ -35,6 +35,11 @@ pub(crate) const ARGUMENTS: &[(&str, &str, &str)] = &[
         "call.float_with_zeros([2, 3, 4])",
     ),
     (
+        "int_any* int_all*",
+        "tensor",
+        "call.int_in(0..2, [2, 3, 4])",
+    ),
+    (
         "float_is_nan float_is_inf",
         "tensor",
         "call.not_finite([2, 3, 4])",
@@ -60,6 +65,8 @@ pub(crate) const ARGUMENTS: &[(&str, &str, &str)] = &[
         "value",
         "Scalar::Float(1.5)",
     ),
+    ("int_clamp*", "min", "Scalar::Int(-2)"),
+    ("int_clamp*", "max", "Scalar::Int(3)"),
     ("*_clamp* hard_sigmoid", "min alpha", "Scalar::Float(-0.5)"),
     ("*_clamp* hard_sigmoid", "max beta", "Scalar::Float(0.75)"),
     // Shapes of operations.
@@ -150,11 +157,11 @@ pub(crate) const ARGUMENTS: &[(&str, &str, &str)] = &[
     ),
     ("conv_transpose1d*", "x", "call.float([2, 4, 5])"),
     ("conv_transpose1d*", "weight", "call.float([4, 3, 3])"),
-    ("conv_transpose1d*", "output_grad", "call.float([2, 6, 10])"),
+    ("conv_transpose1d*", "output_grad", "call.float([2, 6, 9])"),
     (
         "conv_transpose1d*",
         "options",
-        "ConvTransposeOptions::new([2], [1], [1], [1], 2)",
+        "ConvTransposeOptions::new([2], [1], [0], [1], 2)",
     ),
     ("conv_transpose2d*", "x", "call.float([2, 4, 5, 3])"),
     ("conv_transpose2d*", "weight", "call.float([4, 3, 3, 2])"),
@@ -334,7 +341,7 @@ pub(crate) const ARGUMENTS: &[(&str, &str, &str)] = &[
     (
         "*",
         "InterpolateOptions",
-        "InterpolateOptions::new(InterpolateMode::Bilinear)",
+        "InterpolateOptions::new(InterpolateMode::Nearest)",
     ),
     (
         "*",

@@ -14,10 +14,11 @@ use burn_backend::{
 };
 use mac_burn_recording::Recording;
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// A backend that is compared with another.
 pub(crate) trait Tested: AutodiffBackend<Device: Default> {
@@ -82,17 +83,37 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Calls a method, and then backward from its results to its arguments.
 pub(crate) fn outcome<R: Tested>(method: fn(&mut Call<R>)) -> Outcome {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let returned = catch_unwind(AssertUnwindSafe(|| {
+    let returned = caught(|| {
         let mut call = Call::new();
         R::InnerBackend::seed(&call.device, 1);
         method(&mut call);
         call.backward();
         call.pieces
-    }));
+    });
     match returned {
         Ok(pieces) => Outcome::Returned(pieces),
         Err(payload) => Outcome::Panicked(text(payload)),
     }
+}
+
+/// What a function returns, or its panic, which is not printed.
+fn caught<T>(function: impl FnOnce() -> T) -> std::thread::Result<T> {
+    thread_local! {
+        static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = take_hook();
+        set_hook(Box::new(move |info| {
+            if !IS_QUIET.get() {
+                print(info);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
+    let returned = catch_unwind(AssertUnwindSafe(function));
+    IS_QUIET.set(false);
+    returned
 }
 
 fn text(payload: Box<dyn Any + Send>) -> String {
@@ -141,9 +162,9 @@ impl<R: Tested> Call<R> {
         const GOLDEN_RATIO: f32 = 0.618_034;
         const LEVELS: f32 = 16.0;
         self.arguments += 1;
-        let start = 7 * self.arguments;
-        (start..start + shape.num_elements()).map(|index| {
-            let fraction = (index as f32 * GOLDEN_RATIO).fract();
+        let (start, step) = (7 * self.arguments, 2 * self.arguments - 1);
+        (0..shape.num_elements()).map(move |index| {
+            let fraction = ((start + index * step) as f32 * GOLDEN_RATIO).fract();
             ((fraction * LEVELS).floor() + 0.5) / LEVELS
         })
     }
@@ -236,7 +257,7 @@ impl<R: Tested> Call<R> {
     }
 
     pub(crate) fn float_with_zeros<const D: usize>(&mut self, shape: [usize; D]) -> FloatTensor<R> {
-        self.float_with(shape, |value| if value < -0.5 { 0.0 } else { value })
+        self.float_with(shape, |value| if value < 0.5 { 0.0 } else { value })
     }
 
     /// With NaN and both infinities.

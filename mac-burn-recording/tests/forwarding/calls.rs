@@ -1870,22 +1870,22 @@ fn int_powi_scalar_impl<R: Tested>(call: &mut Call<R>) {
 
 fn int_clamp_min<R: Tested>(call: &mut Call<R>) {
     let tensor = call.int([2, 3, 4]);
-    let min = Scalar::Float(-0.5);
+    let min = Scalar::Int(-2);
     let result = R::int_clamp_min(tensor, min);
     call.int_result(result);
 }
 
 fn int_clamp_max<R: Tested>(call: &mut Call<R>) {
     let tensor = call.int([2, 3, 4]);
-    let max = Scalar::Float(0.75);
+    let max = Scalar::Int(3);
     let result = R::int_clamp_max(tensor, max);
     call.int_result(result);
 }
 
 fn int_clamp<R: Tested>(call: &mut Call<R>) {
     let tensor = call.int([2, 3, 4]);
-    let min = Scalar::Float(-0.5);
-    let max = Scalar::Float(0.75);
+    let min = Scalar::Int(-2);
+    let max = Scalar::Int(3);
     let result = R::int_clamp(tensor, min, max);
     call.int_result(result);
 }
@@ -2197,14 +2197,14 @@ fn int_arange<R: Tested>(call: &mut Call<R>) {
 }
 
 fn int_any<R: Tested>(call: &mut Call<R>) {
-    let tensor = call.int([2, 3, 4]);
+    let tensor = call.int_in(0..2, [2, 3, 4]);
     let out_dtype = BoolDType::Native;
     let result = R::int_any(tensor, out_dtype);
     call.bool_result(result);
 }
 
 fn int_any_dim<R: Tested>(call: &mut Call<R>) {
-    let tensor = call.int([2, 3, 4]);
+    let tensor = call.int_in(0..2, [2, 3, 4]);
     let dim = 1;
     let out_dtype = BoolDType::Native;
     let result = R::int_any_dim(tensor, dim, out_dtype);
@@ -2212,14 +2212,14 @@ fn int_any_dim<R: Tested>(call: &mut Call<R>) {
 }
 
 fn int_all<R: Tested>(call: &mut Call<R>) {
-    let tensor = call.int([2, 3, 4]);
+    let tensor = call.int_in(0..2, [2, 3, 4]);
     let out_dtype = BoolDType::Native;
     let result = R::int_all(tensor, out_dtype);
     call.bool_result(result);
 }
 
 fn int_all_dim<R: Tested>(call: &mut Call<R>) {
-    let tensor = call.int([2, 3, 4]);
+    let tensor = call.int_in(0..2, [2, 3, 4]);
     let dim = 1;
     let out_dtype = BoolDType::Native;
     let result = R::int_all_dim(tensor, dim, out_dtype);
@@ -2823,15 +2823,15 @@ fn conv_transpose1d<R: Tested>(call: &mut Call<R>) {
     let x = call.float([2, 4, 5]);
     let weight = call.float([4, 3, 3]);
     let bias = Some(call.float([6]));
-    let options = ConvTransposeOptions::new([2], [1], [1], [1], 2);
+    let options = ConvTransposeOptions::new([2], [1], [0], [1], 2);
     let result = R::conv_transpose1d(x, weight, bias, options);
     call.float_result(result);
 }
 
 fn conv_transpose1d_x_backward<R: Tested>(call: &mut Call<R>) {
     let weight = call.float([4, 3, 3]);
-    let output_grad = call.float([2, 6, 10]);
-    let options = ConvTransposeOptions::new([2], [1], [1], [1], 2);
+    let output_grad = call.float([2, 6, 9]);
+    let options = ConvTransposeOptions::new([2], [1], [0], [1], 2);
     let result = R::conv_transpose1d_x_backward(weight, output_grad, options);
     call.float_result(result);
 }
@@ -2839,8 +2839,8 @@ fn conv_transpose1d_x_backward<R: Tested>(call: &mut Call<R>) {
 fn conv_transpose1d_weight_backward<R: Tested>(call: &mut Call<R>) {
     let x = call.float([2, 4, 5]);
     let weight = call.float([4, 3, 3]);
-    let output_grad = call.float([2, 6, 10]);
-    let options = ConvTransposeOptions::new([2], [1], [1], [1], 2);
+    let output_grad = call.float([2, 6, 9]);
+    let options = ConvTransposeOptions::new([2], [1], [0], [1], 2);
     let result = R::conv_transpose1d_weight_backward(x, weight, output_grad, options);
     call.float_result(result);
 }
@@ -2848,7 +2848,7 @@ fn conv_transpose1d_weight_backward<R: Tested>(call: &mut Call<R>) {
 fn conv_transpose1d_bias_backward<R: Tested>(call: &mut Call<R>) {
     let x = call.float([2, 4, 5]);
     let bias = call.float([6]);
-    let output_grad = call.float([2, 6, 10]);
+    let output_grad = call.float([2, 6, 9]);
     let result = R::conv_transpose1d_bias_backward(x, bias, output_grad);
     call.float_result(result);
 }
@@ -3126,7 +3126,7 @@ fn max_pool2d_with_indices_backward<R: Tested>(call: &mut Call<R>) {
 fn interpolate<R: Tested>(call: &mut Call<R>) {
     let x = call.float([2, 3, 4, 5]);
     let output_size = [7, 6];
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear);
+    let options = InterpolateOptions::new(InterpolateMode::Nearest);
     let result = R::interpolate(x, output_size, options);
     call.float_result(result);
 }
@@ -3135,7 +3135,7 @@ fn interpolate_backward<R: Tested>(call: &mut Call<R>) {
     let x = call.float([2, 3, 4, 5]);
     let grad = call.float([2, 3, 7, 6]);
     let output_size = [7, 6];
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear);
+    let options = InterpolateOptions::new(InterpolateMode::Nearest);
     let result = R::interpolate_backward(x, grad, output_size, options);
     call.float_result(result);
 }
