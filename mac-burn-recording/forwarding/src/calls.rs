@@ -32,7 +32,7 @@ pub(crate) fn calls(traits: &BurnTraits) -> File {
     let paths = methods.iter().map(Method::path);
     let names = methods.iter().map(|method| &method.item.sig.ident);
     parse_quote! {
-        use super::call::{Call, Tested, ready};
+        use super::call::{Call, Method, Tested, ready};
         use burn_backend::ops::{
             AttentionModuleOptions, ConvOptions, ConvTransposeOptions, DeformConvOptions, GridSampleOptions, InterpolateMode,
             InterpolateOptions, TransactionPrimitive, UnfoldOptions,
@@ -44,7 +44,7 @@ pub(crate) fn calls(traits: &BurnTraits) -> File {
         };
 
         /// The methods by their names, and what calls them.
-        pub(crate) fn calls<R: Tested>() -> Vec<(&'static str, fn(&mut Call<R>))> {
+        pub(crate) fn calls<R: Tested>() -> Vec<(&'static str, Method<R>)> {
             vec![#((#paths, #names)),*]
         }
 

@@ -2,6 +2,8 @@
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, Int, Tensor};
 use burn_backend::backend::{AutodiffBackend, Backend};
 use burn_backend::ops::{
     BoolTensorOps, FloatTensorOps, IntTensorOps, QTensorOps, TransactionPrimitiveData,
@@ -15,7 +17,8 @@ use burn_backend::{
 use mac_burn_recording::Recording;
 use std::any::Any;
 use std::cell::Cell;
-use std::fmt::Debug;
+use std::fmt::{Debug, Formatter, Result as Formatted};
+use std::iter;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Mutex, Once, PoisonError};
@@ -53,10 +56,28 @@ pub(crate) enum Outcome {
     Panicked(String),
 }
 
+impl Outcome {
+    /// What of it another has not got.
+    pub(crate) fn difference(&self, other: &Self) -> String {
+        let (Self::Returned(these), Self::Returned(others)) = (self, other) else {
+            return format!("{self:?} instead of {other:?}");
+        };
+        let others = others.iter().map(Some).chain(iter::repeat(None));
+        let different: Vec<_> = these
+            .iter()
+            .zip(others)
+            .enumerate()
+            .filter(|(_, (this, other))| Some(*this) != *other)
+            .map(|(index, (this, other))| format!("at {index} {this:?} instead of {other:?}"))
+            .collect();
+        format!("of {} {}", these.len(), different.join(", "))
+    }
+}
+
 /// A part of a result, or a gradient.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(crate) enum Piece {
-    /// Not what a float equals, since that a NaN does not: its bytes.
+    /// Its bytes, since a NaN does not equal itself.
     Data {
         of: &'static str,
         dtype: DType,
@@ -64,6 +85,25 @@ pub(crate) enum Piece {
         bytes: Vec<u8>,
     },
     Text(String),
+}
+
+impl Debug for Piece {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> Formatted {
+        match self {
+            Self::Data {
+                of,
+                dtype,
+                shape,
+                bytes,
+            } => {
+                let hash = bytes.iter().fold(0u32, |hash, byte| {
+                    hash.wrapping_mul(31).wrapping_add((*byte).into())
+                });
+                write!(formatter, "{of} {dtype:?} {:?} #{hash:x}", shape.as_slice())
+            }
+            Self::Text(text) => write!(formatter, "{text:?}"),
+        }
+    }
 }
 
 impl Piece {
@@ -77,11 +117,14 @@ impl Piece {
     }
 }
 
+/// Calls a method with arguments of the call, and gives it the results.
+pub(crate) type Method<R> = fn(&mut Call<R>);
+
 /// Of a process, as the generator of random tensors is.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Calls a method, and then backward from its results to its arguments.
-pub(crate) fn outcome<R: Tested>(method: fn(&mut Call<R>)) -> Outcome {
+pub(crate) fn outcome<R: Tested>(method: Method<R>) -> Outcome {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let returned = caught(|| {
         let mut call = Call::new();
@@ -309,6 +352,56 @@ impl<R: Tested> Call<R> {
         let input = self.float(shape);
         let square = R::float_mul(input.clone(), input.clone());
         (input, R::backward(R::float_sum(square)))
+    }
+}
+
+/// What Burn's layers take and give.
+impl<R: Tested> Call<R> {
+    pub(crate) fn input<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<R, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(self.float(shape)))
+    }
+
+    pub(crate) fn input_in<const D: usize>(
+        &mut self,
+        range: Range<f32>,
+        shape: [usize; D],
+    ) -> Tensor<R, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(self.float_in(range, shape)))
+    }
+
+    /// Of the device's own type, which some of Burn's losses take for granted.
+    pub(crate) fn classes<const D: usize>(
+        &mut self,
+        range: Range<i64>,
+        shape: [usize; D],
+    ) -> Tensor<R, D, Int> {
+        let data = self.int_data_in(range, shape.into());
+        Tensor::from_data(data, &self.device)
+    }
+
+    pub(crate) fn mask<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<R, D, Bool> {
+        Tensor::from_primitive(self.bool(shape))
+    }
+
+    /// A module, whose parameters have gradients as inputs do.
+    pub(crate) fn module<M: Module<R>>(&mut self, module: M) -> M {
+        module.visit(&mut Parameters(&mut self.leaves));
+        module
+    }
+
+    pub(crate) fn output<const D: usize>(&mut self, output: Tensor<R, D>) {
+        self.float_result(output.into_primitive().tensor());
+    }
+}
+
+/// Adds each parameter that it visits.
+struct Parameters<'a, R: Tested>(&'a mut Vec<FloatTensor<R>>);
+
+impl<R: Tested> ModuleVisitor<R> for Parameters<'_, R> {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<R, D>>) {
+        if parameter.val().is_require_grad() {
+            self.0.push(parameter.val().into_primitive().tensor());
+        }
     }
 }
 

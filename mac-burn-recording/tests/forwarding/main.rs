@@ -1,7 +1,9 @@
-//! Whether each method of `Recording<A>` gives bit for bit what `A`'s gives, and its gradients.
+//! Whether each method of `Recording<A>` gives bit for bit what `A`'s gives, and its gradients, and so do Burn's layers and losses.
 
 mod call;
 mod calls;
+mod layers;
+mod losses;
 mod panics;
 
 use burn::backend::Autodiff;
@@ -11,46 +13,82 @@ use burn::backend::autodiff::checkpoint::strategy::{
 use burn_backend::backend::Backend;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use call::{Outcome, outcome};
+use call::{Method, Outcome, Tested, outcome};
 use calls::calls;
+use layers::layers;
+use losses::losses;
 use mac_burn_recording::Recording;
 use panics::Panics;
 
 #[test]
 fn flex_is_forwarded() {
-    assert_forwarded::<Flex, NoCheckpointing>(panics::FLEX);
+    assert_forwarded::<Flex, NoCheckpointing>(&[panics::COMMON, panics::FLEX]);
 }
 
 #[test]
 fn ndarray_is_forwarded() {
-    assert_forwarded::<NdArray, NoCheckpointing>(panics::NDARRAY);
+    assert_forwarded::<NdArray, NoCheckpointing>(&[panics::COMMON, panics::NDARRAY]);
 }
 
 #[test]
 fn checkpoints_are_forwarded() {
-    assert_forwarded::<Flex, BalancedCheckpointing>(panics::FLEX);
+    assert_forwarded::<Flex, BalancedCheckpointing>(&[panics::COMMON, panics::FLEX]);
 }
 
-/// # Panics
-///
-/// If a method of `Recording` does something else than that of `Autodiff`, or one panics that is not listed, or one that is listed does not.
-fn assert_forwarded<B, C>(of_the_backend: Panics)
+#[test]
+fn layers_are_the_same_on_flex() {
+    assert_same_layers::<Flex, NoCheckpointing>(&[]);
+}
+
+#[test]
+fn layers_are_the_same_on_ndarray() {
+    assert_same_layers::<NdArray, NoCheckpointing>(&[panics::NDARRAY_LAYERS]);
+}
+
+#[test]
+fn layers_are_the_same_with_checkpoints() {
+    assert_same_layers::<Flex, BalancedCheckpointing>(&[]);
+}
+
+fn assert_forwarded<B, C>(panics: &[Panics])
 where
     B: Backend<Device: Default>,
     C: CheckpointStrategy,
 {
-    let plain = calls::<Autodiff<B, C>>();
     let recording = calls::<Recording<Autodiff<B, C>>>();
+    assert_same(calls::<Autodiff<B, C>>(), recording, panics);
+}
+
+fn assert_same_layers<B, C>(panics: &[Panics])
+where
+    B: Backend<Device: Default>,
+    C: CheckpointStrategy,
+{
+    let recording = layers::<Recording<Autodiff<B, C>>>();
+    assert_same(layers::<Autodiff<B, C>>(), recording, panics);
+    let recording = losses::<Recording<Autodiff<B, C>>>();
+    assert_same(losses::<Autodiff<B, C>>(), recording, &[]);
+}
+
+/// # Panics
+///
+/// If a method of `R` does something else than that of `A`, or one panics that is not listed, or one that is listed does not.
+fn assert_same<A: Tested, R: Tested>(
+    plain: Vec<(&'static str, Method<A>)>,
+    recording: Vec<(&'static str, Method<R>)>,
+    panics: &[Panics],
+) {
     let mut wrong = Vec::new();
     for ((name, plain), (_, recording)) in plain.into_iter().zip(recording) {
         let expected = outcome(plain);
         let found = outcome(recording);
         if found != expected {
-            wrong.push(format!("{name}: {found:?} instead of {expected:?}"));
+            wrong.push(format!("{name}: {}", found.difference(&expected)));
         }
-        let listed = panics::COMMON
+        let listed = panics
             .iter()
-            .chain(of_the_backend)
+            .copied()
+            .flatten()
             .find(|(_, methods)| methods.contains(&name));
         match (&expected, listed) {
             (Outcome::Panicked(text), Some((listed, _))) if text == listed => {}

@@ -176,3 +176,15 @@ pub(crate) const NDARRAY: Panics = &[
         &["IntTensorOps::int_argtopk"],
     ),
 ];
+
+/// Layers that `NdArray` cannot go backward through.
+pub(crate) const NDARRAY_LAYERS: Panics = &[
+    (
+        "bilinear interpolation backward is not supported for ndarray backend",
+        &["Interpolate2d, linear"],
+    ),
+    (
+        "bicubic interpolation backward is not supported for ndarray backend",
+        &["Interpolate2d, cubic"],
+    ),
+];
