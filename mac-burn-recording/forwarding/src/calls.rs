@@ -3,7 +3,7 @@
 use crate::burn_traits::{BurnTraits, Method};
 use crate::forward::{BY_HAND, GENERATED, parameter};
 use crate::recipes::{ARGUMENTS, RESULTS, WHOLE};
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote};
 use std::collections::BTreeSet;
 use syn::{
@@ -29,6 +29,7 @@ pub(crate) fn calls(traits: &BurnTraits) -> File {
         .collect();
     let functions: Vec<_> = methods.iter().map(|method| recipes.call(method)).collect();
     recipes.assert_used();
+    let count = Literal::usize_unsuffixed(methods.len());
     let paths = methods.iter().map(Method::path);
     let names = methods.iter().map(|method| &method.item.sig.ident);
     parse_quote! {
@@ -44,8 +45,8 @@ pub(crate) fn calls(traits: &BurnTraits) -> File {
         };
 
         /// The methods by their names, and what calls them.
-        pub(crate) fn calls<R: Tested>() -> Vec<(&'static str, Method<R>)> {
-            vec![#((#paths, #names)),*]
+        pub(crate) fn calls<R: Tested>() -> [(&'static str, Method<R>); #count] {
+            [#((#paths, #names)),*]
         }
 
         #(#functions)*

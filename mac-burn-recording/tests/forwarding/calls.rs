@@ -15,8 +15,8 @@ use burn_backend::{
 };
 
 /// The methods by their names, and what calls them.
-pub(crate) fn calls<R: Tested>() -> Vec<(&'static str, Method<R>)> {
-    vec![
+pub(crate) fn calls<R: Tested>() -> [(&'static str, Method<R>); 440] {
+    [
         ("Backend::ad_enabled", ad_enabled),
         (
             "Backend::memory_persistent_allocations",

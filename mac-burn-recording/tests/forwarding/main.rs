@@ -55,8 +55,8 @@ where
     B: Backend<Device: Default>,
     C: CheckpointStrategy,
 {
-    let recording = calls::<Recording<Autodiff<B, C>>>();
-    assert_same(calls::<Autodiff<B, C>>(), recording, panics);
+    let recording = calls::<Recording<Autodiff<B, C>>>().into();
+    assert_same(calls::<Autodiff<B, C>>().into(), recording, panics);
 }
 
 fn assert_same_layers<B, C>(panics: &[Panics])
