@@ -7,6 +7,7 @@ mod comparison;
 mod forward;
 mod generated;
 mod recipes;
+mod sources;
 
 use burn_traits::BurnTraits;
 use generated::GeneratedFile;

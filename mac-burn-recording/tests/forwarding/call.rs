@@ -62,15 +62,20 @@ impl Outcome {
         let (Self::Returned(these), Self::Returned(others)) = (self, other) else {
             return format!("{self:?} instead of {other:?}");
         };
-        let others = others.iter().map(Some).chain(iter::repeat(None));
+        let padded = others.iter().map(Some).chain(iter::repeat(None));
         let different: Vec<_> = these
             .iter()
-            .zip(others)
+            .zip(padded)
             .enumerate()
             .filter(|(_, (this, other))| Some(*this) != *other)
             .map(|(index, (this, other))| format!("at {index} {this:?} instead of {other:?}"))
             .collect();
-        format!("of {} {}", these.len(), different.join(", "))
+        format!(
+            "{} parts instead of {}, {}",
+            these.len(),
+            others.len(),
+            different.join(", ")
+        )
     }
 }
 

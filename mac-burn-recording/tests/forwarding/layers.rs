@@ -10,6 +10,7 @@ use burn::nn::conv::{
     ConvTranspose3dConfig, DeformConv2dConfig,
 };
 use burn::nn::interpolate::{Interpolate1dConfig, Interpolate2dConfig, InterpolateMode};
+use burn::nn::norm::NormalizationConfig;
 use burn::nn::pool::{
     AdaptiveAvgPool1dConfig, AdaptiveAvgPool2dConfig, AvgPool1dConfig, AvgPool2dConfig,
     MaxPool1dConfig, MaxPool2dConfig,
@@ -185,6 +186,12 @@ pub(crate) fn layers<R: Tested>() -> Vec<(&'static str, Method<R>)> {
         }),
         ("RmsNorm", |call| {
             let layer = call.module(RmsNormConfig::new(4).init(&call.device()));
+            let input = call.input([2, 3, 4]);
+            call.output(layer.forward(input));
+        }),
+        ("Normalization", |call| {
+            let config = NormalizationConfig::Layer(LayerNormConfig::new(4));
+            let layer = call.module(config.init(&call.device()));
             let input = call.input([2, 3, 4]);
             call.output(layer.forward(input));
         }),

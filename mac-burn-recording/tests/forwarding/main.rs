@@ -102,7 +102,7 @@ fn assert_same<A: Tested, R: Tested>(
     }
     assert!(
         wrong.is_empty(),
-        "{} methods:\n{}",
+        "{} are not as they should be:\n{}",
         wrong.len(),
         wrong.join("\n")
     );
