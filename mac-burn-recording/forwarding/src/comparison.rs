@@ -3,9 +3,11 @@
 use crate::burn_traits::BurnTraits;
 use crate::forward::BY_HAND;
 use crate::generated::{GeneratedFile, package, parsed};
+use crate::sources;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
-use syn::{Attribute, File, ImplItem, Item, ItemImpl};
+use syn::{Attribute, File, ImplItem, Item, ItemImpl, Visibility};
 
 /// What writes the generated files.
 const COMMAND: &str = "cargo run -p mac-burn-recording-forwarding";
@@ -47,6 +49,69 @@ fn no_method_by_hand_is_left_to_its_default() {
         missing.is_empty(),
         "{FILE} lacks these, or has them under another cfg: {missing:?}"
     );
+}
+
+/// Parts of other modules, which are run with them, and the enumeration of the activations.
+const PARTS: [&str; 4] = [
+    "Activation",
+    "GateController",
+    "TransformerEncoderLayer",
+    "TransformerDecoderLayer",
+];
+
+#[test]
+fn every_layer_and_loss_of_burn_is_compared() {
+    let folder = package().join("tests/forwarding");
+    let names: Vec<_> = ["layers.rs", "losses.rs"]
+        .iter()
+        .flat_map(|file| literals(parsed(&folder.join(file)).to_token_stream()))
+        .collect();
+    let missing: Vec<_> = sources::files(&["burn", "burn_nn"])
+        .into_iter()
+        .flat_map(|file| file.items)
+        .filter_map(|item| module(&item))
+        .filter(|module| !PARTS.contains(&module.as_str()))
+        .filter(|module| !names.contains(module))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no entry of tests/forwarding/layers.rs or losses.rs is named after {missing:?}"
+    );
+}
+
+/// The first words of the texts in a file.
+fn literals(tokens: TokenStream) -> Vec<String> {
+    let mut words = Vec::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => words.extend(literals(group.stream())),
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                let end = [' ', ',', '"'];
+                let mut parts = text.trim_start_matches('"').split(end);
+                words.extend(parts.next().map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+/// The name of a public structure or enumeration that is a module.
+fn module(item: &Item) -> Option<String> {
+    let (name, visibility, attributes) = match item {
+        Item::Struct(item) => (&item.ident, &item.vis, &item.attrs),
+        Item::Enum(item) => (&item.ident, &item.vis, &item.attrs),
+        _ => return None,
+    };
+    let derives = |attribute: &Attribute| {
+        let mut tokens = attribute.to_token_stream().to_string();
+        tokens.retain(|character| character != ' ');
+        attribute.path().is_ident("derive")
+            && tokens.split(['(', ',', ')']).any(|part| part == "Module")
+    };
+    let is_module = matches!(visibility, Visibility::Public(_)) && attributes.iter().any(derives);
+    is_module.then(|| name.to_string())
 }
 
 /// The text in one format, without the comments of the file.

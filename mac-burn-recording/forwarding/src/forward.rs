@@ -18,7 +18,6 @@ pub(crate) const GENERATED: [&str; 7] = [
 ];
 
 /// The traits that are implemented by hand.
-#[cfg(test)]
 pub(crate) const BY_HAND: [&str; 2] = ["Backend", "AutodiffBackend"];
 
 /// The methods that see something: a function of `src/seen.rs` is called in place of `Autodiff`'s.
@@ -109,11 +108,7 @@ pub(crate) fn implementations(traits: &BurnTraits) -> File {
 
 fn forwarded(method: &Method) -> TokenStream {
     assert!(
-        !method
-            .item
-            .attrs
-            .iter()
-            .any(|attribute| attribute.path().is_ident("cfg")),
+        !method.is_configured(),
         "{} is there under a cfg, and nothing says which of this crate's that is",
         method.path()
     );

@@ -25,6 +25,7 @@ impl GeneratedFile {
 /// Empty lines between functions and implementations, which have none where they are made of tokens.
 fn with_empty_lines(text: &str) -> String {
     text.replace("}\n    fn ", "}\n\n    fn ")
+        .replace(";\n///", ";\n\n///")
         .replace(";\nimpl", ";\n\nimpl")
         .replace("}\nimpl", "}\n\nimpl")
         .replace("}\nfn ", "}\n\nfn ")
