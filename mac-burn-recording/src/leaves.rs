@@ -152,7 +152,8 @@ impl Leaf {
         map: Map,
         bias: Bias,
     ) -> Option<(ParamId, Recorder<R>)> {
-        locked(|leaves| {
+        let (recorder, gone) = locked(|leaves| {
+            let gone = leaves.forget_gone();
             let known = leaves.known_of(self);
             known.role = match known.role {
                 Role::Unknown => Role::Weight { map, bias },
@@ -162,14 +163,17 @@ impl Leaf {
                 } if before == map && with.is_like(bias) => Role::Weight { map, bias },
                 _ => Role::Several,
             };
-            match known.role {
+            let recorder = match known.role {
                 Role::Several => {
                     known.recorder = None;
                     None
                 }
                 _ => Some((known.id, known.recorder_or_new::<R>())),
-            }
-        })
+            };
+            (recorder, gone)
+        });
+        drop(gone);
+        recorder
     }
 
     /// The recorder of the parameter, if there is one; and whether the parameter was seen as the weight of several maps.

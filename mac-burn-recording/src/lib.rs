@@ -17,6 +17,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
+#[cfg(feature = "distributed")]
+mod distributed;
 mod forward;
 mod leaves;
 mod renamed;
