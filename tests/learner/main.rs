@@ -2,8 +2,10 @@
 //! from a checkpoint shows.
 
 mod classifier;
+mod foreign_model;
 mod silent_renderer;
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::record::{FileRecorder, Record, Recorder};
-use burn::tensor::backend::Backend;
-use burn::train::{Learner, SupervisedTraining};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainStep};
 use mac_burn::{InputCovariance, Mac, MacConfig, MacRecord, ParameterState};
 use mac_burn_examples::atomic_recorder::AtomicRecorder;
 use mac_burn_examples::backend::{Selected, Training};
@@ -95,9 +97,16 @@ fn launch(artifacts: &Path, resume: bool) -> Model {
     launch_with(artifacts, resume, model, optimizer)
 }
 
-fn launch_with<O>(artifacts: &Path, resume: bool, model: Model, optimizer: O) -> Model
+fn launch_with<B, M, O>(artifacts: &Path, resume: bool, model: M, optimizer: O) -> M
 where
-    O: Optimizer<Model, Training> + 'static,
+    B: AutodiffBackend,
+    M: AutodiffModule<B> + Display + 'static,
+    M: TrainStep<Input = ImageBatch<B>, Output = ClassificationOutput<B>>,
+    M::InnerModule: InferenceStep<
+            Input = ImageBatch<B::InnerBackend>,
+            Output = ClassificationOutput<B::InnerBackend>,
+        >,
+    O: Optimizer<M, B> + 'static,
 {
     let steps = EPOCHS * TRAIN_ITEMS.div_ceil(BATCH_SIZE);
     let schedule = CosineAnnealingLrSchedulerConfig::new(0.1, steps).init();
@@ -106,7 +115,7 @@ where
     let training = SupervisedTraining::new(
         artifacts,
         loader(&images.train[..TRAIN_ITEMS]),
-        loader::<Selected>(&images.valid[..BATCH_SIZE]),
+        loader(&images.valid[..BATCH_SIZE]),
     );
     let training = match resume {
         true => training.checkpoint(1),
@@ -118,7 +127,7 @@ where
         .renderer(SilentRenderer)
         .with_application_logger(None)
         .launch(learner);
-    Classifier::from_inner(result.model)
+    M::from_inner(result.model)
 }
 
 /// The file of one part (`model`, `optim` or `scheduler`) of the checkpoint after an epoch.
@@ -236,7 +245,7 @@ fn before_training(artifacts: &Path) -> MacRecord<Training> {
     mac(&model).to_record()
 }
 
-fn load<R: Record<Training>>(artifacts: &Path, part: &str) -> R {
+fn load<B: Backend, R: Record<B>>(artifacts: &Path, part: &str) -> R {
     AtomicRecorder
         .load(checkpoint(artifacts, part, 1), &Default::default())
         .expect("the first epoch has a checkpoint")

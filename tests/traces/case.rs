@@ -48,6 +48,19 @@ pub(crate) struct Case {
     /// The same.
     #[serde(skip)]
     pub(crate) change: Option<Change>,
+    /// No file has this either: it is how a network is built for a backend that records.
+    #[serde(skip)]
+    pub(crate) layers: Layers,
+}
+
+/// The layers that a network is built of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layers {
+    /// Each of which has a recorder.
+    #[default]
+    Recorded,
+    /// Burn's own.
+    Plain,
 }
 
 /// The means by which attention's projection to queries, keys and values is preconditioned.

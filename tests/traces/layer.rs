@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, f64::consts::FRAC_1_SQRT_2};
 use burn::{
     module::Module,
     nn::{
-        BatchNorm, BatchNormConfig, Gelu, LayerNorm, LayerNormConfig, LinearConfig,
+        BatchNorm, BatchNormConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig,
         PaddingConfig2d, Relu, Tanh,
-        conv::Conv2dConfig,
+        conv::{Conv2d, Conv2dConfig},
         pool::{
             AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, AvgPool2d, AvgPool2dConfig, MaxPool2d,
             MaxPool2dConfig,
@@ -101,6 +101,8 @@ impl<B: Backend> Signal<B> {
 pub(crate) enum Layer<B: Backend> {
     Linear(MacLinear<B>),
     Conv2d(MacConv2d<B>),
+    PlainLinear(Linear<B>),
+    PlainConv2d(Conv2d<B>),
     BatchNorm(BatchNorm<B>),
     LayerNorm(LayerNorm<B>),
     Relu(Relu),
@@ -160,11 +162,22 @@ impl<B: Backend> Layer<B> {
         })
     }
 
+    /// The layer with Burn's own in place of a recorded one.
+    pub(crate) fn into_plain(self) -> Self {
+        match self {
+            Self::Linear(layer) => Self::PlainLinear(layer.into_inner()),
+            Self::Conv2d(layer) => Self::PlainConv2d(layer.into_inner()),
+            without_recorder => without_recorder,
+        }
+    }
+
     /// Applies the layer.
     pub(crate) fn forward(&self, input: Signal<B>) -> Signal<B> {
         match self {
             Self::Linear(layer) => each_rank!(input, x => layer.forward(x)),
             Self::Conv2d(layer) => Signal::Images(layer.forward(input.into_images())),
+            Self::PlainLinear(layer) => each_rank!(input, x => layer.forward(x)),
+            Self::PlainConv2d(layer) => Signal::Images(layer.forward(input.into_images())),
             Self::BatchNorm(layer) => each_rank!(input, x => layer.forward(x)),
             Self::LayerNorm(layer) => each_rank!(input, x => layer.forward(x)),
             Self::Relu(layer) => each_rank!(input, x => layer.forward(x)),

@@ -16,6 +16,7 @@ mod layer_spec;
 mod mistakes;
 mod network;
 mod optimizer;
+mod plain;
 mod replay;
 mod suite;
 mod update_rule;

@@ -14,7 +14,7 @@ use burn_store::ModuleSnapshot;
 use mac_burn::InputCovariance;
 
 use crate::{
-    case::{Case, Trace, TraceError},
+    case::{Case, Layers, Trace, TraceError},
     layer::{Layer, Signal},
     layer_spec::LayerSpec,
 };
@@ -63,7 +63,11 @@ impl<B: AutodiffBackend> Network<B> for Sequential<B> {
         let mut names = Vec::new();
         for value in &case.architecture.layers {
             let spec = LayerSpec::read(value)?;
-            layers.push(Layer::build(&spec, device)?);
+            let layer = Layer::build(&spec, device)?;
+            layers.push(match case.layers {
+                Layers::Recorded => layer,
+                Layers::Plain => layer.into_plain(),
+            });
             names.push(spec.name);
         }
 
@@ -98,6 +102,8 @@ impl<B: AutodiffBackend> Network<B> for Sequential<B> {
         match index.map(|index| &self.layers[index]) {
             Some(Layer::Linear(linear)) => Ok(InputCovariance::of(linear)),
             Some(Layer::Conv2d(conv)) => Ok(InputCovariance::of(conv)),
+            Some(Layer::PlainLinear(linear)) => Ok(InputCovariance::of(linear)),
+            Some(Layer::PlainConv2d(conv)) => Ok(InputCovariance::of(conv)),
             _ => Err(TraceError::Layer {
                 layer: layer.to_owned(),
                 reason: "the first layer is no Linear or Conv2d of the network".to_owned(),
@@ -168,6 +174,13 @@ impl Names {
     /// The PyTorch name of a tensor.
     pub(crate) fn pytorch(&self, id: ParamId) -> &str {
         &self.names[&id].pytorch
+    }
+
+    /// A text with names in the place of ids, which are other ones in each network.
+    pub(crate) fn in_place_of_ids(&self, text: String) -> String {
+        self.names.iter().fold(text, |text, (id, name)| {
+            text.replace(&id.to_string(), &name.pytorch)
+        })
     }
 
     /// Burn's path to a tensor, as the patterns of an optimizer's configuration see it.

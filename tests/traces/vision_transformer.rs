@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, QkvMeans, TraceError},
+    case::{Case, Layers, QkvMeans, TraceError},
     layer::{Layer, NamedLayers, Signal},
     layer_spec::Extent,
     network::{NamedValues, Network},
@@ -104,7 +104,13 @@ impl<B: AutodiffBackend> Network<B> for VisionTransformer<B> {
             }
         }
 
-        Ok(Self { deit, mistaken })
+        let network = Self { deit, mistaken };
+
+        Ok(match case.layers {
+            Layers::Recorded => network,
+            // Its fields have the types of recorded layers. One whose recorders are off is Burn's layer that it holds.
+            Layers::Plain => unrecorded(network),
+        })
     }
 
     fn forward(&self, input: Signal<B>) -> Tensor<B, 2> {
@@ -269,7 +275,7 @@ fn neutral_arguments() -> Value {
 }
 
 /// Records the fused projection of a self-attention as an ordinary `Linear`, with one mean for all of its
-/// columns.
+/// columns; with that of the tokens it is what a backend that records makes of the projection.
 #[derive(Module, Debug)]
 pub(crate) struct OneMeanAttention<B: Backend> {
     qkv: Recorder<B>,
@@ -291,13 +297,17 @@ impl<B: Backend> OneMeanAttention<B> {
     ///
     /// - input and output: `[batch, tokens, d_model]`
     pub(crate) fn forward(&self, layer: &SelfAttention<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [query, key, value] = heads(&layer.qkv, layer.n_heads, input.clone());
+        let mut projected = layer.qkv.forward(input.clone());
+        if self.means == QkvMeans::Tokens {
+            projected = record(&self.qkv, &layer.qkv, &input, projected);
+        }
+        let [query, key, mut value] = heads(projected, layer.n_heads);
         let probabilities = probabilities(query, key);
-        let seen = match self.means {
-            QkvMeans::Attended => attended(averaged(probabilities.clone()), input.clone()),
-            _ => input.clone(),
-        };
-        let value = record(&self.qkv, &layer.qkv, &seen, value);
+        if self.means == QkvMeans::Attended {
+            let seen = attended(averaged(probabilities.clone()), input.clone());
+            // Not of the projection, whose output the probabilities are made of.
+            value = record(&self.qkv, &layer.qkv, &seen, value);
+        }
 
         let context = probabilities.matmul(value).swap_dims(1, 2);
         let context = context.reshape(input.shape());
@@ -316,7 +326,7 @@ pub(crate) fn averaged_attention<B: Backend>(
     layer: &SelfAttention<B>,
     input: Tensor<B, 3>,
 ) -> Tensor<B, 1> {
-    let [query, key, _] = heads(&layer.qkv, layer.n_heads, input);
+    let [query, key, _] = heads(layer.qkv.forward(input), layer.n_heads);
 
     averaged(probabilities(query, key))
 }
@@ -330,12 +340,10 @@ fn record<B: Backend, const D: usize>(
     recorder.record_linear(&layer.weight, layer.bias.as_ref(), input, output)
 }
 
-/// Queries, keys and values, each `[batch, heads, tokens, d_head]`.
-fn heads<B: Backend>(qkv: &Linear<B>, n_heads: usize, input: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-    let [batch, tokens, d_model] = input.dims();
-    let all = qkv
-        .forward(input)
-        .reshape([batch, tokens, 3, n_heads, d_model / n_heads]);
+/// Queries, keys and values, each `[batch, heads, tokens, d_head]`, of the projection to all three.
+fn heads<B: Backend>(projected: Tensor<B, 3>, n_heads: usize) -> [Tensor<B, 4>; 3] {
+    let [batch, tokens, columns] = projected.dims();
+    let all = projected.reshape([batch, tokens, 3, n_heads, columns / 3 / n_heads]);
 
     [0, 1, 2].map(|part| {
         let part = all.clone().narrow(2, part, 1).squeeze_dim::<4>(2);
