@@ -13,6 +13,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+#[cfg(test)]
+mod tests;
+
 /// A leaf that requires a gradient, which keeps nothing alive.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
