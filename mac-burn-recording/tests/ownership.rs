@@ -1,7 +1,7 @@
 //! Which steps have the statistics of a pass, where a module has copies: what recorded layers do, Burn's own do on the recording backend.
 
 use burn::backend::{Autodiff, Flex};
-use burn::module::{AutodiffModule, Initializer, Module, Param};
+use burn::module::{AutodiffModule, Initializer, Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -36,8 +36,6 @@ trait Network<B: AutodiffBackend>: AutodiffModule<B> {
     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2>;
 
     fn layer(&self) -> &Linear<B>;
-
-    fn with_layer(self, change: impl FnOnce(Linear<B>) -> Linear<B>) -> Self;
 }
 
 fn layer<B: Backend>() -> Linear<B> {
@@ -67,11 +65,6 @@ impl<B: AutodiffBackend> Network<B> for PlainNetwork<B> {
     fn layer(&self) -> &Linear<B> {
         &self.layer
     }
-
-    fn with_layer(mut self, change: impl FnOnce(Linear<B>) -> Linear<B>) -> Self {
-        self.layer = change(self.layer);
-        self
-    }
 }
 
 impl<B: AutodiffBackend> Network<B> for RecordedNetwork<B> {
@@ -90,16 +83,6 @@ impl<B: AutodiffBackend> Network<B> for RecordedNetwork<B> {
     fn layer(&self) -> &Linear<B> {
         &self.layer
     }
-
-    fn with_layer(mut self, change: impl FnOnce(Linear<B>) -> Linear<B>) -> Self {
-        let layer = change(Linear {
-            weight: self.layer.weight.clone(),
-            bias: self.layer.bias.clone(),
-        });
-        self.layer.weight = layer.weight;
-        self.layer.bias = layer.bias;
-        self
-    }
 }
 
 fn pass<B: AutodiffBackend>(network: &impl Network<B>, seed: u64) -> GradientsParams {
@@ -108,6 +91,18 @@ fn pass<B: AutodiffBackend>(network: &impl Network<B>, seed: u64) -> GradientsPa
     let input = input.reshape([3, SIZE]);
     let loss = network.forward(input).square().mean();
     GradientsParams::from_grads(loss.backward(), network)
+}
+
+/// Freezes biases, and leaves weights as they are.
+struct FrozenBiases;
+
+impl<B: Backend> ModuleMapper<B> for FrozenBiases {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        match D {
+            1 => param.no_grad(),
+            _ => param,
+        }
+    }
 }
 
 /// Makes copies of another network, so that what is known of tensors is looked through.
@@ -196,10 +191,7 @@ fn a_layer_whose_bias_is_frozen_is_recorded_on() {
         for seed in 0..3 {
             let gradients = pass(&network, seed);
             network = optimizer.step(RATE, network, gradients);
-            network = network.with_layer(|mut layer| {
-                layer.bias = layer.bias.map(|bias| bias.no_grad());
-                layer
-            });
+            network = network.map(&mut FrozenBiases);
         }
         outcome(&optimizer, &network)
     }
