@@ -148,7 +148,8 @@ impl Leaf {
         map: Map,
         bias: Bias,
     ) -> Option<(ParamId, Recorder<R>)> {
-        locked(|leaves| {
+        let (recorder, gone) = locked(|leaves| {
+            let gone = leaves.forget_gone();
             let known = leaves.known_of(self);
             if let Role::Unknown = known.role {
                 known.role = Role::Weight {
@@ -157,7 +158,7 @@ impl Leaf {
                     recorder: Box::new(Recorder::<R>::new()),
                 };
             }
-            match &known.role {
+            let recorder = match &known.role {
                 Role::Weight {
                     map: of_known,
                     bias: with,
@@ -170,8 +171,11 @@ impl Leaf {
                     known.role = Role::Several;
                     None
                 }
-            }
-        })
+            };
+            (recorder, gone)
+        });
+        drop(gone);
+        recorder
     }
 
     /// The recorder of the parameter, if it was seen as a weight; and whether it was seen as that of several maps.
@@ -361,9 +365,10 @@ impl Leaves {
 }
 
 impl Known {
-    /// Whether there is no tensor of the leaf. The graph has one reference to the node of each leaf, until it finds that it is the last.
+    /// Whether there is no tensor of the leaf. The graph refers to it too, but no longer than to the first backward pass through it; of a leaf that
+    /// none came to, it drops the reference in the next one of any graph. So one reference may be a tensor's.
     fn is_gone(&self) -> bool {
-        self.references.strong_count() <= 1
+        self.references.strong_count() == 0
     }
 }
 
