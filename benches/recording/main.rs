@@ -1,6 +1,7 @@
 //! The cost of recording in a training pass: forward and backward of a network that is written with
 //! Burn's own layers, and of the recorded one: without its recorders (`unrecorded`), with recorders
-//! that record every pass, and with recorders that the optimizer's schedule pauses; and the memory
+//! that record every pass, and with recorders that the optimizer's schedule pauses; of Burn's own
+//! layers on the backend that records, `Recording<Autodiff<B>>`, every pass and paused; and the memory
 //! that a pass allocates at most.
 //!
 //! ```text
@@ -9,7 +10,8 @@
 //! ```
 //!
 //! The bars on flex, of a pass that is recorded: at most 1.03 times Burn's own layers, 1.05 times for
-//! the vision transformer and for pairs of `Conv1d`, `Conv3d` and `Lstm`. A network without its recorders should cost what Burn's own layers do.
+//! the ResNet-20, the vision transformer and pairs of `Conv1d`, `Conv3d` and `Lstm`, and 1.05 times where the backend
+//! records. A network without its recorders should cost what Burn's own layers do; it stands for them in the ResNet-20.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"
@@ -30,10 +32,12 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Int, Tensor};
 use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
-use mac_burn::{MacConfig, unrecorded};
+use mac_burn::{Mac, MacConfig, unrecorded};
 use mac_burn_models::{
-    LeNet, LeNetConfig, Mlp, MlpConfig, VisionTransformer, VisionTransformerConfig,
+    LeNet, LeNetConfig, Mlp, MlpConfig, ResNet, ResNetConfig, VisionTransformer,
+    VisionTransformerConfig,
 };
+use mac_burn_recording::Recording;
 use plain::{PlainLeNet, PlainMlp};
 use plain_vit::PlainVit;
 
@@ -46,68 +50,71 @@ const PLAIN: &str = "Burn's layers";
 const UNRECORDED: &str = "unrecorded";
 const RECORDING: &str = "recording every pass";
 const PAUSED: &str = "recorders paused";
+const BACKEND_RECORDING: &str = "recording backend, every pass";
+const BACKEND_PAUSED: &str = "recording backend, paused";
 
+/// The period of an optimizer that takes statistics in each step.
+const EVERY: usize = 1;
 /// A period that no run reaches.
 const NEVER: usize = 1_000_000_000;
 /// Of a recording pass to a plain one.
 const BAR: f64 = 1.03;
-/// The same for the vision transformer.
-const BAR_VIT: f64 = 1.05;
-/// The same for two layers of a kind.
-const BAR_LAYERS: f64 = 1.05;
-/// Samples in a batch of the vision transformer, and of two layers.
-const BATCH_VIT: usize = 32;
+/// The same for the ResNet-20, the vision transformer and two layers of a kind, and for all networks on the recording backend.
+const BAR_WIDE: f64 = 1.05;
+/// Samples in a batch of these.
+const BATCH_SMALL: usize = 32;
 /// Its blocks.
 const LAYERS_VIT: usize = 4;
 
 fn main() {
-    on_backends::<Recording>();
+    on_backends::<CostOfRecording>();
 }
 
-struct Recording;
+struct CostOfRecording;
 
-impl OnBackend for Recording {
+impl OnBackend for CostOfRecording {
     fn title(options: &Options) -> String {
-        let [size, size_vit] = [BATCH, BATCH_VIT].map(|size| batch_size(options, size));
+        let [size, small] = [BATCH, BATCH_SMALL].map(|size| batch_size(options, size));
         format!(
-            "Forward and backward, batch of {size}, {size_vit} for the vision transformer and for two layers of a kind"
+            "Forward and backward, batch of {size}, {small} for the ResNet-20, the vision transformer and two layers of a kind"
         )
     }
 
     fn run<B: Backend>(backend: &str, options: &Options) {
         let device = Default::default();
-        let [size, size_vit] = [BATCH, BATCH_VIT].map(|size| batch_size(options, size));
-        let bar = |bar| (backend == "flex").then_some(bar);
-        case("mlp 784-512-512-10", options, bar(BAR), || {
-            mlp::<Autodiff<B>>(size, &device)
+        let [size, small] = [BATCH, BATCH_SMALL].map(|size| batch_size(options, size));
+        let case =
+            |name, bars: &[(&str, f64)], contenders: &dyn Fn() -> Vec<Contender<'static>>| {
+                let bars = if backend == "flex" { bars } else { &[] };
+                case(name, options, bars, contenders);
+            };
+        let of_backend = (BACKEND_RECORDING, BAR_WIDE);
+        case(
+            "mlp 784-512-512-10",
+            &[(RECORDING, BAR), of_backend],
+            &|| mlp::<B>(size, &device),
+        );
+        case("lenet 1x28x28", &[(RECORDING, BAR), of_backend], &|| {
+            lenet::<B>(size, &device)
         });
-        case("lenet 1x28x28", options, bar(BAR), || {
-            lenet::<Autodiff<B>>(size, &device)
+        let wide = (RECORDING, BAR_WIDE);
+        case("resnet20 3x32x32", &[wide, of_backend], &|| {
+            resnet20::<B>(small, &device)
         });
         case(
             "vit 192, 3 heads, 65 tokens, 4 blocks",
-            options,
-            bar(BAR_VIT),
-            || vit::<Autodiff<B>>(size_vit, &device),
+            &[wide, of_backend],
+            &|| vit::<B>(small, &device),
         );
-        case(
-            "conv1d 32-64-64, kernel 5, length 256",
-            options,
-            bar(BAR_LAYERS),
-            || conv1d::<Autodiff<B>>(size_vit, &device),
-        );
-        case(
-            "conv3d 4-16-16, kernel 3, 12 x 12 x 12",
-            options,
-            bar(BAR_LAYERS),
-            || conv3d::<Autodiff<B>>(size_vit, &device),
-        );
-        case(
-            "lstm 64-128-128, 32 steps",
-            options,
-            bar(BAR_LAYERS),
-            || lstm::<Autodiff<B>>(size_vit, &device),
-        );
+        case("conv1d 32-64-64, kernel 5, length 256", &[wide], &|| {
+            conv1d::<Autodiff<B>>(small, &device)
+        });
+        case("conv3d 4-16-16, kernel 3, 12 x 12 x 12", &[wide], &|| {
+            conv3d::<Autodiff<B>>(small, &device)
+        });
+        case("lstm 64-128-128, 32 steps", &[wide], &|| {
+            lstm::<Autodiff<B>>(small, &device)
+        });
     }
 }
 
@@ -115,10 +122,11 @@ fn batch_size(options: &Options, size: usize) -> usize {
     if options.quick() { QUICK_BATCH } else { size }
 }
 
+/// Measures the contenders of a case. The `bars` are what some may cost of what Burn's own layers do.
 fn case<'a>(
     name: &str,
     options: &Options,
-    bar: Option<f64>,
+    bars: &[(&str, f64)],
     contenders: impl FnOnce() -> Vec<Contender<'a>>,
 ) {
     if !options.wants_case(name) {
@@ -126,43 +134,90 @@ fn case<'a>(
     }
     let comparison = Comparison::new(&["layers", "peak MiB"], contenders(), &[PLAIN]).run(options);
     println!("{name}\n\n{comparison}\n");
-    if let Some(bar) = bar.filter(|_| !options.quick()) {
-        println!(
-            "recording: {} x {PLAIN}, bar {bar}\n",
-            comparison.ratio(RECORDING, PLAIN)
-        );
+    if options.quick() {
+        return;
+    }
+    for (contender, bar) in bars {
+        let ratio = comparison.ratio(contender, PLAIN);
+        println!("{contender}: {} x {PLAIN}\n", ratio.against(*bar));
     }
 }
 
-fn mlp<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
-    let batch = Batch::<B, 2>::random([size, 784], device);
-    let make = || MlpConfig::new(vec![784, 512, 512, CLASSES]).init(device);
-    let plain = PlainMlp::from(make());
-    contenders(&batch, make, Mlp::forward, move |input| {
-        plain.forward(input)
-    })
+fn mlp<'a, B: Backend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let shape = [size, 784];
+    let config = MlpConfig::new(vec![784, 512, 512, CLASSES]);
+    let plain = PlainMlp::from(config.init(device));
+    let mut contenders = contenders(
+        &Batch::<Autodiff<B>, 2>::random(shape, device),
+        || config.init(device),
+        Mlp::forward,
+        move |input| plain.forward(input),
+    );
+    contenders.extend(contenders_of_backend::<B, _, 2>(
+        shape,
+        || PlainMlp::from(config.init(device)),
+        PlainMlp::forward,
+        device,
+    ));
+    contenders
 }
 
-fn lenet<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
-    let batch = Batch::<B, 4>::random([size, 1, 28, 28], device);
-    let make = || LeNetConfig::new([28, 28]).init(device);
-    let plain = PlainLeNet::from(make());
-    contenders(&batch, make, LeNet::forward, move |input| {
-        plain.forward(input)
-    })
+fn lenet<'a, B: Backend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let shape = [size, 1, 28, 28];
+    let config = LeNetConfig::new([28, 28]);
+    let plain = PlainLeNet::from(config.init(device));
+    let mut contenders = contenders(
+        &Batch::<Autodiff<B>, 4>::random(shape, device),
+        || config.init(device),
+        LeNet::forward,
+        move |input| plain.forward(input),
+    );
+    contenders.extend(contenders_of_backend::<B, _, 4>(
+        shape,
+        || PlainLeNet::from(config.init(device)),
+        PlainLeNet::forward,
+        device,
+    ));
+    contenders
 }
 
-fn vit<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
-    let batch = Batch::<B, 4>::random([size, 3, 32, 32], device);
-    let make = || {
-        VisionTransformerConfig::deit_tiny_cifar(CLASSES)
-            .with_n_layers(LAYERS_VIT)
-            .init(device)
-    };
-    let plain = PlainVit::from(make());
-    contenders(&batch, make, VisionTransformer::forward, move |input| {
-        plain.forward(input)
-    })
+/// Plain is what has no recorders.
+fn resnet20<'a, B: Backend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let shape = [size, 3, 32, 32];
+    let config = ResNetConfig::resnet20(CLASSES);
+    let plain: ResNet<Autodiff<B>> = unrecorded(config.init(device));
+    let mut contenders = contenders(
+        &Batch::<Autodiff<B>, 4>::random(shape, device),
+        || config.init(device),
+        ResNet::forward,
+        move |input| plain.forward(input),
+    );
+    contenders.extend(contenders_of_backend::<B, _, 4>(
+        shape,
+        || unrecorded(config.init(device)),
+        ResNet::forward,
+        device,
+    ));
+    contenders
+}
+
+fn vit<'a, B: Backend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
+    let shape = [size, 3, 32, 32];
+    let config = VisionTransformerConfig::deit_tiny_cifar(CLASSES).with_n_layers(LAYERS_VIT);
+    let plain = PlainVit::from(config.init(device));
+    let mut contenders = contenders(
+        &Batch::<Autodiff<B>, 4>::random(shape, device),
+        || config.init(device),
+        VisionTransformer::forward,
+        move |input| plain.forward(input),
+    );
+    contenders.extend(contenders_of_backend::<B, _, 4>(
+        shape,
+        || PlainVit::from(config.init(device)),
+        PlainVit::forward,
+        device,
+    ));
+    contenders
 }
 
 fn conv1d<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contender<'a>> {
@@ -199,19 +254,43 @@ fn lstm<'a, B: AutodiffBackend>(size: usize, device: &B::Device) -> Vec<Contende
 fn contenders<'a, B: AutodiffBackend, M: AutodiffModule<B> + 'a, const D: usize>(
     batch: &Batch<B, D>,
     make: impl Fn() -> M,
-    forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
+    forward: Forward<B, M, D>,
     plain: impl Fn(Tensor<B, D>) -> Tensor<B, 2> + 'a,
 ) -> Vec<Contender<'a>> {
     let unrecorded = unrecorded(make());
-    let recording = scheduled(make(), 1, batch, forward);
-    let paused = scheduled(make(), NEVER, batch, forward);
+    let recording = Scheduled::new(make(), EVERY, batch, forward);
+    let paused = Scheduled::new(make(), NEVER, batch, forward);
     vec![
         contender(PLAIN, batch, plain),
         contender(UNRECORDED, batch, move |input| forward(&unrecorded, input)),
-        contender(RECORDING, batch, move |input| forward(&recording, input)),
-        contender(PAUSED, batch, move |input| forward(&paused, input)),
+        contender(RECORDING, batch, move |input| recording.forward(input)),
+        contender(PAUSED, batch, move |input| paused.forward(input)),
     ]
 }
+
+/// A network of plain layers on the backend that records: recording, and paused.
+fn contenders_of_backend<'a, B: Backend, M, const D: usize>(
+    shape: [usize; D],
+    make: impl Fn() -> M,
+    forward: Forward<Recording<Autodiff<B>>, M, D>,
+    device: &B::Device,
+) -> Vec<Contender<'a>>
+where
+    M: AutodiffModule<Recording<Autodiff<B>>> + 'a,
+{
+    let batch = Batch::random(shape, device);
+    let recording = Scheduled::new(make(), EVERY, &batch, forward);
+    let paused = Scheduled::new(make(), NEVER, &batch, forward);
+    vec![
+        contender(BACKEND_RECORDING, &batch, move |input| {
+            recording.forward(input)
+        }),
+        contender(BACKEND_PAUSED, &batch, move |input| paused.forward(input)),
+    ]
+}
+
+/// What a network makes of a batch.
+type Forward<B, M, const D: usize> = fn(&M, Tensor<B, D>) -> Tensor<B, 2>;
 
 /// The network and data of a pass.
 #[derive(Clone)]
@@ -236,17 +315,40 @@ impl<B: AutodiffBackend, const D: usize> Batch<B, D> {
     }
 }
 
-/// A network after one step of MAC, which tells its recorders whether they are to record.
-fn scheduled<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize>(
+/// A network after two steps of MAC, which tells what is recorded whether it is due as long as it is there.
+struct Scheduled<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize> {
     network: M,
-    tcov: usize,
-    batch: &Batch<B, D>,
-    forward: fn(&M, Tensor<B, D>) -> Tensor<B, 2>,
-) -> M {
-    let mut mac = MacConfig::new().with_tcov(tcov).init();
-    let gradients = batch.pass(|input| forward(&network, input));
-    let gradients = GradientsParams::from_grads(gradients, &network);
-    mac.step(0.0, network, gradients)
+    forward: Forward<B, M, D>,
+    _mac: Mac<M, B>,
+}
+
+impl<B: AutodiffBackend, M: AutodiffModule<B>, const D: usize> Scheduled<B, M, D> {
+    /// # Panics
+    ///
+    /// If the second step had no statistics where it was due, or had some where it was not.
+    fn new(mut network: M, tcov: usize, batch: &Batch<B, D>, forward: Forward<B, M, D>) -> Self {
+        let mut mac = MacConfig::new().with_tcov(tcov).init();
+        for _ in 0..2 {
+            let gradients = batch.pass(|input| forward(&network, input));
+            let gradients = GradientsParams::from_grads(gradients, &network);
+            network = mac.step(0.0, network, gradients);
+        }
+        let report = mac.report(&network);
+        let updates = report.layers.iter().map(|layer| layer.updates);
+        let updates = updates.filter(|updates| *updates > 0);
+        let expected = if tcov == EVERY { 2 } else { 1 };
+        let [least, most] = [updates.clone().min(), updates.max()];
+        assert_eq!([least, most], [Some(expected); 2], "{report}");
+        Self {
+            network,
+            forward,
+            _mac: mac,
+        }
+    }
+
+    fn forward(&self, input: Tensor<B, D>) -> Tensor<B, 2> {
+        (self.forward)(&self.network, input)
+    }
 }
 
 fn contender<'a, B: AutodiffBackend, const D: usize>(

@@ -13,6 +13,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+#[cfg(test)]
+mod tests;
+
 /// A leaf that requires a gradient, which keeps nothing alive.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
@@ -97,17 +100,20 @@ struct View {
     transposed: bool,
 }
 
-/// All that is known. It keeps no tensor of a model alive, and is looked through for leaves that are gone whenever it has doubled.
+/// All that is known. It keeps no tensor of a model alive, and is looked through for leaves that are gone whenever as many have been entered as there
+/// are.
 #[derive(Default)]
 struct Leaves {
     known: HashMap<NodeId, Known>,
     views: HashMap<NodeId, View>,
-    /// How much may be known before it is looked through.
-    limit: usize,
+    /// How many leaves and views have been entered since it was looked through.
+    entered: usize,
+    /// How many had a tensor then. Those that are gone and still known are not among them: they would put off what is to forget them.
+    living: usize,
 }
 
 /// Fewer are not worth looking through.
-const LEAST_LIMIT: usize = 64;
+const LEAST_ENTERED: usize = 64;
 
 static LEAVES: Mutex<Option<Leaves>> = Mutex::new(None);
 
@@ -218,6 +224,7 @@ pub(crate) fn enter_view(references: &Arc<NodeId>, weight: Weight) {
     };
     let gone = locked(|leaves| {
         leaves.views.insert(**references, view);
+        leaves.entered += 1;
         leaves.forget_gone()
     });
     drop(gone);
@@ -283,6 +290,7 @@ pub(crate) fn link<R: Backend>(references: &Arc<NodeId>) {
     };
     let gone = locked(|leaves| {
         leaves.known.insert(**references, known);
+        leaves.entered += 1;
         leaves.forget_gone()
     });
     drop(gone);
@@ -310,12 +318,15 @@ impl Leaves {
 
     fn known_of(&mut self, leaf: &Leaf) -> &mut Known {
         let id = self.id(leaf.node);
-        self.known.entry(leaf.node).or_insert_with(|| Known {
-            id,
-            references: leaf.references.clone(),
-            role: Role::Unknown,
-            recorder: None,
-            was_gone: false,
+        self.known.entry(leaf.node).or_insert_with(|| {
+            self.entered += 1;
+            Known {
+                id,
+                references: leaf.references.clone(),
+                role: Role::Unknown,
+                recorder: None,
+                was_gone: false,
+            }
         })
     }
 
@@ -334,9 +345,9 @@ impl Leaves {
         (id, role, recorder)
     }
 
-    /// Takes out what belongs to leaves that were gone the last time too, if much is known. A leaf that is gone may have a successor in the making.
+    /// Takes out what belongs to leaves that were gone the last time too, if much was entered. A leaf that is gone may have a successor in the making.
     fn forget_gone(&mut self) -> (Vec<Known>, Vec<View>) {
-        if self.known.len() + self.views.len() < self.limit.max(LEAST_LIMIT) {
+        if self.entered < self.living.max(LEAST_ENTERED) {
             return Default::default();
         }
         let known = self.known.extract_if(|_, known| {
@@ -349,13 +360,15 @@ impl Leaves {
             .views
             .extract_if(|_, view| view.references.strong_count() == 0);
         let views = views.map(|(_, view)| view).collect();
-        self.limit = 2 * (self.known.len() + self.views.len());
+        let living = self.known.values().filter(|known| !known.was_gone);
+        self.living = living.count() + self.views.len();
+        self.entered = 0;
         (known, views)
     }
 }
 
 impl Known {
-    /// Whether there is no tensor of the leaf. The graph refers to its node too, but not beyond the first backward pass.
+    /// Whether there is no tensor of the leaf. The graph refers to its node too, but not beyond the first backward pass through it.
     fn is_gone(&self) -> bool {
         self.references.strong_count() == 0
     }

@@ -1,0 +1,218 @@
+//! Which steps have the statistics of a pass, where a module has copies: what recorded layers do, Burn's own do on the recording backend.
+
+use burn::backend::{Autodiff, Flex};
+use burn::module::{AutodiffModule, Initializer, Module, ModuleMapper, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+use mac_burn::{Mac, MacConfig, MacLinear, without_recording};
+use mac_burn_recording::Recording;
+
+type Plain = Recording<Autodiff<Flex>>;
+type Recorded = Autodiff<Flex>;
+
+const RATE: f64 = 0.1;
+const SIZE: usize = 4;
+
+/// A layer of Burn's, and a weight in PyTorch's layout, which each pass makes a transposed view of.
+#[derive(Module, Debug)]
+struct PlainNetwork<B: Backend> {
+    layer: Linear<B>,
+    output: Param<Tensor<B, 2>>,
+}
+
+/// The same with a recorded layer.
+#[derive(Module, Debug)]
+struct RecordedNetwork<B: Backend> {
+    layer: MacLinear<B>,
+    output: Param<Tensor<B, 2>>,
+}
+
+/// A network whose first layer is compared.
+trait Network<B: AutodiffBackend>: AutodiffModule<B> {
+    fn new() -> Self;
+
+    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2>;
+
+    fn layer(&self) -> &Linear<B>;
+}
+
+fn layer<B: Backend>() -> Linear<B> {
+    let initializer = Initializer::Constant { value: 0.3 };
+    let config = LinearConfig::new(SIZE, SIZE).with_initializer(initializer);
+    config.init(&Default::default())
+}
+
+fn output<B: Backend>() -> Param<Tensor<B, 2>> {
+    let initializer = Initializer::Constant { value: 0.5 };
+    initializer.init([SIZE, SIZE], &Default::default())
+}
+
+impl<B: AutodiffBackend> Network<B> for PlainNetwork<B> {
+    fn new() -> Self {
+        Self {
+            layer: layer(),
+            output: output(),
+        }
+    }
+
+    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = self.layer.forward(input);
+        hidden.matmul(self.output.val().transpose())
+    }
+
+    fn layer(&self) -> &Linear<B> {
+        &self.layer
+    }
+}
+
+impl<B: AutodiffBackend> Network<B> for RecordedNetwork<B> {
+    fn new() -> Self {
+        Self {
+            layer: layer().into(),
+            output: output(),
+        }
+    }
+
+    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = self.layer.forward(input);
+        hidden.matmul(self.output.val().transpose())
+    }
+
+    fn layer(&self) -> &Linear<B> {
+        &self.layer
+    }
+}
+
+fn pass<B: AutodiffBackend>(network: &impl Network<B>, seed: u64) -> GradientsParams {
+    let numbers = Tensor::<B, 1, Int>::arange(0..(3 * SIZE) as i64, &Default::default());
+    let input = (numbers.float() * (seed + 1) as f64).sin();
+    let input = input.reshape([3, SIZE]);
+    let loss = network.forward(input).square().mean();
+    GradientsParams::from_grads(loss.backward(), network)
+}
+
+/// Freezes biases, and leaves weights as they are.
+struct FrozenBiases;
+
+impl<B: Backend> ModuleMapper<B> for FrozenBiases {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        match D {
+            1 => param.no_grad(),
+            _ => param,
+        }
+    }
+}
+
+/// Makes copies of another network, so that what is known of tensors is looked through.
+fn make_others<B: AutodiffBackend>() {
+    let other = PlainNetwork::<B>::new();
+    for seed in 0..200 {
+        pass(&other.clone().fork(&Default::default()), seed);
+    }
+}
+
+/// The updates of the first layer, and its weight and bias.
+type Outcome = (u64, Vec<f32>);
+
+fn outcome<B: AutodiffBackend, N: Network<B>>(optimizer: &Mac<N, B>, network: &N) -> Outcome {
+    let report = optimizer.report(network);
+    let layer = network.layer();
+    let bias = layer.bias.as_ref().expect("the layer has a bias").val();
+    let values = Tensor::cat(vec![layer.weight.val().flatten(0, 1), bias], 0);
+    let values = values.into_data().to_vec().expect("floats");
+    (report.layers[0].updates, values)
+}
+
+/// Compares Burn's layers on the recording backend with recorded layers.
+macro_rules! assert_like_recorded {
+    ($run:ident) => {
+        let plain = $run::<Plain, PlainNetwork<Plain>>();
+        let recorded = $run::<Recorded, RecordedNetwork<Recorded>>();
+        assert_eq!(plain, recorded);
+    };
+}
+
+/// Breaks when a step forgets a tensor that a clone of the module still has.
+#[test]
+fn a_clone_takes_a_step_with_the_same_gradients() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Vec<Outcome> {
+        let network = N::new();
+        let (mut first, mut second) = (MacConfig::new().init(), MacConfig::new().init());
+        let clone = network.clone();
+        // Of the tensors that both have.
+        let [for_network, for_clone] = [1, 2].map(|seed| pass(&network, seed));
+        let network = first.step(RATE, network, for_network);
+        let clone = second.step(RATE, clone, for_clone);
+        vec![outcome(&first, &network), outcome(&second, &clone)]
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when what is known of a tensor is forgotten between passes, as that of one which no tensor is left of.
+#[test]
+fn a_step_has_the_passes_that_others_are_made_between() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let network = N::new();
+        let mut optimizer = MacConfig::new().init();
+        let mut gradients = GradientsAccumulator::new();
+        gradients.accumulate(&network, pass(&network, 1));
+        make_others::<B>();
+        gradients.accumulate(&network, pass(&network, 2));
+        let network = optimizer.step(RATE, network, gradients.grads());
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when views of passes make a tensor forgotten.
+#[test]
+fn a_step_has_the_passes_of_many_micro_batches() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let network = N::new();
+        let mut optimizer = MacConfig::new().init();
+        let mut gradients = GradientsAccumulator::new();
+        for seed in 0..300 {
+            gradients.accumulate(&network, pass(&network, seed));
+        }
+        let network = optimizer.step(RATE, network, gradients.grads());
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when a layer is no longer recorded once its bias is another.
+#[test]
+fn a_layer_whose_bias_is_frozen_is_recorded_on() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = MacConfig::new().init();
+        for seed in 0..3 {
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+            network = network.map(&mut FrozenBiases);
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when a use of the weight in another way counts though nothing is recorded of it.
+#[test]
+fn a_weight_is_used_in_another_way_without_recording() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = MacConfig::new().init();
+        for seed in 0..2 {
+            without_recording(|| {
+                let vectors = Tensor::ones([SIZE, 2], &Default::default());
+                network.layer().weight.val().matmul(vectors)
+            });
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
