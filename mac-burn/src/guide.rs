@@ -479,6 +479,12 @@
 //!
 //! [`unrecorded`](crate::unrecorded) makes the plain network of the same definition.
 //!
+//! # A model that cannot be changed
+//!
+//! A model of another crate, whose fields are private, is covered on the backend `Recording<Autodiff<B>>` of the crate `mac-burn-recording`: it records the weights of Burn's own layers in its
+//! operations, with the same optimizers, records and reports. Attention's values have the mean of their tokens there, padding counts, and a weight of two maps is
+//! left alone; what else is left, [`report`](crate::Mac::report) names. For a model of your own take recorded layers.
+//!
 //! # Layers
 //!
 //! Each layer is taken as a linear map from rows of inputs to rows of outputs. MAC has the mean of the input rows; Eva, SMAC and K-FAC use the
@@ -545,6 +551,7 @@
 //! | `skipped` | a pattern of `skip_layers` covers it | make the pattern narrower if it is not meant |
 //! | `none (embedding)`, `token frequencies` | a recorded embedding, without and with [`embedding_damping`](crate::MacConfig::embedding_damping) | see [embeddings](#layers) |
 //! | `in no recorded layer: …` | parameters that no recorder covers, by reason | take the form that is named, or leave them as they are |
+//! | `means of tokens, …` | attention's values on a backend that records | recorded attention, to weight the mean by the probabilities |
 //! | few parameters preconditioned (below a fifth a warning too) | embeddings or plain layers dominate | an auxiliary optimizer; expect little of MAC itself |
 //! | `updates` stays at 1 | the run has fewer steps than `tcov`, or the layer is used in few of them | a smaller `tcov` |
 //! | `last refresh` is far back | `tinv` is large for the run, or the layer had no gradient in the steps due | a smaller `tinv` |
