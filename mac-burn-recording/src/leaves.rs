@@ -8,6 +8,7 @@ use burn::module::ParamId;
 use burn_backend::Shape;
 use burn_backend::backend::Backend;
 use mac_burn::Recorder;
+use mac_burn::recording_backend::is_paused;
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -161,7 +162,7 @@ impl Leaf {
         let (recorder, gone) = locked(|leaves| {
             let gone = leaves.forget_gone();
             let known = leaves.known_of(self);
-            known.role = match known.role {
+            let role = match known.role {
                 Role::Unknown => Role::Weight { map, bias },
                 Role::Weight {
                     map: before,
@@ -169,6 +170,13 @@ impl Leaf {
                 } if before == map && with.is_like(bias) => Role::Weight { map, bias },
                 _ => Role::Several,
             };
+            if is_paused() {
+                // Nothing comes of the use but what `spectrum` may ask for.
+                let is_own = !matches!(role, Role::Several);
+                let recorder = is_own.then(|| (known.id, known.recorder_or_new::<R>()));
+                return (recorder, gone);
+            }
+            known.role = role;
             let recorder = match known.role {
                 Role::Several => {
                     known.recorder = None;

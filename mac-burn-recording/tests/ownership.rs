@@ -6,7 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
-use mac_burn::{Mac, MacConfig, MacLinear, without_recording};
+use mac_burn::{Mac, MacConfig, MacLinear, Recorder, without_recording};
 use mac_burn_recording::Recording;
 
 type Plain = Recording<Autodiff<Flex>>;
@@ -22,11 +22,12 @@ struct PlainNetwork<B: Backend> {
     output: Param<Tensor<B, 2>>,
 }
 
-/// The same with a recorded layer.
+/// The same with a recorded layer, and a recorder for the weight.
 #[derive(Module, Debug)]
 struct RecordedNetwork<B: Backend> {
     layer: MacLinear<B>,
     output: Param<Tensor<B, 2>>,
+    recorder: Recorder<B>,
 }
 
 /// A network whose first layer is compared.
@@ -72,12 +73,15 @@ impl<B: AutodiffBackend> Network<B> for RecordedNetwork<B> {
         Self {
             layer: layer().into(),
             output: output(),
+            recorder: Recorder::new(),
         }
     }
 
     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = self.layer.forward(input);
-        hidden.matmul(self.output.val().transpose())
+        let output = hidden.clone().matmul(self.output.val().transpose());
+        self.recorder
+            .record_transposed_linear(&self.output, None, &hidden, output)
     }
 
     fn layer(&self) -> &Linear<B> {

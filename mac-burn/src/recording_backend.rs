@@ -1,7 +1,7 @@
 //! Backends that record by themselves, so that the layers of a module need no recorders.
 
 use crate::layer::Layer;
-use crate::statistics::{Recorder, enable_backward_hook};
+use crate::statistics::{Recorder, enable_backward_hook, recording_is_paused};
 use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
@@ -72,6 +72,11 @@ pub fn register<B: RecordingBackend>() {
     let mut backends = BACKENDS.write().unwrap_or_else(PoisonError::into_inner);
     let backends = backends.get_or_insert_default();
     backends.insert(TypeId::of::<B>(), Box::new(functions));
+}
+
+/// Whether this thread is within [`without_recording`](crate::without_recording), so that a use of a parameter tells nothing of it.
+pub fn is_paused() -> bool {
+    recording_is_paused()
 }
 
 /// The backend's view of a parameter; none if it does not record.

@@ -24,7 +24,7 @@ pub use layer_statistics::WeightSharing;
 pub(crate) use layer_statistics::{Demand, LayerStatistics, Part, Statistic, Sums};
 pub(crate) use patches::volumes;
 pub use recorder::Recorder;
-pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;
+pub(crate) use schedule::{Schedule, recording_is_paused};
 pub(crate) use shared_input::SharedInput;
 pub(crate) use step_outputs::{MapPass, StepOutputs};
