@@ -16,6 +16,8 @@ use mac_burn::recording_backend::{self, RecordedParameter, RecordingBackend, See
 /// A float tensor of `Autodiff`, and so of `Recording`.
 type Float<B, C> = FloatTensor<Autodiff<B, C>>;
 
+type RecorderOf<B, C> = Recorder<Recording<Autodiff<B, C>>>;
+
 impl<B: Backend, C: CheckpointStrategy> RecordingBackend for Recording<Autodiff<B, C>> {
     type Inner = B;
 
@@ -78,7 +80,7 @@ impl<B: Backend, C: CheckpointStrategy> Pass<B, C> {
     }
 
     /// The recorder of the weight, and what it is to know of it; none if it is the weight of another map too.
-    fn recorder(&self, map: Map) -> Option<(Recorder<Recording<Autodiff<B, C>>>, SeenWeight)> {
+    fn recorder(&self, map: Map) -> Option<(RecorderOf<B, C>, SeenWeight)> {
         let (id, recorder) = self.weight.leaf.recorder(map, self.bias)?;
         let weight = SeenWeight {
             id,

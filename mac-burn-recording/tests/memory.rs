@@ -101,7 +101,7 @@ fn assert_flat(name: &str, repetitions: usize, mut work: impl FnMut()) {
     least_left(WARM_UP);
     let [first, second] = [(); 2].map(|()| least_left(repetitions / 2));
     let grown = second.saturating_sub(first);
-    println!("{name}: {first} bytes, and {grown} more after {repetitions}");
+    eprintln!("{name}: {first} bytes, and {grown} more after {repetitions}");
     assert!(
         grown <= BOUND,
         "{name}: {grown} bytes more in the second half of {repetitions} repetitions than in the first"

@@ -1,7 +1,6 @@
 //! Replicas of a model of plain layers, on the backend that records.
 
 #[path = "../../mac-burn/tests/support/mod.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
 mod support;
 
 use burn::backend::Autodiff;

@@ -6,7 +6,6 @@ mod convolutions;
 mod products;
 mod spectra;
 #[path = "../../../mac-burn/tests/support/mod.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
 mod support;
 mod uncovered;
 

@@ -3,7 +3,6 @@
 
 mod networks;
 #[path = "../../../mac-burn/tests/support/mod.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared by tests")]
 mod support;
 
 use burn::module::{AutodiffModule, Module};
