@@ -214,9 +214,10 @@ impl Compared {
     }
 }
 
-/// Breaks when a backend that records sees other inputs, another bias or other gradients at an output than a recorded layer does; when it counts a
-/// pass twice or not at all; or when a layer is found under another parameter than its own. Attention has the tokens' mean for all of its
-/// projection in both.
+/// Breaks when a backend that records sees other inputs, another bias or other gradients at an output than a recorded layer does; when it leaves a
+/// pass out; or when a layer is found under another parameter than its own. Attention has the tokens' mean for all of its projection in both.
+///
+/// A pass that is counted twice goes unnoticed here: each step of a case has one pass, whose sums and count it doubles, so that no mean changes.
 #[test]
 fn plain_layers_on_a_backend_that_records_are_recorded_layers() {
     if let Some(asked) = Asked::here() {

@@ -141,7 +141,7 @@ const PARAMETERS: usize = 11_689_512;
 const OF_NORMS: usize = 2 * (64 + 4 * 64 + 5 * 128 + 5 * 256 + 5 * 512);
 
 /// Breaks when a convolution or the head is not seen, or is recorded as another layer, with another bias, or with sums that differ in a bit; when a
-/// pass is counted twice or not at all; or when the report does not say of the rest that it is norms.
+/// pass is left out; or when the report does not say of the rest that it is norms.
 #[test]
 fn every_convolution_and_the_head_are_covered_with_the_numbers_of_recorded_layers() {
     let (foreign, losses) = train_side_by_side(WHOLE, mac_config().init(), mac_config().init());
@@ -173,7 +173,8 @@ fn every_convolution_and_the_head_are_covered_with_the_numbers_of_recorded_layer
     assert_eq!(uncovered, OF_NORMS);
 }
 
-/// Breaks when gradients at the output of a plain layer are not those that a recorded one sums.
+/// Breaks when gradients at the output of a plain layer are not those that a recorded one sums, or a pass is counted twice: the means of inputs are
+/// the same then, and these factors are not.
 #[test]
 fn gradients_at_outputs_are_those_of_recorded_layers() {
     let (foreign, _) = train_side_by_side(NARROW, kfac_config().init(), kfac_config().init());
