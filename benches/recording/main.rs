@@ -289,7 +289,7 @@ where
     ]
 }
 
-/// What a network makes of a batch.
+/// The forward pass of a network.
 type Forward<B, M, const D: usize> = fn(&M, Tensor<B, D>) -> Tensor<B, 2>;
 
 /// The network and data of a pass.

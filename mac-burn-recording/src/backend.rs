@@ -23,7 +23,7 @@ pub(crate) use burn_backend::distributed::DistributedBackend as Inner;
 /// It has the tensors of `A`, its inner backend and its results, bit for bit.
 pub struct Recording<A: Differentiating>(PhantomData<A>);
 
-/// What [`Recording`] can be around: [`Autodiff`] of any backend and with any checkpoints.
+/// A backend that [`Recording`] can be around: [`Autodiff`] of any backend and with any checkpoints.
 ///
 /// It must see which tensors are parameters, and `Autodiff` is where they are.
 #[diagnostic::on_unimplemented(

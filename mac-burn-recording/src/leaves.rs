@@ -69,7 +69,7 @@ impl Bias {
     }
 }
 
-/// What is known of a leaf.
+/// A leaf that is known, with its parameter.
 struct Known {
     /// The id that stands for the parameter, through forks and steps.
     id: ParamId,
@@ -338,7 +338,7 @@ impl Leaves {
         })
     }
 
-    /// What is known of the leaf that a step puts in the place of this one.
+    /// The parameter's id, role and recorder for the leaf that a step puts in the place of this one.
     fn succeeded<R: Backend>(&mut self, leaf: &Leaf) -> (ParamId, Role, Option<Recorder<R>>) {
         let id = self.id(leaf.node);
         let Some(known) = self.known.get(&leaf.node) else {

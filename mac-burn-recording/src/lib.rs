@@ -36,7 +36,7 @@
 //!   each step is a sample. The biases of a `Gru` are added apart from its products, and are not covered.
 //! - **A weight of several maps**, such as an embedding that is the output layer too, is left alone.
 //!
-//! What is left is in [`Report::uncovered`](mac_burn::Report::uncovered), with the reason. A layer that holds recorders, such as a `MacMultiHeadAttention` in such a model, keeps its own; nothing counts twice.
+//! All other parameters are in [`Report::uncovered`](mac_burn::Report::uncovered), with the reason. A layer that holds recorders, such as a `MacMultiHeadAttention` in such a model, keeps its own; nothing counts twice.
 //!
 //! # How a parameter is known
 //!

@@ -1,4 +1,4 @@
-//! What stays allocated when models are trained, cloned, forked and dropped, beside what plain [`Autodiff`] leaves.
+//! Memory that stays allocated when models are trained, cloned, forked and dropped, beside that of plain [`Autodiff`].
 //!
 //! Each case repeats its work and compares the least that was left after a repetition of the second half with the least of the first: what is
 //! added up, or looked through, from time to time makes more of it in between.

@@ -1,4 +1,4 @@
-//! Which steps have the statistics of a pass, where a module has copies: what recorded layers do, Burn's own do on the recording backend.
+//! The steps that have the statistics of a pass, where a module has copies: on the backend that records they are those of recorded layers.
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::{AutodiffModule, Initializer, Module, ModuleMapper, Param};

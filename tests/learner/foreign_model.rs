@@ -14,7 +14,7 @@ use crate::{config, end_alike, interrupted, launch_with, load, temporary};
 
 type B = Recording<Training>;
 
-/// What the learner asks of a model, which that of another crate does not have.
+/// The model of another crate, with the steps that the learner asks for.
 #[derive(Module, Debug)]
 struct Classifier<B: Backend> {
     network: ResNet18<B>,

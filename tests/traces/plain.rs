@@ -33,7 +33,7 @@ use crate::{
     vision_transformer::VisionTransformer,
 };
 
-/// What a step shows.
+/// The numbers of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step {
     /// The bits of every number, by what they are of.
@@ -158,7 +158,7 @@ fn statistics<B: AutodiffBackend>(
         .collect()
 }
 
-/// What became of a comparison of all cases.
+/// The outcome of a comparison of all cases.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Compared {
     cases: usize,

@@ -1,4 +1,4 @@
-//! What is checked in, against what the traits of the Burn in use ask for.
+//! The files that are checked in, against the traits of the Burn in use.
 
 use crate::burn_traits::BurnTraits;
 use crate::forward::BY_HAND;
@@ -9,7 +9,7 @@ use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use syn::{Attribute, File, ImplItem, Item, ItemImpl, Visibility};
 
-/// What writes the generated files.
+/// The command that writes the generated files.
 const COMMAND: &str = "cargo run -p mac-burn-recording-forwarding";
 
 #[test]
@@ -158,7 +158,7 @@ struct Function {
 }
 
 impl Function {
-    /// What an item has as its only function.
+    /// The only function of an item.
     fn new(item: Item, attributes: &[Attribute]) -> Self {
         let file = File {
             shebang: None,

@@ -1,4 +1,4 @@
-//! What the arguments of a call are made of: shapes that fit, indices that exist, values in the domain of the function.
+//! Recipes for the arguments of a call: shapes that fit, indices that exist, values in the domain of the function.
 
 /// Arguments by method and parameter: names of methods, `*` at an end standing for anything, then the name or the type of a parameter, then what it is made of. The first that
 /// fits counts. Tensors come of `tests/forwarding/call.rs`, where each argument has other values than the one before.

@@ -52,7 +52,7 @@ struct Size {
     image: [usize; 2],
 }
 
-/// That of ResNet-18, with 1000 classes; but for the images, of which the last stage sees 2×2.
+/// The sizes of ResNet-18, with 1000 classes; but for the images, of which the last stage sees 2×2.
 const WHOLE: Size = Size {
     channels: 64,
     classes: 1000,
@@ -137,7 +137,7 @@ fn without_paths(report: &Report) -> Vec<LayerReport> {
 
 /// The parameters of ResNet-18 with 1000 classes.
 const PARAMETERS: usize = 11_689_512;
-/// Those of its norms: a scale and a shift for each channel.
+/// The parameters of its norms: a scale and a shift for each channel.
 const OF_NORMS: usize = 2 * (64 + 4 * 64 + 5 * 128 + 5 * 256 + 5 * 512);
 
 /// Breaks when a convolution or the head is not seen, or is recorded as another layer, with another bias, or with sums that differ in a bit; when a

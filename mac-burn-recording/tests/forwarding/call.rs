@@ -48,7 +48,7 @@ where
     }
 }
 
-/// What a call came to.
+/// The outcome of a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     Returned(Vec<Piece>),
@@ -57,7 +57,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// What of it another has not got.
+    /// The parts of it that another has not got.
     pub(crate) fn difference(&self, other: &Self) -> String {
         let (Self::Returned(these), Self::Returned(others)) = (self, other) else {
             return format!("{self:?} instead of {other:?}");
@@ -144,7 +144,7 @@ pub(crate) fn outcome<R: Tested>(method: Method<R>) -> Outcome {
     }
 }
 
-/// What a function returns, or its panic, which is not printed.
+/// The value that a function returns, or its panic, which is not printed.
 fn caught<T>(function: impl FnOnce() -> T) -> std::thread::Result<T> {
     thread_local! {
         static IS_QUIET: Cell<bool> = const { Cell::new(false) };
@@ -170,7 +170,7 @@ fn text(payload: Box<dyn Any + Send>) -> String {
         .unwrap_or_else(|_| "no text".to_owned())
 }
 
-/// What a future that need not wait gives.
+/// The value of a future that need not wait.
 pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
     try_read_sync(future).expect("a backend of processors reads at once")
 }
@@ -360,7 +360,7 @@ impl<R: Tested> Call<R> {
     }
 }
 
-/// What Burn's layers take and give.
+/// The inputs and outputs of Burn's layers.
 impl<R: Tested> Call<R> {
     pub(crate) fn input<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<R, D> {
         Tensor::from_primitive(TensorPrimitive::Float(self.float(shape)))

@@ -3,7 +3,7 @@
 /// Methods by the text that they panic with.
 pub(crate) type Panics = &'static [(&'static str, &'static [&'static str])];
 
-/// Those that `Autodiff` has not got, or no processor's backend.
+/// The operations that `Autodiff` has not got, or no processor's backend.
 pub(crate) const COMMON: Panics = &[
     (
         "not implemented: topk is not implemented for autodiff",

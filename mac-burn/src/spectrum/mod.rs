@@ -137,8 +137,8 @@ impl Parameters {
         visitor
     }
 
-    /// What was measured of layers, with the module's parameters for those that only a [backend that records](crate::recording_backend) knows.
-    /// What it saw of a layer that has a recorder is left out.
+    /// Measurements of layers, with the module's parameters for those that only a [backend that records](crate::recording_backend) knows. Its
+    /// measurements of a layer that has a recorder are left out.
     fn with_known_layers<T>(&self, measured: Vec<(Layer, T)>) -> Vec<(Layer, T)> {
         let is_known = |layer: &Layer| self.found.iter().any(|found| found.id == layer.weight);
         let (mut known, others): (Vec<_>, Vec<_>) =

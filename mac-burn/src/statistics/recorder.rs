@@ -1,4 +1,5 @@
 mod convolutions;
+mod of_backend;
 
 use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
@@ -16,7 +17,6 @@ use super::shared_input::SharedInput;
 use super::step_outputs::MapPass;
 use crate::layer::{Layer, LayerKind};
 use crate::precision::wider_of_f32;
-use crate::recording_backend::SeenWeight;
 use burn::module::{
     AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
     ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -485,84 +485,6 @@ impl State {
         asked.fold(awaited, |demand, (subscription, _)| {
             demand.and(subscription.demand)
         })
-    }
-}
-
-/// For a [backend that records](crate::recording_backend). Its recorders belong to tensors: clones of a module share them, and a step makes new ones.
-impl<B: Backend> Recorder<B> {
-    /// Records the input of a linear map `input · weight (+ bias)`, or with the weight transposed.
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[size_input, size_output]`, or `[size_output, size_input]` if `transposed`
-    /// - input: `[.., size_input]`
-    /// - output: the operation's own
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_seen_linear<const D: usize>(
-        &self,
-        weight: &SeenWeight,
-        transposed: bool,
-        input: &Tensor<B, D>,
-        output: Tensor<B, D>,
-    ) -> Tensor<B, D> {
-        let kind = match transposed {
-            false => LayerKind::Linear,
-            true => LayerKind::TransposedLinear,
-        };
-        let mut input = SharedInput::new(input.clone());
-        self.record_rows(PassWeight::seen(kind, weight), &mut input, output)
-    }
-
-    /// Counts the tokens that an embedding looks up, as [`record_embedding`](Self::record_embedding) does.
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[tokens, size_output]`
-    /// - tokens: `[batch, tokens]`
-    /// - output: the operation's own
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_seen_embedding(
-        &self,
-        weight: &SeenWeight,
-        tokens: &Tensor<B, 2, Int>,
-        output: Tensor<B, 3>,
-    ) -> Tensor<B, 3> {
-        let weight = PassWeight::seen(LayerKind::Embedding, weight);
-        self.record_token_counts(weight, tokens, output)
-    }
-
-    /// The same recorder, not a clone with passes of its own.
-    pub fn shared(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: shared.passes.shared(),
-                state: shared.state.clone(),
-                incidence: shared.incidence.clone(),
-            }),
-        }
-    }
-
-    /// The recorder for the tensor that a step puts in the place of this one's: what optimizers ask of this one, they ask of it. It has seen nothing.
-    pub fn successor(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: Passes::new(),
-                state: Arc::new(Mutex::new(lock(&shared.state).clone())),
-                incidence: shared.incidence.clone(),
-            }),
-        }
-    }
-
-    /// The recorder for one step. The passes that it takes stay here until another counts, since other clones of the module that have the
-    /// tensor may take a step with the same gradients.
-    pub(crate) fn of_step(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: shared.passes.clone(),
-                state: shared.state.clone(),
-                incidence: shared.incidence.clone(),
-            }),
-        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Convolutions, transposed or not.
 
 use super::Recorder;
-use crate::layer::{Layer, LayerKind};
+use crate::layer::Layer;
 use crate::precision::at_least_f32;
-use crate::recording_backend::SeenWeight;
 use crate::statistics::moments::{self, Moment};
 use crate::statistics::pass::{PassWeight, RowCounts, SeenInputs};
 use crate::statistics::passes::lock;
@@ -14,7 +13,6 @@ use crate::statistics::untracked;
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use std::iter;
 use std::sync::MutexGuard;
 
@@ -84,7 +82,7 @@ impl<B: Backend> Recorder<B> {
         self.record_patches(weight, geometry, input, output)
     }
 
-    fn record_patches<const D: usize, const O: usize>(
+    pub(super) fn record_patches<const D: usize, const O: usize>(
         &self,
         weight: PassWeight,
         geometry: ConvGeometry,
@@ -167,7 +165,7 @@ impl<B: Backend> Recorder<B> {
         self.record_positions(weight, geometry, input, output)
     }
 
-    fn record_positions<const D: usize, const O: usize>(
+    pub(super) fn record_positions<const D: usize, const O: usize>(
         &self,
         weight: PassWeight,
         geometry: ConvGeometry,
@@ -188,78 +186,7 @@ impl<B: Backend> Recorder<B> {
         })
     }
 
-    /// Records the input of a convolution over `N` axes for a [backend that records](crate::recording_backend).
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[channels_out, channels_in / groups, kernel, ..]`
-    /// - input: `[batch, channels_in, length, ..]`
-    /// - output: the operation's own
-    ///
-    /// # Panics
-    ///
-    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_seen_convolution<const N: usize, const D: usize>(
-        &self,
-        weight: &SeenWeight,
-        options: &ConvOptions<N>,
-        input: &Tensor<B, D>,
-        output: Tensor<B, D>,
-    ) -> Tensor<B, D> {
-        let groups = options.groups;
-        let kind = match N {
-            1 => LayerKind::Conv1d { groups },
-            2 => LayerKind::Conv2d { groups },
-            _ => LayerKind::Conv3d { groups },
-        };
-        let geometry = ConvGeometry::of_options(kernel::<N, D>(weight), options);
-        self.record_patches(PassWeight::seen(kind, weight), geometry, input, output)
-    }
-
-    /// Records the input of a transposed convolution over `N` axes for a [backend that records](crate::recording_backend). A bias is no part of what
-    /// is recorded, see [`record_conv_transpose1d`](Self::record_conv_transpose1d).
-    ///
-    /// # Shapes
-    ///
-    /// - weight: `[channels_in, channels_out / groups, kernel, ..]`
-    /// - input: `[batch, channels_in, length, ..]`
-    /// - output: the operation's own
-    ///
-    /// # Panics
-    ///
-    /// If `N` is not 1, 2 or 3, or `D` not `N + 2`.
-    #[must_use = "a pass counts when gradients flow back through the output that is returned"]
-    pub fn record_seen_transposed_convolution<const N: usize, const D: usize>(
-        &self,
-        weight: &SeenWeight,
-        options: &ConvTransposeOptions<N>,
-        input: &Tensor<B, D>,
-        output: Tensor<B, D>,
-    ) -> Tensor<B, D> {
-        let groups = options.groups;
-        let kind = match N {
-            1 => LayerKind::ConvTranspose1d { groups },
-            2 => LayerKind::ConvTranspose2d { groups },
-            _ => LayerKind::ConvTranspose3d { groups },
-        };
-        let geometry = ConvGeometry::of_transposed_options(kernel::<N, D>(weight), options);
-        let mut weight = PassWeight::seen(kind, weight);
-        weight.layer.bias = None;
-        self.record_positions(weight, geometry, input, output)
-    }
-
     fn incidence(&self) -> Option<MutexGuard<'_, Option<Incidence<B>>>> {
         Some(lock(&self.shared.as_ref()?.incidence))
     }
-}
-
-/// The lengths of the kernel of a convolution over `N` axes.
-fn kernel<const N: usize, const D: usize>(weight: &SeenWeight) -> [usize; N] {
-    assert!(
-        (1..=3).contains(&N) && D == N + 2 && weight.shape.num_dims() == D,
-        "a convolution over {N} axes of images of {D}, with a weight of {}: it must be over 1, 2 or 3, and images and weight have 2 more",
-        weight.shape.num_dims()
-    );
-    std::array::from_fn(|axis| weight.shape[2 + axis])
 }
