@@ -49,8 +49,9 @@ impl<B: Backend> TransposedLayer<B> {
         }
     }
 
-    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let output = input.clone().matmul(self.weight.val().transpose());
+    fn forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
+        let weight = self.weight.val().transpose().unsqueeze();
+        let output = input.clone().matmul(weight);
         let output = match &self.bias {
             Some(bias) => output + bias.val().unsqueeze(),
             None => output,
@@ -77,10 +78,11 @@ impl<B: Backend> Plain<B> {
 fn trained<M: burn::module::AutodiffModule<B>>(
     mut network: M,
     mut optim: Mac<M, B>,
-    forward: impl Fn(&M, Tensor<B, 2>) -> Tensor<B, 2>,
+    forward: impl Fn(&M, Tensor<B, 3>) -> Tensor<B, 3>,
 ) -> Vec<Vec<f64>> {
     for step in 0..6 {
-        let input = random::<B, 2>([8, 5], 100 + step);
+        // Samples of several rows, so that their axes are told from those of outputs.
+        let input = random::<B, 3>([2, 4, 5], 100 + step);
         let loss = forward(&network, input).square().mean();
         let grads = GradientsParams::from_grads(loss.backward(), &network);
         network = optim.step(0.1, network, grads);
