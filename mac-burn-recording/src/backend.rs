@@ -23,11 +23,11 @@ pub(crate) use burn_backend::distributed::DistributedBackend as Inner;
 /// It has the tensors of `A`, its inner backend and its results, bit for bit.
 pub struct Recording<A: Differentiating>(PhantomData<A>);
 
-/// A backend that [`Recording`] can be around: [`Autodiff`] of any backend and with any checkpoints.
+/// A backend that [`Recording`] can decorate: `Autodiff<B, C>` of any `B` and `C`.
 ///
-/// It must see which tensors are parameters, and `Autodiff` is where they are.
+/// It has to be [`Autodiff`], since parameters are recognised as leaves of its graph.
 #[diagnostic::on_unimplemented(
-    message = "`Recording<{Self}>` is no backend, since `{Self}` is no `Autodiff`",
+    message = "`Recording<{Self}>` is not a backend, since `{Self}` is not an `Autodiff`",
     label = "not an `Autodiff`",
     note = "`Recording` stands outside of `Autodiff`: `Recording<Autodiff<Flex>>`"
 )]
@@ -100,7 +100,7 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Recording<Autodiff<B, C>> {
         Autodiff::<B, C>::memory_cleanup(device);
     }
 
-    /// The name of `A`: who asks for it wants to know which kernels run, such as whether they are fused, and a decorator has none.
+    /// The name of `A`: callers use it to tell which kernels run, and a decorator has none of its own.
     fn name(device: &Self::Device) -> String {
         Autodiff::<B, C>::name(device)
     }
@@ -138,7 +138,7 @@ impl<B: Inner, C: CheckpointStrategy> AutodiffBackend for Recording<Autodiff<B, 
     type Gradients = <Autodiff<B, C> as AutodiffBackend>::Gradients;
 
     fn backward(tensor: FloatTensor<Self>) -> Self::Gradients {
-        Autodiff::<B, C>::backward(tensor)
+        seen::backward::<B, C>(tensor)
     }
 
     fn grad(tensor: &FloatTensor<Self>, grads: &Self::Gradients) -> Option<FloatTensor<B>> {

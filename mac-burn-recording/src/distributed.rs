@@ -33,7 +33,7 @@ impl<B: DistributedBackend, C: CheckpointStrategy> DistributedBackend
         Autodiff::<B, C>::submit_gradient_sync(TensorRef(tensor.0), distributed_params);
     }
 
-    /// As that of `A`, but complete when it returns: a handle of `A`'s can be taken out of its wrapper in no other way.
+    /// As that of `A`, but complete when it returns: only unsafe code could take a reduction that is under way out of its wrapper.
     fn all_reduce(
         tensor: FloatTensor<Self>,
         op: ReduceOperation,

@@ -24,36 +24,46 @@
 //!
 //! # What is recorded
 //!
-//! The weight of each linear map that an operation of the backend is given: `Linear`, `Conv1d` to `3d`, `ConvTranspose1d` to `3d` and `Embedding`, the parts of Burn's attention,
-//! transformers and recurrent layers that are such, and `matmul` with a parameter of two axes. The parameter may be the left or the right factor, transposed,
-//! given further axes of 1, or cast to another type, as mixed precision does. Optimizers, schedules, records, replicas and reports are those of recorded layers, and so are
-//! the numbers, bit for bit, but for:
+//! Linear maps whose weight is a parameter: `Linear`, `Conv1d` to `3d`, `ConvTranspose1d` to `3d` and `Embedding`, the layers of these kinds within Burn's attention,
+//! transformers and recurrent layers, and `matmul` with a parameter of two axes. The parameter may be the left or the right factor, transposed, given further axes of 1
+//! before its own, or cast to another type, as mixed precision does. Optimizers, schedules, records, replicas and reports are those of recorded layers, and the numbers are
+//! equal bit for bit, except:
 //!
 //! - **Attention's values** have the mean of their tokens; recorded attention weights it by the probabilities, which no operation sees together with the weight.
 //!   [`LayerReport::mean_of_tokens`](mac_burn::LayerReport::mean_of_tokens) says so.
-//! - **Padded tokens** count, since masks are applied elsewhere.
-//! - **Recurrent layers** are seen at each step of time, a pass each: the sums are the same up to rounding, more operations make them, and for K-FAC
-//!   each step is a sample. The biases of a `Gru` are added apart from its products, and are not covered.
-//! - **A weight of several maps**, such as an embedding that is the output layer too, is left alone.
+//! - **Padded tokens** count, since masks are applied by other operations.
+//! - **Recurrent layers** are recorded once per time step: sums differ by rounding, recording launches more kernels, and K-FAC counts each time step as
+//!   a sample. The biases of a `Gru` are added apart from its products, and are not covered.
+//! - **Asymmetric padding** of convolutions, and products with batches of matrices, are summed in another order, and differ by rounding.
+//! - **Products `[samples, 1, size]` × `[1, size, outputs]`** reach a backend as `[1, samples, size]`, so that K-FAC takes all samples for one. Use `Linear`, or
+//!   tensors of two axes.
 //!
-//! All other parameters are in [`Report::uncovered`](mac_burn::Report::uncovered), with the reason. A layer that holds recorders, such as a `MacMultiHeadAttention` in such a model, keeps its own; nothing counts twice.
+//! A weight of several linear maps, such as an embedding that is the output layer too, is left alone in the steps whose gradients came back through more than one of them.
+//! Uses that are no linear map are not seen: a table that is read by `select`, sliced or multiplied element by element and is the weight of one linear map as well is recorded as
+//! that weight. Neither is a product of two tensors that require gradients recorded, since nothing tells which is the input.
 //!
-//! # How a parameter is known
+//! All other parameters are in [`Report::uncovered`](mac_burn::Report::uncovered), with the reason. A layer with recorders of its own in such a model, such as
+//! `MacMultiHeadAttention`, keeps them, and nothing counts twice.
 //!
-//! The decorator stands outside of `Autodiff`, has the same tensors and the same inner backend, and forwards every operation; training is the same bit for bit. So it sees forward passes, and neither
-//! backward passes nor recomputation, and `valid()` leaves it. A parameter is a leaf of the graph. A leaf that a step or a `fork` makes of another stands for the same
-//! parameter: a fork is what is moved and detached, a step what takes a leaf's inner tensor and makes a leaf of the next inner tensor of that shape, in one thread. Where an optimizer
-//! does otherwise, each step begins anew: all passes are recorded, those that are not due too.
+//! # How a parameter is identified
+//!
+//! The decorator stands outside of `Autodiff`, has the same tensors and the same inner backend, and forwards every operation, so training is the same bit for bit. It sees forward passes, and
+//! neither backward passes nor recomputation, and `valid()` removes it.
+//!
+//! Operations receive tensors, not `ParamId`s, so a parameter is identified by its leaf in the autodiff graph. Clones of a module share the leaf. A new leaf stands for the
+//! parameter of an old one in two cases: `fork`, which is `to_device` followed by `detach`; and an optimizer's step, which is `inner`, followed in the same thread by
+//! `from_inner` with a tensor of the same shape and `require_grad`. An optimizer that makes its parameters in another way works too, but its schedule begins anew with each step, so that all passes
+//! are recorded.
 //!
 //! `detach` by itself is a fork that stays on its device: until the first step of either, passes of a parameter made so count for its original too.
 //! [`with_fresh_recorders`](mac_burn::with_fresh_recorders) separates them; [`unrecorded`](mac_burn::unrecorded) switches off the recorders of layers only.
 //!
-//! Nothing here keeps a model alive. What is known of a leaf is dropped some time after the leaf is.
+//! The registry keeps no model alive. Entries of dropped parameters are removed from time to time.
 //!
 //! # When to use recorded layers instead
 //!
-//! For a model of your own, above all one with attention. Recorded layers work on any backend and are the stable interface: this crate forwards each operation that Burn 0.21's
-//! backends have, and ends with it.
+//! For a model of your own, above all one with attention. Recorded layers work on any backend and are the stable interface; this crate forwards each operation that the
+//! backends of Burn 0.21 have, and supports that version only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -62,6 +72,7 @@ mod backend;
 mod distributed;
 mod forward;
 mod leaves;
+mod links;
 mod renamed;
 mod seen;
 

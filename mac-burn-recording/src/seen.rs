@@ -2,7 +2,8 @@
 //! input and the output.
 
 use crate::backend::{Inner, Recording};
-use crate::leaves::{self, Bias, Leaf, Map, Weight};
+use crate::leaves::{self, Leaf, Weight};
+use crate::links;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::{Int, Tensor};
@@ -22,14 +23,9 @@ impl<B: Backend, C: CheckpointStrategy> RecordingBackend for Recording<Autodiff<
     type Inner = B;
 
     fn parameter(tensor: &FloatTensor<Self>) -> RecordedParameter<Self> {
-        let (recorder, used_in_several_ways) = match leaf_of::<B, C>(tensor) {
-            Some(leaf) => leaf.seen(),
-            None => (None, false),
-        };
         RecordedParameter {
             id: leaves::id(tensor.node.id),
-            recorder,
-            used_in_several_ways,
+            recorder: leaf_of::<B, C>(tensor).and_then(|leaf| leaf.existing_recorder()),
         }
     }
 
@@ -39,68 +35,46 @@ impl<B: Backend, C: CheckpointStrategy> RecordingBackend for Recording<Autodiff<
     }
 }
 
-/// A pass of a linear map whose weight is a parameter.
-struct Pass<B: Backend, C: CheckpointStrategy> {
-    weight: Weight,
-    /// The shape of the parameter.
-    shape: Shape,
-    bias: Bias,
-    input: Float<B, C>,
+/// A parameter as the weight of an operation, with its recorder.
+struct Seen<B: Backend, C: CheckpointStrategy> {
+    recorder: RecorderOf<B, C>,
+    weight: SeenWeight,
+    /// Whether the operation has its transpose.
+    transposed: bool,
 }
 
-impl<B: Backend, C: CheckpointStrategy> Pass<B, C> {
-    /// Of an operation with this weight; none if that is no parameter.
-    fn of(input: &Float<B, C>, weight: &Float<B, C>, bias: Option<&Float<B, C>>) -> Option<Self> {
-        let shape = weight.shape();
-        Some(Self::with(input, weight_of::<B, C>(weight)?, shape, bias))
-    }
-
-    /// Of an operation with the numbers of a parameter in a tensor of this shape.
-    fn with(
-        input: &Float<B, C>,
-        weight: Weight,
-        mut shape: Shape,
-        bias: Option<&Float<B, C>>,
-    ) -> Self {
-        if weight.transposed {
+impl<B: Backend, C: CheckpointStrategy> Seen<B, C> {
+    /// A parameter whose numbers an operation has in a tensor of this shape.
+    fn new(parameter: &Weight, mut shape: Shape, bias: Option<&Float<B, C>>) -> Self {
+        if parameter.transposed {
             shape.reverse();
         }
-        let bias = bias.map_or(Bias::None, |bias| match weight_of::<B, C>(bias) {
-            Some(parameter) => Bias::Parameter(parameter.leaf.id()),
-            None if !bias.is_tracked() => Bias::Fixed(leaves::id(bias.node.id)),
-            // One that is made of parameters is none itself.
-            None => Bias::None,
+        let (id, recorder) = parameter.leaf.recorder();
+        let bias = bias.and_then(|bias| match weight_of::<B, C>(bias) {
+            Some(parameter) => Some(parameter.leaf.id()),
+            // One that is not trained adds to the output as well. One that is computed from parameters is not itself a parameter.
+            None => (!bias.is_tracked()).then(|| leaves::id(bias.node.id)),
         });
         Self {
-            weight,
-            shape,
-            bias,
-            input: input.clone(),
+            recorder,
+            weight: SeenWeight { id, bias, shape },
+            transposed: parameter.transposed,
         }
     }
 
-    /// The recorder of the weight, and what it is to know of it; none if it is the weight of another map too.
-    fn recorder(&self, map: Map) -> Option<(RecorderOf<B, C>, SeenWeight)> {
-        let (id, recorder) = self.weight.leaf.recorder(map, self.bias)?;
-        let weight = SeenWeight {
-            id,
-            bias: self.bias.id(),
-            shape: self.shape.clone(),
-        };
-        Some((recorder, weight))
+    /// The weight of an operation that is given it as it is; none if that is no parameter.
+    fn of(weight: &Float<B, C>, bias: Option<&Float<B, C>>) -> Option<Self> {
+        let parameter = weight_of::<B, C>(weight).filter(|parameter| !parameter.transposed)?;
+        Some(Self::new(&parameter, weight.shape(), bias))
     }
 
     /// Records `input · weight`, or with the parameter transposed.
-    fn linear(self, output: Float<B, C>) -> Float<B, C> {
-        let transposed = self.weight.transposed;
-        let map = match transposed {
-            false => Map::Linear,
-            true => Map::TransposedLinear,
-        };
-        let Some((recorder, weight)) = self.recorder(map) else {
-            return output;
-        };
-        let input = self.input;
+    fn record_linear(self, input: Float<B, C>, output: Float<B, C>) -> Float<B, C> {
+        let Self {
+            recorder,
+            weight,
+            transposed,
+        } = self;
         macro_rules! record {
             ($($rank:literal)*) => {
                 match output.rank() {
@@ -115,32 +89,6 @@ impl<B: Backend, C: CheckpointStrategy> Pass<B, C> {
             };
         }
         record!(2 3 4 5 6)
-    }
-
-    fn convolution<const N: usize, const D: usize>(
-        self,
-        options: &ConvOptions<N>,
-        output: Float<B, C>,
-    ) -> Float<B, C> {
-        let groups = options.groups;
-        let Some((recorder, weight)) = self.recorder(Map::Convolution { groups }) else {
-            return output;
-        };
-        let (input, output) = (tensor::<B, C, D>(self.input), tensor::<B, C, D>(output));
-        primitive(recorder.record_seen_convolution(&weight, options, &input, output))
-    }
-
-    fn transposed_convolution<const N: usize, const D: usize>(
-        self,
-        options: &ConvTransposeOptions<N>,
-        output: Float<B, C>,
-    ) -> Float<B, C> {
-        let groups = options.groups;
-        let Some((recorder, weight)) = self.recorder(Map::TransposedConvolution { groups }) else {
-            return output;
-        };
-        let (input, output) = (tensor::<B, C, D>(self.input), tensor::<B, C, D>(output));
-        primitive(recorder.record_seen_transposed_convolution(&weight, options, &input, output))
     }
 }
 
@@ -170,42 +118,31 @@ fn weight_of<B: Backend, C: CheckpointStrategy>(tensor: &Float<B, C>) -> Option<
     match leaf_of::<B, C>(tensor) {
         Some(leaf) => Some(Weight {
             leaf,
+            is_matrix: tensor.rank() == 2,
             transposed: false,
         }),
-        // What is not tracked is no parameter in another layout.
+        // An untracked tensor is no parameter in another layout.
         None if tensor.is_tracked() => leaves::viewed(tensor.node.id),
         None => None,
     }
 }
 
-/// The parameter whose numbers a tensor has as a matrix, with axes of 1 before, and the shape of that.
+/// The parameter of two axes behind a tensor of the shape `[1, .., rows, columns]`, and `[rows, columns]`.
 fn matrix_of<B: Backend, C: CheckpointStrategy>(tensor: &Float<B, C>) -> Option<(Weight, Shape)> {
-    let weight = weight_of::<B, C>(tensor)?;
+    let weight = weight_of::<B, C>(tensor).filter(|weight| weight.is_matrix)?;
     let shape = tensor.shape();
     let (before, matrix) = shape.split_at(shape.rank().checked_sub(2)?);
     let is_matrix = before.iter().all(|length| *length == 1);
     is_matrix.then(|| (weight, Shape::from(matrix)))
 }
 
-/// Records a map whose weight is a parameter, if it is.
-fn recorded<B: Backend, C: CheckpointStrategy>(
-    pass: Option<Pass<B, C>>,
-    output: Float<B, C>,
-    record: impl FnOnce(Pass<B, C>, Float<B, C>) -> Float<B, C>,
-) -> Float<B, C> {
-    match pass {
-        Some(pass) => record(pass, output),
-        None => output,
-    }
-}
-
 /// Enters a tensor that has a parameter's numbers in another layout.
 fn enter_view<B: Backend, C: CheckpointStrategy>(
-    weight: Option<(Weight, Shape)>,
+    weight: Option<Weight>,
     swaps: bool,
     view: Float<B, C>,
 ) -> Float<B, C> {
-    if let Some((weight, _)) = weight {
+    if let Some(weight) = weight {
         let transposed = weight.transposed != swaps;
         leaves::enter_view(
             &view.rc,
@@ -223,105 +160,61 @@ pub(crate) fn linear<B: Backend, C: CheckpointStrategy>(
     weight: Float<B, C>,
     bias: Option<Float<B, C>>,
 ) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::linear(x, weight, bias);
-    recorded(pass, output, Pass::linear)
+    let seen = matrix_of::<B, C>(&weight)
+        .map(|(parameter, shape)| Seen::<B, C>::new(&parameter, shape, bias.as_ref()));
+    let Some(seen) = seen else {
+        return Autodiff::<B, C>::linear(x, weight, bias);
+    };
+    let output = Autodiff::<B, C>::linear(x.clone(), weight, bias);
+    seen.record_linear(x, output)
 }
 
 pub(crate) fn embedding<B: Backend, C: CheckpointStrategy>(
     weights: Float<B, C>,
     indices: IntTensor<B>,
 ) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&weights, &weights, None).filter(|pass| !pass.weight.transposed);
-    let tokens = indices.clone();
-    let output = Autodiff::<B, C>::embedding(weights, indices);
-    recorded(pass, output, |pass, output| {
-        let Some((recorder, weight)) = pass.recorder(Map::Embedding) else {
-            return output;
-        };
-        let tokens = Tensor::<Recording<Autodiff<B, C>>, 2, Int>::from_primitive(tokens);
-        let output = tensor::<B, C, 3>(output);
-        primitive(recorder.record_seen_embedding(&weight, &tokens, output))
-    })
+    let Some(seen) = Seen::<B, C>::of(&weights, None) else {
+        return Autodiff::<B, C>::embedding(weights, indices);
+    };
+    let output = Autodiff::<B, C>::embedding(weights, indices.clone());
+    let tokens = Tensor::<Recording<Autodiff<B, C>>, 2, Int>::from_primitive(indices);
+    let output = tensor::<B, C, 3>(output);
+    primitive(
+        seen.recorder
+            .record_seen_embedding(&seen.weight, &tokens, output),
+    )
 }
 
-pub(crate) fn conv1d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvOptions<1>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv1d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.convolution::<1, 3>(&options, output)
-    })
+/// Convolutions over so many axes, with images of so many.
+macro_rules! convolutions {
+    ($options:ident, $record:ident: $($name:ident $axes:literal $rank:literal,)*) => {
+        $(pub(crate) fn $name<B: Backend, C: CheckpointStrategy>(
+            x: Float<B, C>,
+            weight: Float<B, C>,
+            bias: Option<Float<B, C>>,
+            options: $options<$axes>,
+        ) -> Float<B, C> {
+            let Some(seen) = Seen::<B, C>::of(&weight, bias.as_ref()) else {
+                return Autodiff::<B, C>::$name(x, weight, bias, options);
+            };
+            let output = Autodiff::<B, C>::$name(x.clone(), weight, bias, options.clone());
+            let (input, output) = (tensor::<B, C, $rank>(x), tensor::<B, C, $rank>(output));
+            primitive(seen.recorder.$record(&seen.weight, &options, &input, output))
+        })*
+    };
 }
 
-pub(crate) fn conv2d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvOptions<2>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv2d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.convolution::<2, 4>(&options, output)
-    })
-}
+convolutions!(ConvOptions, record_seen_convolution:
+    conv1d 1 3,
+    conv2d 2 4,
+    conv3d 3 5,
+);
 
-pub(crate) fn conv3d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvOptions<3>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv3d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.convolution::<3, 5>(&options, output)
-    })
-}
-
-pub(crate) fn conv_transpose1d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvTransposeOptions<1>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv_transpose1d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.transposed_convolution::<1, 3>(&options, output)
-    })
-}
-
-pub(crate) fn conv_transpose2d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvTransposeOptions<2>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv_transpose2d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.transposed_convolution::<2, 4>(&options, output)
-    })
-}
-
-pub(crate) fn conv_transpose3d<B: Backend, C: CheckpointStrategy>(
-    x: Float<B, C>,
-    weight: Float<B, C>,
-    bias: Option<Float<B, C>>,
-    options: ConvTransposeOptions<3>,
-) -> Float<B, C> {
-    let pass = Pass::<B, C>::of(&x, &weight, bias.as_ref());
-    let output = Autodiff::<B, C>::conv_transpose3d(x, weight, bias, options.clone());
-    recorded(pass, output, |pass, output| {
-        pass.transposed_convolution::<3, 5>(&options, output)
-    })
-}
+convolutions!(ConvTransposeOptions, record_seen_transposed_convolution:
+    conv_transpose1d 1 3,
+    conv_transpose2d 2 4,
+    conv_transpose3d 3 5,
+);
 
 /// A product with a parameter, plain or transposed. If the parameter comes first, the columns of the other factor are the inputs.
 pub(crate) fn float_matmul<B: Backend, C: CheckpointStrategy>(
@@ -329,17 +222,21 @@ pub(crate) fn float_matmul<B: Backend, C: CheckpointStrategy>(
     rhs: Float<B, C>,
 ) -> Float<B, C> {
     match (matrix_of::<B, C>(&lhs), matrix_of::<B, C>(&rhs)) {
-        (None, Some((weight, shape))) => {
-            let pass = Pass::<B, C>::with(&lhs, weight, shape, None);
-            pass.linear(Autodiff::<B, C>::float_matmul(lhs, rhs))
+        (None, Some((parameter, shape))) => {
+            let seen = Seen::<B, C>::new(&parameter, shape, None);
+            let output = Autodiff::<B, C>::float_matmul(lhs.clone(), rhs);
+            seen.record_linear(lhs, output)
         }
-        (Some((weight, shape)), None) => {
+        (Some((parameter, shape)), None) => {
+            let mut seen = Seen::<B, C>::new(&parameter, shape, None);
+            let device = Autodiff::<B, C>::float_device(&rhs);
+            if !seen.recorder.is_recording(&device) {
+                return Autodiff::<B, C>::float_matmul(lhs, rhs);
+            }
+            seen.transposed = !seen.transposed;
             let transposed = |tensor: Float<B, C>| Autodiff::<B, C>::float_transpose(tensor);
-            let mut pass = Pass::<B, C>::with(&rhs, weight, shape, None);
-            pass.weight.transposed = !pass.weight.transposed;
-            pass.input = transposed(pass.input);
-            let output = transposed(Autodiff::<B, C>::float_matmul(lhs, rhs));
-            transposed(pass.linear(output))
+            let output = Autodiff::<B, C>::float_matmul(lhs, rhs.clone());
+            transposed(seen.record_linear(transposed(rhs), transposed(output)))
         }
         // Without a parameter; or a product of two, which has no inputs.
         _ => Autodiff::<B, C>::float_matmul(lhs, rhs),
@@ -349,7 +246,7 @@ pub(crate) fn float_matmul<B: Backend, C: CheckpointStrategy>(
 pub(crate) fn float_transpose<B: Backend, C: CheckpointStrategy>(
     tensor: Float<B, C>,
 ) -> Float<B, C> {
-    let matrix = matrix_of::<B, C>(&tensor);
+    let matrix = matrix_of::<B, C>(&tensor).map(|(weight, _)| weight);
     enter_view::<B, C>(matrix, true, Autodiff::<B, C>::float_transpose(tensor))
 }
 
@@ -360,6 +257,7 @@ pub(crate) fn float_swap_dims<B: Backend, C: CheckpointStrategy>(
 ) -> Float<B, C> {
     let last = tensor.rank().saturating_sub(1);
     let matrix = matrix_of::<B, C>(&tensor);
+    let matrix = matrix.map(|(weight, _)| weight);
     let matrix = matrix.filter(|_| [dim1.min(dim2) + 1, dim1.max(dim2)] == [last, last]);
     let view = Autodiff::<B, C>::float_swap_dims(tensor, dim1, dim2);
     enter_view::<B, C>(matrix, true, view)
@@ -376,7 +274,7 @@ pub(crate) fn float_permute<B: Backend, C: CheckpointStrategy>(
         Some([left, right]) if *left.min(right) + 2 == rank => Some(left > right),
         _ => None,
     };
-    let matrix = matrix.filter(|_| swaps.is_some());
+    let matrix = matrix.filter(|_| swaps.is_some()).map(|(weight, _)| weight);
     let view = Autodiff::<B, C>::float_permute(tensor, axes);
     enter_view::<B, C>(matrix, swaps.unwrap_or_default(), view)
 }
@@ -388,6 +286,7 @@ pub(crate) fn float_reshape<B: Backend, C: CheckpointStrategy>(
     let matrix = matrix_of::<B, C>(&tensor);
     // With other axes of 1 before it.
     let matrix = matrix.filter(|(_, matrix)| shape.ends_with(matrix));
+    let matrix = matrix.map(|(weight, _)| weight);
     let view = Autodiff::<B, C>::float_reshape(tensor, shape);
     enter_view::<B, C>(matrix, false, view)
 }
@@ -397,7 +296,7 @@ pub(crate) fn float_cast<B: Backend, C: CheckpointStrategy>(
     tensor: Float<B, C>,
     dtype: FloatDType,
 ) -> Float<B, C> {
-    let weight = weight_of::<B, C>(&tensor).map(|weight| (weight, tensor.shape()));
+    let weight = weight_of::<B, C>(&tensor);
     let view = Autodiff::<B, C>::float_cast(tensor, dtype);
     enter_view::<B, C>(weight, false, view)
 }
@@ -408,16 +307,16 @@ pub(crate) fn float_to_device<B: Backend, C: CheckpointStrategy>(
 ) -> Float<B, C> {
     let leaf = leaf_of::<B, C>(&tensor);
     let moved = Autodiff::<B, C>::float_to_device(tensor, device);
-    leaves::note_move(leaf, moved.node.id);
+    links::note_move(leaf, moved.node.id);
     moved
 }
 
 pub(crate) fn float_detach<B: Backend, C: CheckpointStrategy>(tensor: Float<B, C>) -> Float<B, C> {
     let (node, leaf) = (tensor.node.id, leaf_of::<B, C>(&tensor));
     let detached = Autodiff::<B, C>::float_detach(tensor);
-    leaves::note_detachment(node, leaf, detached.node.id);
+    links::note_detachment(node, leaf, detached.node.id);
     if is_leaf::<B, C>(&detached) {
-        leaves::link::<Recording<Autodiff<B, C>>>(&detached.rc);
+        links::link::<Recording<Autodiff<B, C>>>(&detached.rc);
     }
     detached
 }
@@ -430,19 +329,26 @@ pub(crate) fn float_set_require_grad<B: Backend, C: CheckpointStrategy>(
     let tensor = Autodiff::<B, C>::float_set_require_grad(tensor, require_grad);
     if is_new {
         recording_backend::register::<Recording<Autodiff<B, C>>>();
-        leaves::link::<Recording<Autodiff<B, C>>>(&tensor.rc);
+        links::link::<Recording<Autodiff<B, C>>>(&tensor.rc);
     }
     tensor
 }
 
+pub(crate) fn backward<B: Inner, C: CheckpointStrategy>(
+    tensor: Float<B, C>,
+) -> <Autodiff<B, C> as AutodiffBackend>::Gradients {
+    links::note_backward();
+    Autodiff::<B, C>::backward(tensor)
+}
+
 pub(crate) fn inner<B: Inner, C: CheckpointStrategy>(tensor: Float<B, C>) -> FloatTensor<B> {
     let leaf = leaf_of::<B, C>(&tensor);
-    leaves::note_inner(tensor.node.id, leaf, || tensor.shape());
+    links::note_inner(tensor.node.id, leaf, || tensor.shape());
     Autodiff::<B, C>::inner(tensor)
 }
 
 pub(crate) fn from_inner<B: Inner, C: CheckpointStrategy>(tensor: FloatTensor<B>) -> Float<B, C> {
     let tensor = Autodiff::<B, C>::from_inner(tensor);
-    leaves::note_outer(tensor.node.id, || tensor.shape());
+    links::note_outer(tensor.node.id, || tensor.shape());
     tensor
 }

@@ -10,6 +10,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::module::linear;
 use burn::tensor::{Distribution, Tensor};
 use mac_burn::{KfacConfig, Mac, MacConfig};
 use mac_burn_recording::Recording;
@@ -190,6 +191,16 @@ fn passes_without_steps() {
         let layer = LinearConfig::new(FEATURES, HIDDEN).init::<Recorded>(&device);
         let input = Tensor::<_, 2>::ones([BATCH, FEATURES], &device);
         layer.forward(input).mean().backward();
+    });
+    // Sums that do not add up, and biases that are another tensor in each pass.
+    let weight = LinearConfig::new(FEATURES, FEATURES)
+        .init::<Recorded>(&device)
+        .weight;
+    assert_flat("a weight of two maps", 2_000, || {
+        let input = Tensor::ones([BATCH, FEATURES], &device);
+        let bias = Tensor::ones([FEATURES], &device);
+        let hidden = linear(input, weight.val(), Some(bias));
+        hidden.matmul(weight.val().transpose()).mean().backward();
     });
     // One backward pass for several forward passes.
     assert_flat("forward passes", 1_000, || {

@@ -1,12 +1,16 @@
 //! The steps that have the statistics of a pass, where a module has copies: on the backend that records they are those of recorded layers.
 
+use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
 use burn::backend::{Autodiff, Flex};
 use burn::module::{AutodiffModule, Initializer, Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer, SgdConfig};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
-use mac_burn::{Mac, MacConfig, MacLinear, Recorder, without_recording};
+use mac_burn::{
+    KfacConfig, Mac, MacConfig, MacLinear, Recorder, unrecorded, with_fresh_recorders,
+    without_recording,
+};
 use mac_burn_recording::Recording;
 
 type Plain = Recording<Autodiff<Flex>>;
@@ -109,7 +113,19 @@ impl<B: Backend> ModuleMapper<B> for FrozenBiases {
     }
 }
 
-/// Makes copies of another network, so that what is known of tensors is looked through.
+/// Puts new parameters in the place of biases, which no step has made.
+struct ReplacedBiases;
+
+impl<B: AutodiffBackend> ModuleMapper<B> for ReplacedBiases {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        match D {
+            1 => param.map(|bias| bias.clamp_min(0.1).detach().require_grad()),
+            _ => param,
+        }
+    }
+}
+
+/// Makes copies of another network, so that what is known of tensors is swept.
 fn make_others<B: AutodiffBackend>() {
     let other = PlainNetwork::<B>::new();
     for seed in 0..200 {
@@ -117,16 +133,24 @@ fn make_others<B: AutodiffBackend>() {
     }
 }
 
+/// MAC that takes statistics at each step.
+fn mac<B: AutodiffBackend, N: AutodiffModule<B>>() -> Mac<N, B> {
+    MacConfig::new().with_tcov(1).with_tinv(1).init()
+}
+
 /// The updates of the first layer, and its weight and bias.
 type Outcome = (u64, Vec<f32>);
 
 fn outcome<B: AutodiffBackend, N: Network<B>>(optimizer: &Mac<N, B>, network: &N) -> Outcome {
     let report = optimizer.report(network);
+    (report.layers[0].updates, values(network))
+}
+
+fn values<B: AutodiffBackend>(network: &impl Network<B>) -> Vec<f32> {
     let layer = network.layer();
     let bias = layer.bias.as_ref().expect("the layer has a bias").val();
     let values = Tensor::cat(vec![layer.weight.val().flatten(0, 1), bias], 0);
-    let values = values.into_data().to_vec().expect("floats");
-    (report.layers[0].updates, values)
+    values.into_data().to_vec().expect("floats")
 }
 
 /// Compares Burn's layers on the recording backend with recorded layers.
@@ -143,7 +167,7 @@ macro_rules! assert_like_recorded {
 fn a_clone_takes_a_step_with_the_same_gradients() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Vec<Outcome> {
         let network = N::new();
-        let (mut first, mut second) = (MacConfig::new().init(), MacConfig::new().init());
+        let (mut first, mut second) = (mac(), mac());
         let clone = network.clone();
         // Of the tensors that both have.
         let [for_network, for_clone] = [1, 2].map(|seed| pass(&network, seed));
@@ -159,7 +183,7 @@ fn a_clone_takes_a_step_with_the_same_gradients() {
 fn a_step_has_the_passes_that_others_are_made_between() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
         let network = N::new();
-        let mut optimizer = MacConfig::new().init();
+        let mut optimizer = mac();
         let mut gradients = GradientsAccumulator::new();
         gradients.accumulate(&network, pass(&network, 1));
         make_others::<B>();
@@ -175,7 +199,7 @@ fn a_step_has_the_passes_that_others_are_made_between() {
 fn a_step_has_the_passes_of_many_micro_batches() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
         let network = N::new();
-        let mut optimizer = MacConfig::new().init();
+        let mut optimizer = mac();
         let mut gradients = GradientsAccumulator::new();
         for seed in 0..300 {
             gradients.accumulate(&network, pass(&network, seed));
@@ -191,7 +215,7 @@ fn a_step_has_the_passes_of_many_micro_batches() {
 fn a_layer_whose_bias_is_frozen_is_recorded_on() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
         let mut network = N::new();
-        let mut optimizer = MacConfig::new().init();
+        let mut optimizer = mac();
         for seed in 0..3 {
             let gradients = pass(&network, seed);
             network = optimizer.step(RATE, network, gradients);
@@ -202,12 +226,136 @@ fn a_layer_whose_bias_is_frozen_is_recorded_on() {
     assert_like_recorded!(run);
 }
 
+/// Breaks when a layer is no longer recorded once its bias is another parameter's.
+#[test]
+fn a_layer_whose_bias_is_replaced_is_recorded_on() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = mac();
+        for seed in 0..3 {
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+            network = network.map(&mut ReplacedBiases);
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when the first parameter that is made of an inner one is taken for the last whose inner tensor was taken.
+#[test]
+fn parameters_that_are_made_of_inner_ones_begin_anew() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = mac();
+        for seed in 0..6 {
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+            if seed % 2 == 0 {
+                network = N::from_inner(network.valid());
+            }
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when a use of the weight in another map counts that no gradient comes back through.
+#[test]
+fn a_weight_is_looked_at_by_a_product() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = mac();
+        for seed in 0..3 {
+            let vectors = || Tensor::ones([SIZE, 2], &Default::default());
+            let weight = network.layer().weight.val();
+            let _before = weight.clone().matmul(vectors());
+            let gradients = pass(&network, seed);
+            let _after = weight.matmul(vectors());
+            network = optimizer.step(RATE, network, gradients);
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when a pass is recorded again where its checkpoints are recomputed, or gradients do not come back to it.
+#[test]
+fn a_graph_with_checkpoints_is_recorded() {
+    type WithCheckpoints = Autodiff<Flex, BalancedCheckpointing>;
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let mut network = N::new();
+        let mut optimizer = KfacConfig::new().with_tcov(1).with_tinv(1).init();
+        for seed in 0..3 {
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+        }
+        outcome(&optimizer, &network)
+    }
+    let plain = run::<Recording<WithCheckpoints>, PlainNetwork<Recording<WithCheckpoints>>>();
+    let recorded = run::<WithCheckpoints, RecordedNetwork<WithCheckpoints>>();
+    assert_eq!(plain, recorded);
+}
+
+/// Breaks when what is recorded changes what other optimizers do.
+#[test]
+fn training_without_curvature_is_that_of_autodiff() {
+    fn run<B: AutodiffBackend>() -> Vec<f32> {
+        let _mac: Mac<PlainNetwork<B>, B> = mac();
+        let mut network = PlainNetwork::<B>::new();
+        let mut sgd = SgdConfig::new().init();
+        for seed in 0..5 {
+            let gradients = pass(&network, seed);
+            network = sgd.step(RATE, network, gradients);
+        }
+        values(&network)
+    }
+    assert_eq!(run::<Plain>(), run::<Autodiff<Flex>>());
+}
+
+/// Detaches parameters, which stay on their device.
+struct Detached;
+
+impl<B: Backend> ModuleMapper<B> for Detached {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(Tensor::detach)
+    }
+}
+
+/// Breaks when detached parameters are not taken for those of a fork, or not separated from their originals.
+#[test]
+fn a_detached_copy_is_a_fork() {
+    let updates = |separated: bool| {
+        // Values are drawn when they are first used, and by each clone.
+        let network = PlainNetwork::<Plain>::new().fork(&Default::default());
+        let mut optimizer = mac();
+        let mut copy = network.clone().map(&mut Detached);
+        if separated {
+            copy = with_fresh_recorders(copy);
+        }
+        let gradients = pass(&copy, 1);
+        let network = optimizer.step(RATE, network, gradients);
+        outcome(&optimizer, &network).0
+    };
+    assert_eq!([false, true].map(updates), [1, 0]);
+}
+
+/// Breaks when recorders of layers are not all that is switched off.
+#[test]
+fn a_module_without_recorders_is_recorded() {
+    let mut optimizer = mac();
+    let network = unrecorded(PlainNetwork::<Plain>::new());
+    let gradients = pass(&network, 1);
+    let network = optimizer.step(RATE, network, gradients);
+    assert_eq!(outcome(&optimizer, &network).0, 1);
+}
+
 /// Breaks when a use of the weight in another way counts though nothing is recorded of it.
 #[test]
 fn a_weight_is_used_in_another_way_without_recording() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
         let mut network = N::new();
-        let mut optimizer = MacConfig::new().init();
+        let mut optimizer = mac();
         for seed in 0..2 {
             without_recording(|| {
                 let vectors = Tensor::ones([SIZE, 2], &Default::default());

@@ -9,7 +9,7 @@
 mod counting;
 
 use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Module};
+use burn::module::{AutodiffModule, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
@@ -29,6 +29,8 @@ const STEPS: u64 = 3 * TCOV + 1;
 struct Network<B: Backend> {
     conv: Conv2d<B>,
     output: Linear<B>,
+    /// The first factor of a product.
+    first: Param<Tensor<B, 2>>,
 }
 
 impl<B: AutodiffBackend> Network<B> {
@@ -37,6 +39,7 @@ impl<B: AutodiffBackend> Network<B> {
         let network = Self {
             conv: Conv2dConfig::new([1, 2], [2, 2]).init(&device),
             output: LinearConfig::new(8, 3).init(&device),
+            first: Param::from_tensor(Tensor::ones([2, 2], &device)),
         };
         // Values are drawn when they are first used.
         network.fork(&device)
@@ -47,7 +50,8 @@ impl<B: AutodiffBackend> Network<B> {
         let images = images();
         let before = operations();
         let x = self.conv.forward(images).flatten::<2>(1, 3);
-        let loss = self.output.forward(x).square().mean();
+        let output = self.first.val().matmul(self.output.forward(x));
+        let loss = output.square().mean();
         let grads = loss.backward();
         (
             operations() - before,
@@ -89,6 +93,16 @@ fn passes_are_recorded_when_they_are_due() {
         adamw.step(0.1, network, grads)
     });
     assert_eq!(steps, due);
+
+    // Where the module is validated between two steps.
+    let mut optim = config.init();
+    let steps = recorded_steps(|network, grads| {
+        let network = optim.step(0.1, network, grads);
+        network.valid();
+        network
+    });
+    assert_eq!(steps, due);
+    drop(optim);
 
     // Where forks run the passes.
     let mut optim = config.init();

@@ -1,7 +1,7 @@
 use crate::layer::Layer;
 use crate::recording_backend::{Aliases, RecordedParameter, recorded_parameter, records};
-use crate::statistics::Recorder;
 use crate::statistics::collector::{ModuleRecorder, RecorderHolder, collect};
+use crate::statistics::{Recorder, SeenUse};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -14,6 +14,8 @@ pub(crate) struct Inventory<B: Backend> {
     pub(crate) recorders: Vec<ModuleRecorder<B>>,
     /// Recorders that the backend keeps for weights that have a recorder in their layer.
     pub(crate) superseded: Vec<Recorder<B>>,
+    /// Weights of several maps that the backend sees, with its recorders.
+    pub(crate) in_several_maps: Vec<(ParamId, Recorder<B>)>,
     /// Whether the [backend records](crate::recording_backend), so that layers need no recorders.
     pub(crate) backend_records: bool,
     positions: HashMap<ParamId, usize>,
@@ -32,8 +34,6 @@ pub(crate) struct Parameter<B: Backend> {
     pub(crate) trained: bool,
     /// Whether it has a gradient in this step.
     pub(crate) has_gradient: bool,
-    /// Whether a backend that records saw it used in several ways.
-    pub(crate) used_in_several_ways: bool,
 }
 
 impl<B: AutodiffBackend> Inventory<B> {
@@ -58,6 +58,7 @@ impl<B: AutodiffBackend> Inventory<B> {
             parameters,
             recorders,
             superseded: Vec::new(),
+            in_several_maps: Vec::new(),
             backend_records: records::<B>(),
         };
         inventory.add_recorders_of_backend(visitor.recorded);
@@ -81,16 +82,19 @@ impl<B: AutodiffBackend> Inventory<B> {
                 continue;
             }
             let seen = recorded.recorder;
-            let layer = seen.as_ref().and_then(Recorder::layer);
-            let mut layer = layer
-                .map(|layer| aliases.resolved_as(layer, parameter.id, parameter.layer_path()))
-                .filter(|layer| layer.kind.fits(&parameter.shape));
+            let used = seen.as_ref().map_or(SeenUse::Unknown, Recorder::seen_use);
+            let recorder = seen.map_or_else(Recorder::new, |recorder| recorder.of_step());
+            let mut layer = None;
             if in_layers.contains(&parameter.id) {
-                self.superseded.extend(seen.as_ref().map(Recorder::shared));
-                layer = None;
+                self.superseded.push(recorder.shared());
+            } else if let SeenUse::Weight(seen) = used {
+                let resolved = aliases.resolved_as(seen, parameter.id, parameter.layer_path());
+                layer = Some(resolved).filter(|layer| layer.kind.fits(&parameter.shape));
+            } else if used == SeenUse::InSeveralMaps {
+                self.in_several_maps.push((parameter.id, recorder.shared()));
             }
             self.recorders.push(ModuleRecorder {
-                recorder: seen.map_or_else(Recorder::new, |recorder| recorder.of_step()),
+                recorder,
                 layer,
                 holder: RecorderHolder::Backend,
             });
@@ -121,6 +125,11 @@ impl<B: AutodiffBackend> Inventory<B> {
                 && found.layer.is_some_and(|layer| layer.weight == weight)
         });
         of_backend.next().is_some()
+    }
+
+    /// Whether a backend that records saw the parameter as the weight of several maps.
+    pub(crate) fn is_in_several_maps(&self, parameter: ParamId) -> bool {
+        self.in_several_maps.iter().any(|(id, _)| *id == parameter)
     }
 
     /// The path of a layer, or the id of its weight if that is no parameter of the module.
@@ -168,7 +177,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let tensor = param.val();
         let gradient = self.grads.get::<B::InnerBackend, D>(param.id);
-        let recorded = recorded_parameter(param);
+        self.recorded.push(recorded_parameter(param));
         self.parameters.push(Parameter {
             id: param.id,
             path: self.path.join("."),
@@ -178,10 +187,6 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for ParameterVisitor<'_, B> {
             device: tensor.device(),
             trained: tensor.is_require_grad(),
             has_gradient: gradient.is_some(),
-            used_in_several_ways: recorded
-                .as_ref()
-                .is_some_and(|recorded| recorded.used_in_several_ways),
         });
-        self.recorded.push(recorded);
     }
 }

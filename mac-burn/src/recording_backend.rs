@@ -1,7 +1,7 @@
 //! Backends that record by themselves, so that the layers of a module need no recorders.
 
 use crate::layer::Layer;
-use crate::statistics::{Recorder, enable_backward_hook, recording_is_paused};
+use crate::statistics::{Recorder, enable_backward_hook};
 use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
@@ -12,8 +12,8 @@ use std::sync::{PoisonError, RwLock};
 
 /// A backend that records the inputs of linear maps in its own operations, as `Recording` of the crate `mac-burn-recording` does.
 ///
-/// Optimizers ask it for the recorder of each parameter of a module that they step, once the backend is [registered](register). A recorder
-/// that is a part of a layer goes before it: the layer knows more of its weight than an operation does.
+/// Optimizers ask it for the recorder of each parameter of a module that they step, once the backend is [registered](register). If a layer holds its own
+/// recorder, that one is used: a layer knows more of its weight than an operation does.
 pub trait RecordingBackend: Backend {
     /// The backend without `Autodiff`, whose tensors those of this backend are made of.
     type Inner: Backend;
@@ -32,8 +32,6 @@ pub struct RecordedParameter<B: Backend> {
     pub id: ParamId,
     /// The recorder, if the parameter was seen as the weight of a linear map.
     pub recorder: Option<Recorder<B>>,
-    /// Whether it was used in several ways, so that nothing is recorded.
-    pub used_in_several_ways: bool,
 }
 
 /// [`RecordingBackend::separated`].
@@ -72,11 +70,6 @@ pub fn register<B: RecordingBackend>() {
     let mut backends = BACKENDS.write().unwrap_or_else(PoisonError::into_inner);
     let backends = backends.get_or_insert_default();
     backends.insert(TypeId::of::<B>(), Box::new(functions));
-}
-
-/// Whether this thread is within [`without_recording`](crate::without_recording), so that a use of a parameter tells nothing of it.
-pub fn is_paused() -> bool {
-    recording_is_paused()
 }
 
 /// The backend's view of a parameter; none if it does not record.

@@ -67,7 +67,7 @@ fn a_leaf_with_one_tensor_is_known_on() {
     pass(&first);
     let known = |layer: &Linear<B>| {
         let tensor = layer.weight.val().into_primitive().tensor();
-        let (recorder, _) = Leaf::new(&tensor.rc).seen::<B>();
+        let recorder = Leaf::new(&tensor.rc).existing_recorder::<B>();
         recorder.map(|recorder| format!("{recorder:?}"))
     };
     let before = known(&first);

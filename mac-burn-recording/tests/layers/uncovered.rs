@@ -6,6 +6,8 @@ use burn::nn::conv::{DeformConv2d, DeformConv2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 use mac_burn::UncoveredReason;
 
 /// Parameters of all kinds.
@@ -22,6 +24,10 @@ struct Mixed<B: Backend> {
     /// The factors of a weight.
     left: Param<Tensor<B, 2>>,
     right: Param<Tensor<B, 2>>,
+    /// Of more axes than a weight has.
+    queries: Param<Tensor<B, 3>>,
+    /// A kernel whose axes are swapped before it is used.
+    kernel: Param<Tensor<B, 4>>,
     unused: Linear<B>,
     deform: DeformConv2d<B>,
 }
@@ -52,6 +58,8 @@ fn each_parameter_that_is_left_has_its_reason() {
         },
         left: matrix([4, 2]),
         right: matrix([2, 4]),
+        queries: Param::from_tensor(Tensor::zeros([1, 4, 4], &device)),
+        kernel: Param::from_tensor(Tensor::zeros([1, 1, 1, 3], &device)),
         unused: linear(),
         deform: DeformConv2dConfig::new([1, 1], [2, 2]).init(&device),
     };
@@ -63,7 +71,11 @@ fn each_parameter_that_is_left_has_its_reason() {
         let x = x.matmul(weight / norm.unsqueeze());
         let x = x.matmul(mixed.apart.weight.val()) + mixed.apart.bias.val().unsqueeze();
         let x = x.matmul(mixed.left.val().matmul(mixed.right.val()));
+        let x = x.unsqueeze::<3>().matmul(mixed.queries.val());
         let images = x.reshape([3, 1, 2, 2]);
+        let kernel = mixed.kernel.val().swap_dims(2, 3);
+        let options = ConvOptions::new([1, 1], [1, 0], [1, 1], 1);
+        let images = conv2d(images, kernel, None, options);
         let offset = Tensor::zeros([3, 8, 1, 1], &Default::default());
         mixed.deform.forward(images, offset, None).square().mean()
     });
@@ -85,6 +97,8 @@ fn each_parameter_that_is_left_has_its_reason() {
         ("apart.bias", &UncoveredReason::BiasAddedApart),
         ("left", not_seen),
         ("right", not_seen),
+        ("queries", not_seen),
+        ("kernel", not_seen),
         ("unused.weight", not_seen),
         ("unused.bias", not_seen),
         ("deform.weight", deform),

@@ -266,6 +266,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             self.observe(participant, inventory);
             self.end_recording(participant);
         }
+        self.end_recording_of_several_maps(inventory);
         self.unsubscribe_from_layers_left_alone(inventory);
         let mut prepared = Prepared::none();
         let mut waiting = Vec::new();
@@ -437,6 +438,32 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         for recorder in &participant.recorders {
             recorder.end_step(participant.layer);
             recorder.subscribe(&self.schedule, demand);
+        }
+    }
+
+    /// Forgets what was seen of weights of several maps. They may be that of one map at the next step that is due.
+    fn end_recording_of_several_maps(&self, inventory: &Inventory<B>) {
+        for (id, recorder) in &inventory.in_several_maps {
+            let Some(weight) = inventory.parameter(*id) else {
+                continue;
+            };
+            if !weight.has_gradient {
+                continue;
+            }
+            recorder.end_step_of_several_maps();
+            let demand = match self.skips(weight.layer_path()) {
+                true => Demand::default(),
+                false => self.method.kind.demand(),
+            };
+            recorder.subscribe(&self.schedule, Some(demand));
+            if self.curvatures.contains_key(id) {
+                self.warnings.warn(Warning::SeveralMaps(*id), || {
+                    format!(
+                        "`{}` was the weight of several maps in a step, which no single mean stands for: its statistics are those of earlier steps",
+                        weight.path
+                    )
+                });
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) enum Warning {
     UnusedPatterns,
     LowCoverage,
     NothingRecorded(ParamId),
+    SeveralMaps(ParamId),
     CovarianceOfNoLayer(ParamId),
     MostlyRejected(ParamId),
 }

@@ -88,14 +88,14 @@ pub enum UncoveredReason {
     /// The bias of a recorded transposed convolution. It sees a 1 at each position of the output, and the weight's inputs are those at positions
     /// of the input: it is no part of them.
     TransposedConvolutionBias,
-    /// A parameter that a [backend that records](crate::recording_backend) saw used in more than one way, as an embedding whose table is the weight
-    /// of the output layer too: one mean does not stand for both.
-    UsedInSeveralWays,
+    /// A parameter that a [backend that records](crate::recording_backend) saw as the weight of several maps, such as an embedding whose table is the
+    /// weight of the output layer too: no single mean stands for the inputs of both.
+    WeightOfSeveralMaps,
     /// A bias that is added by an operation of its own to what its layer's weight makes, so that a backend that records does not see it with the
     /// weight.
     BiasAddedApart,
-    /// A parameter that no linear map had as its weight which a backend that records has seen. It may be unused, changed before it is used, or multiplied
-    /// element by element.
+    /// A parameter that the [backend that records](crate::recording_backend) never saw as the weight of a linear map: it may be unused, changed before it is
+    /// used, or multiplied element by element.
     NotSeenAsWeight,
     /// A parameter of a module of one's own. If it is a matrix that inputs go through, hand these to a [`Recorder`](crate::Recorder), which is
     /// known after the first pass.
@@ -122,7 +122,7 @@ impl fmt::Display for UncoveredReason {
             Self::TransposedConvolutionBias => {
                 f.write_str("bias of a transposed convolution, no part of what its weight sees")
             }
-            Self::UsedInSeveralWays => f.write_str("used in several ways"),
+            Self::WeightOfSeveralMaps => f.write_str("weight of several maps"),
             Self::BiasAddedApart => {
                 f.write_str("bias that is added apart from what its layer's weight makes")
             }
@@ -155,8 +155,10 @@ pub(crate) fn uncovered<B: AutodiffBackend>(
     found
         .map(|parameter| {
             let in_part = layers_in_part.contains(parameter.layer_path());
-            let (reason, layer_path) =
-                reason_and_layer(parameter, in_part, inventory.backend_records);
+            let (reason, layer_path) = match inventory.is_in_several_maps(parameter.id) {
+                true => (UncoveredReason::WeightOfSeveralMaps, parameter.path.clone()),
+                false => reason_and_layer(parameter, in_part, inventory.backend_records),
+            };
             UncoveredParameter {
                 path: parameter.path.clone(),
                 layer_path,
@@ -177,9 +179,6 @@ fn reason_and_layer<B: AutodiffBackend>(
     let Parameter {
         path, containers, ..
     } = parameter;
-    if parameter.used_in_several_ways {
-        return (UncoveredReason::UsedInSeveralWays, path.clone());
-    }
     let fields: Vec<Field<'_>> = path
         .split('.')
         .zip(containers.split('.'))

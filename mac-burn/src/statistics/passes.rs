@@ -115,10 +115,10 @@ impl<B: Backend> Passes<B> {
         sums.collect()
     }
 
-    /// The layer of the latest pass of those.
-    pub(super) fn layer(&self) -> Option<Layer> {
+    /// The layers of those passes.
+    pub(super) fn layers(&self) -> Vec<Layer> {
         let passes = self.counting(&lock(&self.0));
-        passes.last().map(|entry| entry.pass.layer)
+        passes.iter().map(|entry| entry.pass.layer).collect()
     }
 
     /// Forgets the passes and the relation to clones and originals, since a step has taken the sums.
@@ -199,13 +199,22 @@ impl<B: Backend> Passes<B> {
     /// One sum of each run of passes that no other recorder shares, or of all if there are very many.
     fn added_up(&self, passes: &[Entry<B>]) -> Vec<Entry<B>> {
         let this = Arc::downgrade(&self.0);
-        // The recorder has each once, and the caller.
+        // A backend that records may see one weight in several maps, by turns.
+        let mut passes = passes.to_vec();
+        let layers: Vec<_> = passes.iter().map(|entry| entry.pass.layer).collect();
+        let is_one =
+            |left: &Layer, right: &Layer| left.weight == right.weight && left.has_map_of(right);
+        passes.sort_by_cached_key(|entry| {
+            let layer = &entry.pass.layer;
+            layers.iter().position(|known| is_one(known, layer))
+        });
+        // The recorder has each once, the caller, and this function.
         let is_shared =
-            |entry: &Entry<B>| passes.len() < SHARED_PASSES && Arc::strong_count(&entry.pass) > 2;
+            |entry: &Entry<B>| passes.len() < SHARED_PASSES && Arc::strong_count(&entry.pass) > 3;
         let is_alike = |left: &Entry<B>, right: &Entry<B>| {
             left.of_clone == right.of_clone
                 && left.from.ptr_eq(&this) == right.from.ptr_eq(&this)
-                && left.pass.layer == right.pass.layer
+                && is_one(&left.pass.layer, &right.pass.layer)
                 && left.pass.statistics.device() == right.pass.statistics.device()
         };
         let runs = passes

@@ -159,6 +159,6 @@ pub fn without_recording<R>(pass: impl FnOnce() -> R) -> R {
 }
 
 /// Whether this thread is inside [`without_recording`].
-pub(crate) fn recording_is_paused() -> bool {
+pub(super) fn recording_is_paused() -> bool {
     PAUSES.get() > 0
 }

@@ -1,9 +1,10 @@
 //! Recorders of a [backend that records](crate::recording_backend), which knows weights by ids and shapes.
 
 use super::{Recorder, Shared};
-use crate::layer::LayerKind;
+use crate::layer::{Layer, LayerKind};
 use crate::recording_backend::SeenWeight;
 use crate::statistics::SharedInput;
+use crate::statistics::moments;
 use crate::statistics::pass::PassWeight;
 use crate::statistics::passes::{Passes, lock};
 use crate::statistics::patches::ConvGeometry;
@@ -53,6 +54,37 @@ impl<B: Backend> Recorder<B> {
     ) -> Tensor<B, 3> {
         let weight = PassWeight::seen(LayerKind::Embedding, weight);
         self.record_token_counts(weight, tokens, output)
+    }
+
+    /// Whether a pass on this device would be recorded.
+    pub fn is_recording(&self, device: &B::Device) -> bool {
+        moments::are_wanted::<B>() || !self.demand(true, device).is_empty()
+    }
+
+    /// The use that the passes which count make of the parameter; that of the last step if there are none.
+    pub(crate) fn seen_use(&self) -> SeenUse {
+        let Some(shared) = &self.shared else {
+            return SeenUse::Unknown;
+        };
+        let counted = shared.passes.layers();
+        let state = lock(&shared.state);
+        // A later step may not have the weight in another map than those before, whose statistics are kept.
+        let all = || state.of_steps.iter().chain(&counted);
+        match (counted.last(), state.of_steps.or(state.layer)) {
+            (Some(last), _) if all().all(|layer| layer.has_map_of(last)) => SeenUse::Weight(*last),
+            (Some(_), _) => SeenUse::InSeveralMaps,
+            (None, _) if state.in_several_maps => SeenUse::InSeveralMaps,
+            (None, Some(layer)) => SeenUse::Weight(layer),
+            (None, None) => SeenUse::Unknown,
+        }
+    }
+
+    /// Forgets the passes that a step found to be of several maps.
+    pub(crate) fn end_step_of_several_maps(&self) {
+        if let Some(shared) = &self.shared {
+            shared.passes.end_step();
+            lock(&shared.state).in_several_maps = true;
+        }
     }
 
     /// The same recorder, not a clone with passes of its own.
@@ -149,6 +181,17 @@ impl<B: Backend> Recorder<B> {
         weight.layer.bias = None;
         self.record_positions(weight, geometry, input, output)
     }
+}
+
+/// The use that is made of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeenUse {
+    /// None was seen, as far as passes count.
+    Unknown,
+    /// It is the weight of one map, whose layer has the ids of the backend.
+    Weight(Layer),
+    /// It is the weight of several maps, whose statistics do not add up.
+    InSeveralMaps,
 }
 
 /// The lengths of the kernel of a convolution over `N` axes.
