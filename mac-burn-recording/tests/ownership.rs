@@ -178,6 +178,40 @@ fn a_clone_takes_a_step_with_the_same_gradients() {
     assert_like_recorded!(run);
 }
 
+/// Breaks when passes of a fork are those of other forks too.
+#[test]
+fn forks_do_not_see_each_other() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Vec<Outcome> {
+        let device = Default::default();
+        let network = N::new();
+        let forks = [1, 2].map(|seed| (network.clone().fork(&device), seed));
+        let passed = forks.map(|(fork, seed)| (pass(&fork, seed), fork));
+        let stepped = passed.into_iter().map(|(gradients, fork)| {
+            let mut optimizer = mac();
+            let fork = optimizer.step(RATE, fork, gradients);
+            outcome(&optimizer, &fork)
+        });
+        stepped.collect()
+    }
+    assert_like_recorded!(run);
+}
+
+/// Breaks when a pass of the tensors before a step counts for the tensors after it.
+#[test]
+fn a_step_separates_what_was_cloned_before() {
+    fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
+        let (mut network, mut optimizer) = (N::new(), mac());
+        for seed in 0..3 {
+            let before = network.clone();
+            let gradients = pass(&network, seed);
+            network = optimizer.step(RATE, network, gradients);
+            pass(&before, seed + 10);
+        }
+        outcome(&optimizer, &network)
+    }
+    assert_like_recorded!(run);
+}
+
 /// Breaks when what is known of a tensor is forgotten between passes, as that of one which no tensor is left of.
 #[test]
 fn a_step_has_the_passes_that_others_are_made_between() {

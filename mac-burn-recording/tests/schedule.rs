@@ -130,6 +130,16 @@ fn passes_are_recorded_when_they_are_due() {
     let before = operations();
     let _ = frozen.conv.forward(images());
     assert_eq!(operations() - before, of_inner);
+
+    // Nor of a parameter that no layer has as its weight, which no optimizer would ask for less of.
+    fn product<B: AutodiffBackend>() -> usize {
+        let [left, right] = [(); 2].map(|()| Tensor::<B, 3>::ones([1, 2, 2], &Default::default()));
+        let right = right.require_grad();
+        let before = operations();
+        left.matmul(right).sum().backward();
+        operations() - before
+    }
+    assert_eq!(product::<R>(), product::<A>());
 }
 
 fn images<B: Backend>() -> Tensor<B, 4> {

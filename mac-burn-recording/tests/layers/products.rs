@@ -9,7 +9,7 @@ use burn::nn::{EmbeddingConfig, Gru, GruConfig, LinearConfig, Lstm, LstmConfig};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Int, Tensor};
-use mac_burn::{MacConfig, MacGru, MacLinear, MacLstm, Recorder, UncoveredReason};
+use mac_burn::{MacConfig, MacGru, MacLinear, MacLstm, Recorder, Report, UncoveredReason};
 
 const IN: usize = 5;
 const OUT: usize = 3;
@@ -220,10 +220,10 @@ enum Use {
     Both,
 }
 
-/// The statistics that a weight has got after steps with these uses. Passes are those of forks, or of the module itself.
-fn updates_after(uses: &[Use], forks: bool) -> u64 {
+/// The report on a weight after steps with these uses. Passes are those of forks, or of the module itself.
+fn report_after(uses: &[Use], tcov: usize, forks: bool) -> Report {
     let mut product = Product::<R>::new([IN, IN]);
-    let mut optim = MacConfig::new().with_tcov(1).init();
+    let mut optim = MacConfig::new().with_tcov(tcov).with_tinv(1).init();
     for (step, used) in uses.iter().enumerate() {
         let rows = random::<R, 2>([4, IN], step as u64);
         let copy = match forks {
@@ -240,11 +240,7 @@ fn updates_after(uses: &[Use], forks: bool) -> u64 {
         let grads = GradientsParams::from_grads(loss(output).backward(), &copy);
         product = optim.step(0.1, product, grads);
     }
-    optim
-        .report(&product)
-        .layers
-        .first()
-        .map_or(0, |layer| layer.updates)
+    optim.report(&product)
 }
 
 /// Breaks when the statistics of two maps are added up; when those that it has are lost to a step with another; or when a use through which no gradient comes
@@ -253,7 +249,10 @@ fn updates_after(uses: &[Use], forks: bool) -> u64 {
 fn a_weight_has_the_statistics_of_steps_with_one_map() {
     use Use::{Both, Plain, Transposed};
     for forks in [false, true] {
-        let updates = |uses: &[Use]| updates_after(uses, forks);
+        let updates = |uses: &[Use]| {
+            let report = report_after(uses, 1, forks);
+            report.layers.first().map_or(0, |layer| layer.updates)
+        };
         assert_eq!(updates(&[Plain, Plain, Plain]), 3);
         assert_eq!(updates(&[Transposed, Transposed]), 2);
         assert_eq!(updates(&[Both, Both, Both]), 0);
@@ -262,6 +261,14 @@ fn a_weight_has_the_statistics_of_steps_with_one_map() {
         assert_eq!(updates(&[Both, Plain, Plain]), 2);
         assert_eq!(updates(&[Plain, Transposed, Plain]), 2);
     }
+}
+
+/// Breaks when a weight that was that of several maps once is left alone in the steps that are not due too.
+#[test]
+fn a_weight_of_one_map_after_several_is_refreshed() {
+    let report = report_after(&[Use::Both, Use::Plain, Use::Plain, Use::Plain], 2, false);
+    assert_eq!(report.layers[0].updates, 1);
+    assert_eq!(report.layers[0].last_refresh, Some(4));
 }
 
 /// Breaks when an embedding's tokens are not counted, or it is not left alone by default.
