@@ -35,7 +35,7 @@ pub(crate) struct Weight {
 struct Known {
     /// The id that stands for the parameter, through forks and steps.
     id: ParamId,
-    references: Weak<NodeId>,
+    leaf: Leaf,
     /// A [`Recorder`] of the backend that asks; none of a parameter that was not seen as a weight, nor forked.
     recorder: Option<Box<dyn Any + Send + Sync>>,
     /// Whether no tensor of the leaf was left at the last sweep.
@@ -48,7 +48,7 @@ struct View {
     weight: Weight,
 }
 
-/// All leaves and views that are known. Entries hold weak references only; they are swept whenever as many were added as were alive at the last sweep.
+/// All leaves and views that are known. Entries hold no tensor of a model alive; they are swept whenever as many were added as were alive at the last sweep.
 #[derive(Default)]
 struct Leaves {
     known: HashMap<NodeId, Known>,
@@ -77,6 +77,11 @@ impl Leaf {
         id(self.node)
     }
 
+    /// Whether there is no tensor of the leaf. The graph refers to its node too, but not beyond the first backward pass through it.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.references.strong_count() == 0
+    }
+
     /// The recorder of the parameter, which is made if there is none, with the id that stands for it.
     pub(crate) fn recorder<R: Backend>(&self) -> (ParamId, Recorder<R>) {
         let (found, dropped) = locked(|leaves| {
@@ -102,7 +107,7 @@ impl Leaf {
             };
             let recorder = known.recorder().map(|recorder| recorder.successor());
             // The sums of one that was dropped are of no more use.
-            let is_dropped = known.is_dropped();
+            let is_dropped = known.leaf.is_dropped();
             let dropped = is_dropped.then(|| leaves.known.remove(&self.node));
             ((id, recorder), dropped)
         });
@@ -143,7 +148,7 @@ pub(crate) fn enter<R: Backend>(
 ) {
     let known = Known {
         id,
-        references: Arc::downgrade(references),
+        leaf: Leaf::new(references),
         recorder: recorder.map(erased),
         was_dropped: false,
     };
@@ -181,7 +186,7 @@ impl Leaves {
             self.added += 1;
             Known {
                 id,
-                references: leaf.references.clone(),
+                leaf: leaf.clone(),
                 recorder: None,
                 was_dropped: false,
             }
@@ -196,7 +201,7 @@ impl Leaves {
         }
         let known = self.known.extract_if(|_, known| {
             let was_dropped = known.was_dropped;
-            known.was_dropped = known.is_dropped();
+            known.was_dropped = known.leaf.is_dropped();
             was_dropped && known.was_dropped
         });
         let known = known.map(|(_, known)| known).collect();
@@ -212,11 +217,6 @@ impl Leaves {
 }
 
 impl Known {
-    /// Whether there is no tensor of the leaf. The graph refers to its node too, but not beyond the first backward pass through it.
-    fn is_dropped(&self) -> bool {
-        self.references.strong_count() == 0
-    }
-
     /// The recorder, shared.
     fn recorder<R: Backend>(&self) -> Option<Recorder<R>> {
         let recorder: &Recorder<R> = self.recorder.as_ref()?.downcast_ref()?;

@@ -38,7 +38,8 @@
 //! - **Products `[samples, 1, size]` × `[1, size, outputs]`** reach a backend as `[1, samples, size]`, so that K-FAC takes all samples for one. Use `Linear`, or
 //!   tensors of two axes.
 //!
-//! A weight of several linear maps, such as an embedding that is the output layer too, is left alone in the steps whose gradients came back through more than one of them.
+//! A weight of several linear maps, such as an embedding that is the output layer too, gets no statistics from a step whose gradients came back through more than one of them, or through
+//! another than before: it keeps those that it has, and without any it is left alone.
 //! Uses that are no linear map are not seen: a table that is read by `select`, sliced or multiplied element by element and is the weight of one linear map as well is recorded as
 //! that weight. Neither is a product of two tensors that require gradients recorded, since nothing tells which is the input.
 //!

@@ -26,14 +26,14 @@ struct Link {
     relation: Relation,
 }
 
-/// The leaves whose inner tensors were taken since a tensor was made of an inner one.
+/// What was taken since a tensor was made of an inner one: the inner tensors of a leaf that is stepped, or of all parameters of a module.
 #[derive(Default)]
 enum Taken {
     #[default]
     None,
     One(Leaf, Shape),
-    /// As those of a module without the graph: none of them is about to be stepped.
-    Several,
+    /// Several, with the latest, if that is one of a leaf.
+    Several(Option<(Leaf, Shape)>),
 }
 
 thread_local! {
@@ -61,20 +61,24 @@ pub(crate) fn note_inner(tensor: NodeId, leaf: Option<Leaf>, shape: impl FnOnce(
     TAKEN.set(match (TAKEN.take(), leaf) {
         (Taken::None, Some(leaf)) => Taken::One(leaf, shape()),
         (Taken::None, None) => Taken::None,
-        _ => Taken::Several,
+        (_, leaf) => Taken::Several(leaf.map(|leaf| (leaf, shape()))),
     });
 }
 
 /// Notes that a tensor is made of an inner one: that which a step has changed, if it has the shape of the one that was taken.
 pub(crate) fn note_outer(tensor: NodeId, shape: impl FnOnce() -> Shape) {
-    LINK.set(match TAKEN.take() {
-        Taken::One(from, taken) if taken == shape() => Some(Link {
-            node: tensor,
-            from,
-            relation: Relation::Step,
-        }),
-        _ => None,
-    });
+    let taken = match TAKEN.take() {
+        Taken::None => None,
+        Taken::One(leaf, shape) => Some((leaf, shape)),
+        // A step has dropped the leaf. A module whose inner one was made has it still.
+        Taken::Several(latest) => latest.filter(|(leaf, _)| leaf.is_dropped()),
+    };
+    let from = taken.filter(|(_, taken)| *taken == shape());
+    LINK.set(from.map(|(from, _)| Link {
+        node: tensor,
+        from,
+        relation: Relation::Step,
+    }));
 }
 
 /// Notes a backward pass: inner tensors that were taken before it are no step's.

@@ -78,6 +78,7 @@ fn recorded_steps(mut step: impl FnMut(Network<R>, GradientsParams) -> Network<R
 fn passes_are_recorded_when_they_are_due() {
     let due: Vec<u64> = (0..STEPS).step_by(TCOV as usize).collect();
     let config = MacConfig::new().with_tcov(TCOV as usize);
+    let (plain, _) = Network::<A>::new().pass();
     let mut optim = config.init();
     assert_eq!(
         recorded_steps(|network, grads| optim.step(0.1, network, grads)),
@@ -104,9 +105,20 @@ fn passes_are_recorded_when_they_are_due() {
     assert_eq!(steps, due);
     drop(optim);
 
+    // And within one.
+    let mut optim = config.init();
+    let mut network = Network::<R>::new();
+    let steps = (0..STEPS).filter(|_| {
+        let (all, grads) = network.pass();
+        network.valid();
+        network = optim.step(0.1, std::mem::replace(&mut network, Network::new()), grads);
+        all > plain
+    });
+    assert_eq!(steps.collect::<Vec<_>>(), due);
+    drop(optim);
+
     // Where forks run the passes.
     let mut optim = config.init();
-    let (plain, _) = Network::<A>::new().pass();
     let mut network = Network::<R>::new();
     let steps = (0..STEPS).filter(|_| {
         let (all, grads) = network.clone().fork(&Default::default()).pass();

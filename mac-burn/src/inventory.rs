@@ -1,7 +1,7 @@
 use crate::layer::Layer;
 use crate::recording_backend::{Aliases, RecordedParameter, recorded_parameter, records};
+use crate::statistics::Recorder;
 use crate::statistics::collector::{ModuleRecorder, RecorderHolder, collect};
-use crate::statistics::{Recorder, SeenUse};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -81,17 +81,24 @@ impl<B: AutodiffBackend> Inventory<B> {
             if !parameter.trained || parameter.shape.len() < 2 || !known.insert(parameter.id) {
                 continue;
             }
-            let seen = recorded.recorder;
-            let used = seen.as_ref().map_or(SeenUse::Unknown, Recorder::seen_use);
-            let recorder = seen.map_or_else(Recorder::new, |recorder| recorder.of_step());
+            let recorder = recorded.recorder;
+            // First, so that passes which count meanwhile are left for the next step.
+            let recorder = recorder.map_or_else(Recorder::new, |recorder| recorder.of_step());
+            let of_module =
+                |layer| aliases.resolved_as(layer, parameter.id, parameter.layer_path());
+            let counted = recorder.counted_layers().into_iter();
+            let counted: Vec<_> = counted.map(of_module).collect();
+            let last = counted.last().copied();
+            let is_one_map =
+                last.is_none_or(|last| counted.iter().all(|layer| self.have_one_map(*layer, last)));
             let mut layer = None;
             if in_layers.contains(&parameter.id) {
                 self.superseded.push(recorder.shared());
-            } else if let SeenUse::Weight(seen) = used {
-                let resolved = aliases.resolved_as(seen, parameter.id, parameter.layer_path());
-                layer = Some(resolved).filter(|layer| layer.kind.fits(&parameter.shape));
-            } else if used == SeenUse::InSeveralMaps {
+            } else if !is_one_map || (last.is_none() && recorder.was_in_several_maps()) {
                 self.in_several_maps.push((parameter.id, recorder.shared()));
+            } else {
+                layer = last.or_else(|| recorder.layer().map(of_module));
+                layer = layer.filter(|layer| layer.kind.fits(&parameter.shape));
             }
             self.recorders.push(ModuleRecorder {
                 recorder,
@@ -125,6 +132,16 @@ impl<B: AutodiffBackend> Inventory<B> {
                 && found.layer.is_some_and(|layer| layer.weight == weight)
         });
         of_backend.next().is_some()
+    }
+
+    /// Whether statistics of both layers of a weight add up: it has the same map in both, and the same bias, if both are trained.
+    pub(crate) fn have_one_map(&self, left: Layer, right: Layer) -> bool {
+        let trained = |layer: Layer| {
+            let bias = self.parameter(layer.bias?)?;
+            bias.trained.then_some(bias.id)
+        };
+        let biases = trained(left).zip(trained(right));
+        left.has_map_of(&right) && biases.is_none_or(|(left, right)| left == right)
     }
 
     /// Whether a backend that records saw the parameter as the weight of several maps.

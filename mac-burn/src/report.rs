@@ -156,8 +156,9 @@ impl Report {
         let reporter = Reporter {
             inventory,
             preconditioner,
-            layers: layers
-                .chain(inventory.layers())
+            layers: inventory
+                .layers()
+                .chain(layers)
                 .map(|layer| (layer.weight, layer))
                 .collect(),
             curvatures: curvatures

@@ -8,6 +8,7 @@ use burn::module::{AutodiffModule, Module, Param};
 use burn::nn::{EmbeddingConfig, Gru, GruConfig, LinearConfig, Lstm, LstmConfig};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::module::linear;
 use burn::tensor::{DType, Int, Tensor};
 use mac_burn::{MacConfig, MacGru, MacLinear, MacLstm, Recorder, Report, UncoveredReason};
 
@@ -218,6 +219,9 @@ enum Use {
     Plain,
     Transposed,
     Both,
+    /// Plain, with parameters that nothing is known of.
+    PlainAnew,
+    TransposedAnew,
 }
 
 /// The report on a weight after steps with these uses. Passes are those of forks, or of the module itself.
@@ -226,6 +230,9 @@ fn report_after(uses: &[Use], tcov: usize, forks: bool) -> Report {
     let mut optim = MacConfig::new().with_tcov(tcov).with_tinv(1).init();
     for (step, used) in uses.iter().enumerate() {
         let rows = random::<R, 2>([4, IN], step as u64);
+        if matches!(used, Use::PlainAnew | Use::TransposedAnew) {
+            product = Product::from_inner(product.valid());
+        }
         let copy = match forks {
             true => product.clone().fork(&Default::default()),
             false => product.clone(),
@@ -233,8 +240,8 @@ fn report_after(uses: &[Use], tcov: usize, forks: bool) -> Report {
         let plain = rows.clone().matmul(copy.weight.val());
         let transposed = rows.matmul(copy.weight.val().transpose());
         let output = match used {
-            Use::Plain => plain,
-            Use::Transposed => transposed,
+            Use::Plain | Use::PlainAnew => plain,
+            Use::Transposed | Use::TransposedAnew => transposed,
             Use::Both => plain + transposed,
         };
         let grads = GradientsParams::from_grads(loss(output).backward(), &copy);
@@ -247,7 +254,7 @@ fn report_after(uses: &[Use], tcov: usize, forks: bool) -> Report {
 /// back counts.
 #[test]
 fn a_weight_has_the_statistics_of_steps_with_one_map() {
-    use Use::{Both, Plain, Transposed};
+    use Use::{Both, Plain, PlainAnew, Transposed, TransposedAnew};
     for forks in [false, true] {
         let updates = |uses: &[Use]| {
             let report = report_after(uses, 1, forks);
@@ -260,7 +267,73 @@ fn a_weight_has_the_statistics_of_steps_with_one_map() {
         assert_eq!(updates(&[Plain, Both, Plain]), 2);
         assert_eq!(updates(&[Both, Plain, Plain]), 2);
         assert_eq!(updates(&[Plain, Transposed, Plain]), 2);
+        assert_eq!(updates(&[Plain, TransposedAnew, PlainAnew, Plain]), 3);
     }
+}
+
+/// A weight that two tasks share, each with a bias of its own.
+#[derive(Module, Debug)]
+struct Tasks<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+    biases: [Param<Tensor<B, 1>>; 2],
+}
+
+/// Breaks when the statistics of two layers with one weight are taken for those of a layer with either bias.
+#[test]
+fn a_weight_with_two_biases_is_that_of_two_maps() {
+    let device = Default::default();
+    let updates = |tasks: &[&[usize]]| {
+        let bias = || Param::from_tensor(Tensor::<R, 1>::ones([IN], &device));
+        let mut shared = Tasks::<R> {
+            weight: Param::from_tensor(random([IN, IN], 1)),
+            biases: [(); 2].map(|()| bias()),
+        };
+        let mut optim = MacConfig::new().with_tcov(1).init();
+        for tasks in tasks {
+            let outputs = tasks.iter().map(|task| {
+                let bias = Some(shared.biases[*task].val());
+                let output = linear(random::<R, 2>([4, IN], 2), shared.weight.val(), bias);
+                loss(output)
+            });
+            let loss = outputs.reduce(|left, right| left + right).expect("tasks");
+            let grads = GradientsParams::from_grads(loss.backward(), &shared);
+            shared = optim.step(0.1, shared, grads);
+        }
+        let report = optim.report(&shared);
+        (report.layers[0].updates, report.covered_parameters)
+    };
+    assert_eq!(updates(&[&[0], &[0]]), (2, IN * IN + IN));
+    assert_eq!(updates(&[&[0], &[1]]), (1, IN * IN + IN));
+    assert_eq!(updates(&[&[0, 1], &[0, 1]]), (0, 0));
+}
+
+/// Breaks when a look at an embedding, without a gradient, ends the recording of what its table is the weight of.
+#[test]
+fn a_table_that_is_looked_up_without_gradients_is_recorded() {
+    let device = Default::default();
+    let mut tied = Tied::<R> {
+        table: EmbeddingConfig::new(7, IN).init(&device),
+        hidden: LinearConfig::new(IN, IN).init(&device),
+    };
+    let mut optim = MacConfig::new().with_tcov(1).init();
+    for step in 0..3 {
+        let tokens = Tensor::<R, 2, Int>::from_ints([[0, 3, 6], [2, 2, 1]], &device);
+        let rows = tied.table.forward(tokens).detach().reshape([6, IN]);
+        let hidden = tied.hidden.forward(rows);
+        let output = match step {
+            0 => hidden,
+            _ => hidden.matmul(tied.table.weight.val().transpose()),
+        };
+        let grads = GradientsParams::from_grads(loss(output).backward(), &tied);
+        tied = optim.step(0.1, tied, grads);
+    }
+    let updates: Vec<_> = optim
+        .report(&tied)
+        .layers
+        .iter()
+        .map(|layer| layer.updates)
+        .collect();
+    assert_eq!(updates, [2, 3]);
 }
 
 /// Breaks when a weight that was that of several maps once is left alone in the steps that are not due too.

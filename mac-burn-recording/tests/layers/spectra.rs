@@ -1,7 +1,7 @@
 //! Spectra of what plain layers see.
 
 use super::{A, R, support::filled, support::random};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
@@ -60,4 +60,24 @@ fn spectra_are_those_of_recorded_layers() {
         (inputs.clone(), outputs.clone())
     );
     assert_eq!(Recorded::<R>::new().spectra(), (inputs, outputs));
+}
+
+/// A product whose first factor is the parameter.
+#[derive(Module, Debug)]
+struct First<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+}
+
+/// Breaks when a first factor is measured only where an optimizer asks for its passes.
+#[test]
+fn spectra_have_first_factors() {
+    let first = First::<R> {
+        weight: Param::from_tensor(random([3, 4], 1)),
+    };
+    let loss = |first: &First<R>| first.weight.val().matmul(random([4, 5], 2)).square().mean();
+    let inputs = Spectrum::of::<R, _>(&first, |first| drop(loss(first)));
+    let outputs = OutputSpectrum::of::<R, _>(&first, |first| {
+        GradientsParams::from_grads(loss(first).backward(), first)
+    });
+    assert_eq!([inputs.layers.len(), outputs.layers.len()], [1, 1]);
 }

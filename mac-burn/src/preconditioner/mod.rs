@@ -13,11 +13,12 @@ use self::reduction::Reduction;
 use self::warnings::{Warning, Warnings};
 use crate::config::{check_damping, check_stat_decay};
 use crate::curvature::{CurvatureKind, CurvatureSettings, LayerGradient};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Parameter};
 use crate::layer::{Layer, LayerKind};
 use crate::optimizer::gradients::{Preparation, Prepared};
 use crate::patterns::PathPatterns;
 use crate::report::Report;
+use crate::statistics::collector::{ModuleRecorder, RecorderHolder};
 use crate::statistics::{Demand, LayerStatistics, Recorder, Schedule, enable_backward_hook};
 use crate::{CurvatureConfig, InputCovariance, InputCurvature, MacError, StepForm};
 use burn::module::{AutodiffModule, ParamId};
@@ -258,8 +259,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         lr: Option<LearningRate>,
     ) -> Result<Prepared<B>, MacError> {
         let withheld = self.recorders_not_known_to_all(inventory)?;
-        let mut participants = self.participants(inventory, &withheld)?;
         self.use_loaded_record(inventory)?;
+        let mut participants = self.participants(inventory, &withheld)?;
         self.reduce_statistics(inventory, &mut participants)?;
         self.warn_of_what_has_no_effect(inventory);
         for participant in &participants {
@@ -342,7 +343,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         let mut participants = Vec::<Participant<B>>::new();
         let mut positions = HashMap::<ParamId, usize>::new();
         for (position, found) in inventory.recorders.iter().enumerate() {
-            let Some(layer) = found.layer else { continue };
+            let (Some(seen), Some(layer)) = (found.layer, self.layer_of(found)) else {
+                continue;
+            };
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
@@ -364,6 +367,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             all.retain(|recorded| recorded.layer.weight == layer.weight);
             if !weight.has_gradient || self.leaves_alone(layer, weight.layer_path()) {
                 continue;
+            }
+            if !all.is_empty() && !inventory.have_one_map(seen, layer) {
+                all.clear();
+                self.warn_of_another_map(weight);
             }
             let position = *positions.entry(layer.weight).or_insert_with(|| {
                 participants.push(Participant {
@@ -441,7 +448,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
     }
 
-    /// Forgets what was seen of weights of several maps. They may be that of one map at the next step that is due.
+    /// Forgets what was seen of weights of several maps, each of which may be that of one map at the next step that is due.
     fn end_recording_of_several_maps(&self, inventory: &Inventory<B>) {
         for (id, recorder) in &inventory.in_several_maps {
             let Some(weight) = inventory.parameter(*id) else {
@@ -451,19 +458,36 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 continue;
             }
             recorder.end_step_of_several_maps();
+            let curvature = self.curvatures.get(id);
             let demand = match self.skips(weight.layer_path()) {
                 true => Demand::default(),
-                false => self.method.kind.demand(),
+                false => {
+                    curvature.map_or(self.method.kind.demand(), |curvature| curvature.demand())
+                }
             };
             recorder.subscribe(&self.schedule, Some(demand));
-            if self.curvatures.contains_key(id) {
-                self.warnings.warn(Warning::SeveralMaps(*id), || {
-                    format!(
-                        "`{}` was the weight of several maps in a step, which no single mean stands for: its statistics are those of earlier steps",
-                        weight.path
-                    )
-                });
+            if curvature.is_some_and(|curvature| !curvature.is_measured()) {
+                self.warn_of_another_map(weight);
             }
+        }
+    }
+
+    fn warn_of_another_map(&self, weight: &Parameter<B>) {
+        self.warnings.warn(Warning::AnotherMap(weight.id), || {
+            format!(
+                "`{}` was the weight of another linear map than before, or of several: such steps add nothing to its statistics",
+                weight.path
+            )
+        });
+    }
+
+    /// The layer that a recorder stands for. A backend sees a weight in any map; what its curvature is of is known.
+    fn layer_of(&self, found: &ModuleRecorder<B>) -> Option<Layer> {
+        let layer = found.layer?;
+        let curvature = self.curvatures.get(&layer.weight);
+        match curvature.filter(|_| found.holder == RecorderHolder::Backend) {
+            Some(curvature) => Some(curvature.layer()),
+            None => Some(layer),
         }
     }
 
@@ -472,8 +496,12 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             recorder.subscribe(&self.schedule, Some(Demand::default()));
         }
         for found in &inventory.recorders {
-            let Some(layer) = found.layer else { continue };
+            let Some(layer) = self.layer_of(found) else {
+                continue;
+            };
+            // What a backend has seen of a weight without a gradient may be a look at it.
             if let Some(weight) = inventory.parameter(layer.weight)
+                && (weight.has_gradient || found.holder != RecorderHolder::Backend)
                 && self.leaves_alone(layer, weight.layer_path())
             {
                 let nothing = Some(Demand::default());

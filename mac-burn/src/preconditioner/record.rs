@@ -207,10 +207,10 @@ impl MacPreconditionerRecord {
 fn find<B: AutodiffBackend>(inventory: &Inventory<B>, record: &CurvatureRecord) -> Option<Layer> {
     let layer = record.layer().layer()?;
     let weight = inventory.parameter(layer.weight)?;
-    let recorded = inventory
-        .recorders
-        .iter()
-        .any(|recorder| recorder.layer.is_none_or(|recorded| recorded == layer));
+    let recorded = inventory.recorders.iter().any(|recorder| {
+        let same = |known: Layer| known.weight == layer.weight && known.has_map_of(&layer);
+        recorder.layer.is_none_or(same)
+    });
     ((recorded || record.is_measured()) && layer.kind.fits(&weight.shape)).then_some(layer)
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Warning {
     UnusedPatterns,
     LowCoverage,
     NothingRecorded(ParamId),
-    SeveralMaps(ParamId),
+    AnotherMap(ParamId),
     CovarianceOfNoLayer(ParamId),
     MostlyRejected(ParamId),
 }

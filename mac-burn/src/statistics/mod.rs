@@ -24,7 +24,6 @@ pub use layer_statistics::WeightSharing;
 pub(crate) use layer_statistics::{Demand, LayerStatistics, Part, Statistic, Sums};
 pub(crate) use patches::volumes;
 pub use recorder::Recorder;
-pub(crate) use recorder::SeenUse;
 pub(crate) use schedule::Schedule;
 pub use schedule::without_recording;
 pub(crate) use shared_input::SharedInput;

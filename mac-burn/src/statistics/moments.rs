@@ -140,6 +140,11 @@ pub(super) fn are_wanted<B: Backend>() -> bool {
     })
 }
 
+/// Whether moments of gradients of this backend are wanted.
+pub(super) fn of_gradients_are_wanted<B: Backend>() -> bool {
+    GRADIENTS.with_borrow(|wanted| wanted.as_ref().is_some_and(|wanted| wanted.is::<Sink<B>>()))
+}
+
 /// Adds a moment, if those of this backend are wanted.
 pub(super) fn observe<B: Backend>(moment: impl FnOnce() -> Moment<B>) {
     if !are_wanted::<B>() {

@@ -21,7 +21,7 @@ pub(crate) struct RecordedStatistics<B: Backend> {
 
 #[derive(Debug)]
 struct State<B: Backend> {
-    /// In the order in which they counted here.
+    /// In the order in which they counted here, or by maps once they are added up.
     passes: Vec<Entry<B>>,
     clones: Vec<CloneState<B>>,
     /// From the first to the one that this is a clone of.

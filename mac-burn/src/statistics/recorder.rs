@@ -1,8 +1,6 @@
 mod convolutions;
 mod of_backend;
 
-pub(crate) use of_backend::SeenUse;
-
 use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
@@ -126,8 +124,6 @@ struct Shared<B: Backend> {
 struct State {
     /// The layer of the latest pass, counted or not.
     layer: Option<Layer>,
-    /// The layer of the steps so far, if any has taken passes.
-    of_steps: Option<Layer>,
     /// Whether the last step took passes of several maps, which only a backend's recorder can see.
     in_several_maps: bool,
     subscriptions: Vec<Subscription>,
@@ -531,7 +527,6 @@ impl<B: Backend> Recorder<B> {
         if let Some(shared) = &self.shared {
             shared.passes.end_step();
             let mut state = lock(&shared.state);
-            state.of_steps = Some(layer);
             state.in_several_maps = false;
             // Passes of clones that are gone may have been all that told it.
             state.layer.get_or_insert(layer);

@@ -56,27 +56,23 @@ impl<B: Backend> Recorder<B> {
         self.record_token_counts(weight, tokens, output)
     }
 
-    /// Whether a pass on this device would be recorded.
+    /// Whether anything is to be recorded of a pass on this device.
     pub fn is_recording(&self, device: &B::Device) -> bool {
-        moments::are_wanted::<B>() || !self.demand(true, device).is_empty()
+        moments::are_wanted::<B>()
+            || moments::of_gradients_are_wanted::<B>()
+            || !self.demand(true, device).is_empty()
     }
 
-    /// The use that the passes which count make of the parameter; that of the last step if there are none.
-    pub(crate) fn seen_use(&self) -> SeenUse {
-        let Some(shared) = &self.shared else {
-            return SeenUse::Unknown;
-        };
-        let counted = shared.passes.layers();
-        let state = lock(&shared.state);
-        // A later step may not have the weight in another map than those before, whose statistics are kept.
-        let all = || state.of_steps.iter().chain(&counted);
-        match (counted.last(), state.of_steps.or(state.layer)) {
-            (Some(last), _) if all().all(|layer| layer.has_map_of(last)) => SeenUse::Weight(*last),
-            (Some(_), _) => SeenUse::InSeveralMaps,
-            (None, _) if state.in_several_maps => SeenUse::InSeveralMaps,
-            (None, Some(layer)) => SeenUse::Weight(layer),
-            (None, None) => SeenUse::Unknown,
-        }
+    /// The layers of the passes that count, with the ids of the backend.
+    pub(crate) fn counted_layers(&self) -> Vec<Layer> {
+        let shared = self.shared.as_ref();
+        shared.map_or_else(Vec::new, |shared| shared.passes.layers())
+    }
+
+    /// Whether the last step found passes of several maps.
+    pub(crate) fn was_in_several_maps(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| lock(&shared.state).in_several_maps)
     }
 
     /// Forgets the passes that a step found to be of several maps.
@@ -98,7 +94,7 @@ impl<B: Backend> Recorder<B> {
         }
     }
 
-    /// The recorder for the tensor that a step puts in the place of this one's: what optimizers ask of this one, they ask of it. It has seen nothing.
+    /// A recorder without passes for the tensor that a step puts in the place of this one's. It keeps what optimizers ask for.
     pub fn successor(&self) -> Self {
         Self {
             shared: self.shared.as_ref().map(|shared| Shared {
@@ -181,17 +177,6 @@ impl<B: Backend> Recorder<B> {
         weight.layer.bias = None;
         self.record_positions(weight, geometry, input, output)
     }
-}
-
-/// The use that is made of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SeenUse {
-    /// None was seen, as far as passes count.
-    Unknown,
-    /// It is the weight of one map, whose layer has the ids of the backend.
-    Weight(Layer),
-    /// It is the weight of several maps, whose statistics do not add up.
-    InSeveralMaps,
 }
 
 /// The lengths of the kernel of a convolution over `N` axes.
