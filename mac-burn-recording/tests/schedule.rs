@@ -143,6 +143,38 @@ fn passes_are_recorded_when_they_are_due() {
     let _ = frozen.conv.forward(images());
     assert_eq!(operations() - before, of_inner);
 
+    // The first of two parameters that are made of inner ones is not taken for the last, of which nothing is asked.
+    fn pass_of<B: AutodiffBackend>(pair: &Vec<Linear<B>>) -> (usize, GradientsParams) {
+        let input = Tensor::<B, 2>::ones([3, 2], &Default::default());
+        let before = operations();
+        let grads = pair[1].forward(pair[0].forward(input)).sum().backward();
+        (
+            operations() - before,
+            GradientsParams::from_grads(grads, pair),
+        )
+    }
+    fn pair<B: AutodiffBackend>() -> Vec<Linear<B>> {
+        let layer = LinearConfig::new(2, 2).with_bias(false);
+        let pair = vec![
+            layer.init(&Default::default()),
+            layer.init(&Default::default()),
+        ];
+        pair.fork(&Default::default())
+    }
+    let (plain, _) = pass_of(&pair::<A>());
+    let config = MacConfig::new().with_tcov(1);
+    let mut optim = config.with_skip_layers(vec!["1".into()]).init();
+    let (_, grads) = pass_of(&pair::<R>());
+    let stepped = optim.step(0.1, pair::<R>(), grads);
+    let (_, grads) = pass_of(&stepped);
+    let stepped = optim.step(0.1, stepped, grads);
+    let pair = Vec::from_inner(stepped.valid());
+    let (all, _) = pass_of(&pair);
+    assert!(
+        all > plain,
+        "what is asked of the last is asked of the first"
+    );
+
     // Nor of a parameter that no layer has as its weight, which no optimizer would ask for less of.
     fn product<B: AutodiffBackend>() -> usize {
         let [left, right] = [(); 2].map(|()| Tensor::<B, 3>::ones([1, 2, 2], &Default::default()));
