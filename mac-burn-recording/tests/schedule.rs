@@ -164,11 +164,10 @@ fn passes_are_recorded_when_they_are_due() {
     let (plain, _) = pass_of(&pair::<A>());
     let config = MacConfig::new().with_tcov(1);
     let mut optim = config.with_skip_layers(vec!["1".into()]).init();
-    let (_, grads) = pass_of(&pair::<R>());
-    let stepped = optim.step(0.1, pair::<R>(), grads);
+    let stepped = pair::<R>();
     let (_, grads) = pass_of(&stepped);
     let stepped = optim.step(0.1, stepped, grads);
-    let pair = Vec::from_inner(stepped.valid());
+    let pair: Vec<Linear<R>> = Vec::from_inner(stepped.valid());
     let (all, _) = pass_of(&pair);
     assert!(
         all > plain,
