@@ -59,7 +59,7 @@ fn convolutions_are_recorded() {
 /// Breaks when images that Burn pads before the operation, where the sides differ, are recorded without their padding. They are summed in
 /// another order then.
 #[test]
-fn so_are_those_with_other_padding_on_each_side() {
+fn convolutions_with_asymmetric_padding_are_recorded() {
     let config = Conv1dConfig::new(2, 3, 4).with_padding(PaddingConfig1d::Explicit(1, 2));
     check!(Conv1d, MacConv1d, 3, config, [3, 2, 9], A64, R64, 1e-12);
     let config = Conv2dConfig::new([2, 3], [2, 4]).with_padding(PaddingConfig2d::Same);

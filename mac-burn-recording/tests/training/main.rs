@@ -69,7 +69,7 @@ fn each_curvature_and_step_form_has_the_same_training() {
 
 /// Breaks when it depends on the inner backend or its type of numbers.
 #[test]
-fn so_it_has_on_ndarray_in_double_precision() {
+fn training_is_the_same_on_ndarray_in_double_precision() {
     let expected = train::<Recorded<NdArray<f64>>>(&config());
     assert_eq!(expected, train::<Plain<NdArray<f64>>>(&config()));
 }
