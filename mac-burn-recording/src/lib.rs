@@ -38,10 +38,9 @@
 //! - **Products `[samples, 1, size]` × `[1, size, outputs]`** reach a backend as `[1, samples, size]`, so that K-FAC takes all samples for one. Use `Linear`, or
 //!   tensors of two axes.
 //!
-//! A weight of several linear maps, such as an embedding that is the output layer too, gets no statistics from a step whose gradients came back through more than one of them, or through
-//! another than before: it keeps those that it has, and without any it is left alone.
-//! Uses that are no linear map are not seen: a table that is read by `select`, sliced or multiplied element by element and is the weight of one linear map as well is recorded as
-//! that weight. Neither is a product of two tensors that require gradients recorded, since nothing tells which is the input.
+//! A weight may be used in several linear maps, as a tied embedding is. Its statistics are those of the map that it was first preconditioned by: a step whose backward pass went through
+//! another map, or through several, adds nothing to them. A weight that had no step with a single map is not preconditioned. Two trained biases of a weight make two maps. Other uses, by `select`, slices or
+//! element-wise products, are ignored. A product of two parameters is not recorded, since neither is the input.
 //!
 //! All other parameters are in [`Report::uncovered`](mac_burn::Report::uncovered), with the reason. A layer with recorders of its own in such a model, such as
 //! `MacMultiHeadAttention`, keeps them, and nothing counts twice.

@@ -1,6 +1,6 @@
 //! Leaves that stand for the parameter of another leaf, since a fork or a step has made one of the other.
 //!
-//! Burn tells neither: a fork moves a tensor to a device and detaches it, and a step takes a leaf's inner tensor and makes a leaf of the changed one. So
+//! Burn announces neither of them: a fork moves a tensor to a device and detaches it, and a step takes a leaf's inner tensor and makes a leaf of the changed one. So
 //! these operations leave a note for the next of their thread.
 
 use crate::leaves::{self, Leaf};
@@ -32,7 +32,7 @@ enum Taken {
     #[default]
     None,
     One(Leaf, Shape),
-    /// Several, with the latest, if that is one of a leaf.
+    /// Inner tensors of several leaves; with the latest, if it came from a leaf.
     Several(Option<(Leaf, Shape)>),
 }
 
@@ -70,7 +70,8 @@ pub(crate) fn note_outer(tensor: NodeId, shape: impl FnOnce() -> Shape) {
     let taken = match TAKEN.take() {
         Taken::None => None,
         Taken::One(leaf, shape) => Some((leaf, shape)),
-        // A step has dropped the leaf. A module whose inner one was made has it still.
+        // A step consumes the leaf, and a module that `valid` was called on has it still. If a clone has it too, the parameter is not linked and
+        // begins anew.
         Taken::Several(latest) => latest.filter(|(leaf, _)| leaf.is_dropped()),
     };
     let from = taken.filter(|(_, taken)| *taken == shape());
@@ -81,7 +82,7 @@ pub(crate) fn note_outer(tensor: NodeId, shape: impl FnOnce() -> Shape) {
     }));
 }
 
-/// Notes a backward pass: inner tensors that were taken before it are no step's.
+/// Notes a backward pass, which separates steps: inner tensors that were taken before it belong to no later step.
 pub(crate) fn note_backward() {
     TAKEN.take();
 }

@@ -83,7 +83,7 @@ impl<B: Backend, C: CheckpointStrategy> Seen<B, C> {
                         let output = tensor::<B, C, $rank>(output);
                         primitive(recorder.record_seen_linear(&weight, transposed, &input, output))
                     })*
-                    // A tensor of more axes is no batch of rows.
+                    // Tensors of more than six axes are not recorded.
                     _ => output,
                 }
             };
@@ -230,7 +230,7 @@ pub(crate) fn float_matmul<B: Backend, C: CheckpointStrategy>(
         (Some((parameter, shape)), None) => {
             let mut seen = Seen::<B, C>::new(&parameter, shape, None);
             let device = Autodiff::<B, C>::float_device(&rhs);
-            if !seen.recorder.is_recording(&device) {
+            if !seen.recorder.wants_pass(&device) {
                 return Autodiff::<B, C>::float_matmul(lhs, rhs);
             }
             seen.transposed = !seen.transposed;

@@ -102,3 +102,31 @@ fn replicas_take_the_steps_of_the_whole_batch() {
     assert!(moved > 0.05, "nothing was learnt: {moved}");
     assert!(differs < 1e-12, "differs by {differs:e}");
 }
+
+/// Breaks when the statistics of a weight are summed over ranks that use it in different maps, and the replicas drift apart.
+#[test]
+fn ranks_with_different_maps_of_a_weight_are_an_error() {
+    let all =
+        TcpAllReduce::in_process(RANKS, Duration::from_secs(60)).expect("there is a loopback");
+    thread::scope(|scope| {
+        let ranks = all.into_iter().map(|connection| {
+            scope.spawn(move || {
+                let replicas = Replicas::new(Arc::new(connection));
+                let mut optim = MacConfig::new().init().with_replicas(replicas.clone());
+                let layer = LinearConfig::new(4, 4).with_bias(false);
+                let layer: Linear<R> = filled(layer.init(&Default::default()), 1);
+                let weight = match replicas.rank(&Default::default()) {
+                    0 => layer.weight.val(),
+                    _ => layer.weight.val().transpose(),
+                };
+                let loss = random::<R, 2>([3, 4], 1).matmul(weight).square().mean();
+                let grads = GradientsParams::from_grads(loss.backward(), &layer);
+                optim.try_step(0.1, layer, grads).is_err()
+            })
+        });
+        let ranks: Vec<_> = ranks.collect();
+        for rank in ranks {
+            assert!(rank.join().expect("no rank panics"), "a rank took the step");
+        }
+    });
+}

@@ -482,8 +482,8 @@
 //! # A model that cannot be changed
 //!
 //! A model of another crate, whose fields are private, is covered on the backend `Recording<Autodiff<B>>` of the crate `mac-burn-recording`: it records the weights of Burn's own layers in its
-//! operations, with the same optimizers, records and reports. Attention's values have the mean of their tokens there, padding counts, and a weight of several maps gets
-//! no statistics; [`report`](crate::Mac::report) names what else is not covered. For a model of your own take recorded layers.
+//! operations, with the same optimizers, records and reports. Attention's values have the mean of their tokens there, padding counts, and a weight that is used in several maps in one step
+//! gets no statistics from it; [`report`](crate::Mac::report) names what else is not covered. For a model of your own take recorded layers.
 //!
 //! # Layers
 //!

@@ -88,16 +88,22 @@ impl<B: AutodiffBackend> Inventory<B> {
                 |layer| aliases.resolved_as(layer, parameter.id, parameter.layer_path());
             let counted = recorder.counted_layers().into_iter();
             let counted: Vec<_> = counted.map(of_module).collect();
-            let last = counted.last().copied();
-            let is_one_map =
-                last.is_none_or(|last| counted.iter().all(|layer| self.have_one_map(*layer, last)));
+            // That with a trained bias: others may have a bias that is no parameter.
+            let mut latest = counted.iter().rev();
+            let with_bias = latest.find(|layer| self.trained_bias(**layer).is_some());
+            let counted_as = with_bias.or(counted.last()).copied();
+            let is_one_map = counted_as.is_none_or(|latest| {
+                counted
+                    .iter()
+                    .all(|layer| self.are_same_map(*layer, latest))
+            });
             let mut layer = None;
             if in_layers.contains(&parameter.id) {
                 self.superseded.push(recorder.shared());
-            } else if !is_one_map || (last.is_none() && recorder.was_in_several_maps()) {
+            } else if !is_one_map || (counted.is_empty() && recorder.was_in_several_maps()) {
                 self.in_several_maps.push((parameter.id, recorder.shared()));
             } else {
-                layer = last.or_else(|| recorder.layer().map(of_module));
+                layer = counted_as.or_else(|| recorder.layer().map(of_module));
                 layer = layer.filter(|layer| layer.kind.fits(&parameter.shape));
             }
             self.recorders.push(ModuleRecorder {
@@ -134,14 +140,16 @@ impl<B: AutodiffBackend> Inventory<B> {
         of_backend.next().is_some()
     }
 
-    /// Whether statistics of both layers of a weight add up: it has the same map in both, and the same bias, if both are trained.
-    pub(crate) fn have_one_map(&self, left: Layer, right: Layer) -> bool {
-        let trained = |layer: Layer| {
-            let bias = self.parameter(layer.bias?)?;
-            bias.trained.then_some(bias.id)
-        };
-        let biases = trained(left).zip(trained(right));
-        left.has_map_of(&right) && biases.is_none_or(|(left, right)| left == right)
+    /// The bias of a layer, if it is a trained parameter of the module.
+    pub(crate) fn trained_bias(&self, layer: Layer) -> Option<ParamId> {
+        let bias = self.parameter(layer.bias?)?;
+        bias.trained.then_some(bias.id)
+    }
+
+    /// Whether both layers of a weight are the same map, with the same bias if both are trained.
+    pub(crate) fn are_same_map(&self, left: Layer, right: Layer) -> bool {
+        let biases = self.trained_bias(left).zip(self.trained_bias(right));
+        left.is_same_map(&right) && biases.is_none_or(|(left, right)| left == right)
     }
 
     /// Whether a backend that records saw the parameter as the weight of several maps.

@@ -334,9 +334,11 @@ impl Layer {
         }
     }
 
-    /// Whether a weight has the same map in both, so that their statistics add up: a bias adds a 1 to the inputs of both or of neither.
-    pub(crate) fn has_map_of(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.bias.is_some() == other.bias.is_some()
+    /// Whether both are the same map of a weight, so that their statistics add up: a bias adds a 1 to the inputs of both or of neither.
+    pub(crate) fn is_same_map(&self, other: &Self) -> bool {
+        self.weight == other.weight
+            && self.kind == other.kind
+            && self.bias.is_some() == other.bias.is_some()
     }
 
     /// The ids of the parameters.

@@ -151,14 +151,11 @@ impl Report {
         preconditioner: &MacPreconditioner<B>,
     ) -> Self {
         let curvatures = preconditioner.curvatures().iter();
-        let measured = preconditioner.curvatures().values();
-        let layers = measured.map(|curvature| curvature.layer());
         let reporter = Reporter {
             inventory,
             preconditioner,
-            layers: inventory
-                .layers()
-                .chain(layers)
+            layers: preconditioner
+                .known_layers(inventory)
                 .map(|layer| (layer.weight, layer))
                 .collect(),
             curvatures: curvatures

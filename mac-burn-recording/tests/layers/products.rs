@@ -10,7 +10,9 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Int, Tensor};
-use mac_burn::{MacConfig, MacGru, MacLinear, MacLstm, Recorder, Report, UncoveredReason};
+use mac_burn::{
+    KfacConfig, Mac, MacConfig, MacGru, MacLinear, MacLstm, Recorder, Report, UncoveredReason,
+};
 
 const IN: usize = 5;
 const OUT: usize = 3;
@@ -219,19 +221,21 @@ enum Use {
     Plain,
     Transposed,
     Both,
-    /// Plain, with parameters that nothing is known of.
+    /// Plain, with a parameter that is linked to none before.
     PlainAnew,
     TransposedAnew,
 }
 
 /// The report on a weight after steps with these uses. Passes are those of forks, or of the module itself.
-fn report_after(uses: &[Use], tcov: usize, forks: bool) -> Report {
+fn report_after(uses: &[Use], tinv: usize, forks: bool) -> Report {
     let mut product = Product::<R>::new([IN, IN]);
-    let mut optim = MacConfig::new().with_tcov(tcov).with_tinv(1).init();
+    let mut optim = MacConfig::new().with_tcov(1).with_tinv(tinv).init();
     for (step, used) in uses.iter().enumerate() {
         let rows = random::<R, 2>([4, IN], step as u64);
         if matches!(used, Use::PlainAnew | Use::TransposedAnew) {
-            product = Product::from_inner(product.valid());
+            product.weight = product.weight.map(|weight| {
+                Tensor::from_data(weight.into_data(), &Default::default()).require_grad()
+            });
         }
         let copy = match forks {
             true => product.clone().fork(&Default::default()),
@@ -281,14 +285,13 @@ struct Tasks<B: Backend> {
 /// Breaks when the statistics of two layers with one weight are taken for those of a layer with either bias.
 #[test]
 fn a_weight_with_two_biases_is_that_of_two_maps() {
-    let device = Default::default();
-    let updates = |tasks: &[&[usize]]| {
+    fn updates(mut optim: Mac<Tasks<R>, R>, tasks: &[&[usize]]) -> (u64, usize) {
+        let device = Default::default();
         let bias = || Param::from_tensor(Tensor::<R, 1>::ones([IN], &device));
         let mut shared = Tasks::<R> {
             weight: Param::from_tensor(random([IN, IN], 1)),
             biases: [(); 2].map(|()| bias()),
         };
-        let mut optim = MacConfig::new().with_tcov(1).init();
         for tasks in tasks {
             let outputs = tasks.iter().map(|task| {
                 let bias = Some(shared.biases[*task].val());
@@ -301,10 +304,17 @@ fn a_weight_with_two_biases_is_that_of_two_maps() {
         }
         let report = optim.report(&shared);
         (report.layers[0].updates, report.covered_parameters)
-    };
-    assert_eq!(updates(&[&[0], &[0]]), (2, IN * IN + IN));
-    assert_eq!(updates(&[&[0], &[1]]), (1, IN * IN + IN));
-    assert_eq!(updates(&[&[0, 1], &[0, 1]]), (0, 0));
+    }
+    fn assert_two_maps(optim: impl Fn() -> Mac<Tasks<R>, R>) {
+        assert_eq!(updates(optim(), &[&[0], &[0]]), (2, IN * IN + IN));
+        assert_eq!(updates(optim(), &[&[0], &[1]]), (1, IN * IN + IN));
+        assert_eq!(updates(optim(), &[&[0, 1], &[0, 1]]), (0, 0));
+        // Passes that are added up.
+        let many: Vec<usize> = (0..200).map(|pass| pass % 2).collect();
+        assert_eq!(updates(optim(), &[&many]), (0, 0));
+    }
+    assert_two_maps(|| MacConfig::new().with_tcov(1).init());
+    assert_two_maps(|| KfacConfig::new().with_tcov(1).init());
 }
 
 /// Breaks when a look at an embedding, without a gradient, ends the recording of what its table is the weight of.
@@ -336,11 +346,12 @@ fn a_table_that_is_looked_up_without_gradients_is_recorded() {
     assert_eq!(updates, [2, 3]);
 }
 
-/// Breaks when a weight that was that of several maps once is left alone in the steps that are not due too.
+/// Breaks when statistics that were taken before do not come into use in a step with several maps.
 #[test]
-fn a_weight_of_one_map_after_several_is_refreshed() {
-    let report = report_after(&[Use::Both, Use::Plain, Use::Plain, Use::Plain], 2, false);
-    assert_eq!(report.layers[0].updates, 1);
+fn a_curvature_is_refreshed_in_a_step_with_several_maps() {
+    use Use::{Both, Plain};
+    let report = report_after(&[Plain, Plain, Both, Both], 3, false);
+    assert_eq!(report.layers[0].updates, 2);
     assert_eq!(report.layers[0].last_refresh, Some(4));
 }
 

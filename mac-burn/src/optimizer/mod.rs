@@ -157,7 +157,7 @@ where
         module: M,
         mut grads: GradientsParams,
     ) -> Result<M, MacError> {
-        let inventory = Inventory::with_gradients(&module, &grads);
+        let mut inventory = Inventory::with_gradients(&module, &grads);
         self.verify(&inventory)?;
         let norm_factor = |grads: &GradientsParams, limit: Option<f64>| {
             gradients::norm_factor(&module, grads, limit?, self.guard)
@@ -169,7 +169,7 @@ where
         };
         let mut prepared =
             self.preconditioner
-                .run(&inventory, &mut grads, &preparation, Some(lr))?;
+                .run(&mut inventory, &mut grads, &preparation, Some(lr))?;
         if self.auxiliary.is_none() {
             self.preconditioner.warn_of_low_coverage(&inventory);
         }
@@ -215,11 +215,8 @@ fn uncovered<B: AutodiffBackend>(
     inventory: &Inventory<B>,
     preconditioner: &MacPreconditioner<B>,
 ) -> HashSet<ParamId> {
-    let measured = preconditioner.curvatures().values();
-    let layers = inventory
-        .layers()
-        .chain(measured.map(|curvature| curvature.layer()));
-    let covered: HashSet<ParamId> = layers
+    let covered: HashSet<ParamId> = preconditioner
+        .known_layers(inventory)
         .filter(|layer| {
             let weight = inventory.parameter(layer.weight);
             weight.is_some_and(|weight| {

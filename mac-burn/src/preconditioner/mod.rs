@@ -245,22 +245,27 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         module: &M,
         mut grads: GradientsParams,
     ) -> Result<GradientsParams, MacError> {
-        let inventory = Inventory::with_gradients(module, &grads);
-        self.run(&inventory, &mut grads, &Preparation::none(), None)?;
+        let mut inventory = Inventory::with_gradients(module, &grads);
+        self.run(&mut inventory, &mut grads, &Preparation::none(), None)?;
         Ok(grads)
     }
 
     /// Prepares and preconditions the gradients of a step, in place and those of layers with a curvature only.
+    ///
+    /// Takes out of the inventory the layers that another rank does not know yet.
     pub(crate) fn run(
         &mut self,
-        inventory: &Inventory<B>,
+        inventory: &mut Inventory<B>,
         grads: &mut GradientsParams,
         preparation: &Preparation<B>,
         lr: Option<LearningRate>,
     ) -> Result<Prepared<B>, MacError> {
-        let withheld = self.recorders_not_known_to_all(inventory)?;
+        for position in self.recorders_not_known_to_all(inventory)? {
+            inventory.recorders[position].layer = None;
+        }
+        let inventory = &*inventory;
         self.use_loaded_record(inventory)?;
-        let mut participants = self.participants(inventory, &withheld)?;
+        let mut participants = self.participants(inventory)?;
         self.reduce_statistics(inventory, &mut participants)?;
         self.warn_of_what_has_no_effect(inventory);
         for participant in &participants {
@@ -333,25 +338,16 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     }
 
     /// The layers with a recorder that take part in a step, in the order of the module, with the statistics of all devices.
-    ///
-    /// Recorders at the positions that are `withheld` do not.
-    fn participants(
-        &self,
-        inventory: &Inventory<B>,
-        withheld: &[usize],
-    ) -> Result<Vec<Participant<B>>, MacError> {
+    fn participants(&self, inventory: &Inventory<B>) -> Result<Vec<Participant<B>>, MacError> {
         let mut participants = Vec::<Participant<B>>::new();
         let mut positions = HashMap::<ParamId, usize>::new();
-        for (position, found) in inventory.recorders.iter().enumerate() {
-            let (Some(seen), Some(layer)) = (found.layer, self.layer_of(found)) else {
+        for found in &inventory.recorders {
+            let (Some(latest), Some(layer)) = (found.layer, self.layer_of(found)) else {
                 continue;
             };
             let Some(weight) = inventory.parameter(layer.weight) else {
                 continue;
             };
-            if withheld.contains(&position) {
-                continue;
-            }
             let mut all = found.statistics();
             // Passes of another weight are a mistake of the recorder that ran them, if the module has that weight.
             if let Some(other) = all.iter().find(|recorded| {
@@ -368,7 +364,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             if !weight.has_gradient || self.leaves_alone(layer, weight.layer_path()) {
                 continue;
             }
-            if !all.is_empty() && !inventory.have_one_map(seen, layer) {
+            if !all.is_empty() && !inventory.are_same_map(latest, layer) {
                 all.clear();
                 self.warn_of_another_map(weight);
             }
@@ -448,8 +444,8 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         }
     }
 
-    /// Forgets what was seen of weights of several maps, each of which may be that of one map at the next step that is due.
-    fn end_recording_of_several_maps(&self, inventory: &Inventory<B>) {
+    /// Discards what was seen of weights of several maps. Each may be the weight of one map at the next step that is due.
+    fn end_recording_of_several_maps(&mut self, inventory: &Inventory<B>) {
         for (id, recorder) in &inventory.in_several_maps {
             let Some(weight) = inventory.parameter(*id) else {
                 continue;
@@ -458,30 +454,43 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 continue;
             }
             recorder.end_step_of_several_maps();
-            let curvature = self.curvatures.get(id);
-            let demand = match self.skips(weight.layer_path()) {
-                true => Demand::default(),
-                false => {
-                    curvature.map_or(self.method.kind.demand(), |curvature| curvature.demand())
+            let skipped = self.skips(weight.layer_path());
+            let mut demand = self.method.kind.demand();
+            if let Some(curvature) = self.curvatures.get_mut(id) {
+                demand = curvature.demand();
+                if self.step.is_multiple_of(self.tinv) {
+                    curvature.refresh(self.step + 1);
                 }
-            };
-            recorder.subscribe(&self.schedule, Some(demand));
-            if curvature.is_some_and(|curvature| !curvature.is_measured()) {
                 self.warn_of_another_map(weight);
             }
+            let demand = if skipped { Demand::default() } else { demand };
+            recorder.subscribe(&self.schedule, Some(demand));
         }
     }
 
+    /// Warns of a step that adds nothing to the statistics of a weight, unless its curvature is measured and takes none.
     fn warn_of_another_map(&self, weight: &Parameter<B>) {
+        let curvature = self.curvatures.get(&weight.id);
+        if curvature.is_some_and(|curvature| curvature.is_measured()) {
+            return;
+        }
         self.warnings.warn(Warning::AnotherMap(weight.id), || {
             format!(
-                "`{}` was the weight of another linear map than before, or of several: such steps add nothing to its statistics",
+                "`{}` was used in several linear maps, or in another than the one that its statistics are of: such steps add nothing to its statistics",
                 weight.path
             )
         });
     }
 
-    /// The layer that a recorder stands for. A backend sees a weight in any map; what its curvature is of is known.
+    /// The layers of recorders and of curvatures.
+    pub(crate) fn known_layers(&self, inventory: &Inventory<B>) -> impl Iterator<Item = Layer> {
+        let of_curvatures = self.curvatures.values().map(|curvature| curvature.layer());
+        let recorders = inventory.recorders.iter();
+        of_curvatures.chain(recorders.filter_map(|found| self.layer_of(found)))
+    }
+
+    /// The layer that a recorder stands for. For a recorder of the backend it is that of the weight's curvature, if there is one, since its latest pass may be
+    /// of another map.
     fn layer_of(&self, found: &ModuleRecorder<B>) -> Option<Layer> {
         let layer = found.layer?;
         let curvature = self.curvatures.get(&layer.weight);

@@ -6,6 +6,7 @@ use crate::curvature::{
 };
 use crate::inventory::Inventory;
 use crate::layer::{Layer, LayerKind};
+use crate::statistics::collector::RecorderHolder;
 use burn::module::ParamId;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -202,14 +203,14 @@ impl MacPreconditionerRecord {
     }
 }
 
-/// Finds the layer of a record in a module. A recorder of the user's own knows its layer only after a forward pass, and a
-/// layer with a measured covariance needs none; there the record is believed.
+/// Finds the layer of a record in a module. A recorder of the user's own knows its layer only after a forward pass, one of a backend sees the weight in any map,
+/// and a layer with a measured covariance needs none; there the record is believed.
 fn find<B: AutodiffBackend>(inventory: &Inventory<B>, record: &CurvatureRecord) -> Option<Layer> {
     let layer = record.layer().layer()?;
     let weight = inventory.parameter(layer.weight)?;
     let recorded = inventory.recorders.iter().any(|recorder| {
-        let same = |known: Layer| known.weight == layer.weight && known.has_map_of(&layer);
-        recorder.layer.is_none_or(same)
+        recorder.holder == RecorderHolder::Backend
+            || recorder.layer.is_none_or(|recorded| recorded == layer)
     });
     ((recorded || record.is_measured()) && layer.kind.fits(&weight.shape)).then_some(layer)
 }

@@ -111,6 +111,10 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
                 layer,
                 weight: &weight.shape,
                 position,
+                bias: inventory.trained_bias(layer).and_then(|bias| {
+                    let (position, _) = inventory.position_and_parameter(bias)?;
+                    Some(position)
+                }),
                 dtype: crate::precision::wider_of_f32(weight.dtype),
                 device: &weight.device,
                 demand,

@@ -1,7 +1,6 @@
 use super::MacPreconditioner;
 use crate::curvature::Batches;
 use crate::inventory::{Inventory, Parameter};
-use crate::layer::Layer;
 use crate::report::{lines_by_reason, uncovered};
 use crate::statistics::collector::RecorderHolder;
 use burn::module::ParamId;
@@ -145,12 +144,6 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
             largest.join(", "),
             reasons.join("; ")
         );
-    }
-
-    /// The layers that are recorded or have a measured covariance.
-    fn known_layers(&self, inventory: &Inventory<B>) -> impl Iterator<Item = Layer> {
-        let measured = self.curvatures.values().map(|curvature| curvature.layer());
-        inventory.layers().chain(measured)
     }
 
     /// Warns if most statistics of the layer with this weight were left out of its mean.

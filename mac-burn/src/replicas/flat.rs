@@ -51,6 +51,11 @@ impl<B: Backend> Flat<B> {
         self.layout.add(&(number as u64).to_le_bytes());
     }
 
+    /// Makes a text part of what must be the same on all ranks.
+    pub(super) fn compare_text(&mut self, text: &str) {
+        self.layout.add(text.as_bytes());
+    }
+
     /// A number; whole ones below 2²⁴ in sum are exact.
     pub(super) fn push_number(&mut self, number: f64) {
         self.numbers.push(number);

@@ -16,6 +16,8 @@ pub(crate) struct LayerShare<'a, B: Backend> {
     pub(crate) weight: &'a [usize],
     /// The position of its weight in the module.
     pub(crate) position: usize,
+    /// The same of its bias, if that is trained.
+    pub(crate) bias: Option<usize>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a B::Device,
     /// The statistics that are reduced.
@@ -52,6 +54,9 @@ impl<B: Backend> Replicas<B> {
         let mut flat = Flat::new("statistics", step, first.device.clone());
         for share in &layers {
             flat.compare(share.position);
+            // A backend that records may see another map of a weight on each rank.
+            let (kind, has_bias) = (share.layer.kind, share.layer.bias.is_some());
+            flat.compare_text(&format!("{kind:?}, {has_bias}, {:?}", share.bias));
             let own = share.statistics.as_ref();
             for statistic in share.demand.statistics() {
                 push(&mut flat, share, statistic, own).map_err(|found| ReplicaError::Mismatch {

@@ -199,11 +199,18 @@ impl<B: Backend> Passes<B> {
     /// One sum of each run of passes that no other recorder shares, or of all if there are very many.
     fn added_up(&self, passes: &[Entry<B>]) -> Vec<Entry<B>> {
         let this = Arc::downgrade(&self.0);
-        // A backend that records may see one weight in several maps, by turns.
         let mut passes = passes.to_vec();
-        let layers: Vec<_> = passes.iter().map(|entry| entry.pass.layer).collect();
-        let is_one =
-            |left: &Layer, right: &Layer| left.weight == right.weight && left.has_map_of(right);
+        // A backend that records may see one weight in several maps, by turns, and with a bias that is another tensor in each pass.
+        let mut layers = Vec::<Layer>::new();
+        for entry in &passes {
+            if !layers.contains(&entry.pass.layer) {
+                layers.push(entry.pass.layer);
+            }
+        }
+        let is_one = |left: &Layer, right: &Layer| match layers.len() < SEPARATE_PASSES {
+            true => left == right,
+            false => left.is_same_map(right),
+        };
         passes.sort_by_cached_key(|entry| {
             let layer = &entry.pass.layer;
             layers.iter().position(|known| is_one(known, layer))

@@ -124,7 +124,7 @@ struct Shared<B: Backend> {
 struct State {
     /// The layer of the latest pass, counted or not.
     layer: Option<Layer>,
-    /// Whether the last step took passes of several maps, which only a backend's recorder can see.
+    /// Whether the last step that ended recording found passes of several maps, and discarded them. Only a backend's recorder sees such.
     in_several_maps: bool,
     subscriptions: Vec<Subscription>,
 }

@@ -56,8 +56,8 @@ impl<B: Backend> Recorder<B> {
         self.record_token_counts(weight, tokens, output)
     }
 
-    /// Whether anything is to be recorded of a pass on this device.
-    pub fn is_recording(&self, device: &B::Device) -> bool {
+    /// Whether anything is to be recorded of a pass on this device, by optimizers or by a [spectrum](crate::spectrum).
+    pub fn wants_pass(&self, device: &B::Device) -> bool {
         moments::are_wanted::<B>()
             || moments::of_gradients_are_wanted::<B>()
             || !self.demand(true, device).is_empty()
