@@ -16,7 +16,7 @@ use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use counting::{Counting, operations};
-use mac_burn::{MacConfig, without_recording};
+use mac_burn::{Mac, MacConfig, without_recording};
 use mac_burn_recording::Recording;
 
 type A = Autodiff<Counting>;
@@ -169,6 +169,24 @@ fn passes_are_recorded_when_they_are_due() {
     let pair: Vec<Linear<R>> = Vec::from_inner(stepped.valid());
     let (all, _) = pass_of(&pair);
     assert_eq!(all, both);
+
+    // A weight of two maps, one of which is recorded for another optimizer alone.
+    let config = MacConfig::new().with_tcov(TCOV as usize);
+    let mut optim = config.init();
+    let mut tied: Linear<R> = LinearConfig::new(2, 2)
+        .with_bias(false)
+        .init(&Default::default());
+    for step in 0..2 {
+        let input = || Tensor::<R, 2>::ones([3, 2], &Default::default());
+        let plain = tied.forward(input());
+        let _other: Option<Mac<Linear<R>, R>> = (step == 1).then(|| config.init());
+        let transposed = input().matmul(tied.weight.val().transpose());
+        let grads = (plain + transposed).sum().backward();
+        let grads = GradientsParams::from_grads(grads, &tied);
+        tied = optim.step(0.1, tied, grads);
+    }
+    assert_eq!(optim.report(&tied).covered_parameters, 0);
+    drop(optim);
 
     // Nor of a parameter that no layer has as its weight, which no optimizer would ask for less of.
     fn product<B: AutodiffBackend>() -> usize {

@@ -252,7 +252,7 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
 
     /// Prepares and preconditions the gradients of a step, in place and those of layers with a curvature only.
     ///
-    /// Takes out of the inventory the layers that another rank does not know yet.
+    /// Takes out of the inventory the layers that another rank does not know yet, or that it is too early to tell of.
     pub(crate) fn run(
         &mut self,
         inventory: &mut Inventory<B>,
@@ -262,6 +262,9 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
     ) -> Result<Prepared<B>, MacError> {
         for position in self.recorders_not_known_to_all(inventory)? {
             inventory.recorders[position].layer = None;
+        }
+        if !self.step.is_multiple_of(self.tcov) {
+            self.forget_layers_seen_for_others(inventory);
         }
         let inventory = &*inventory;
         self.use_loaded_record(inventory)?;
@@ -335,6 +338,16 @@ impl<B: AutodiffBackend> MacPreconditioner<B> {
         self.step += 1;
         self.schedule.set_due(self.step.is_multiple_of(self.tcov));
         Ok(prepared)
+    }
+
+    /// Takes out the layers of weights that were in several maps, at a step that is not due: passes that were recorded for other optimizers need not be all.
+    fn forget_layers_seen_for_others(&self, inventory: &mut Inventory<B>) {
+        for found in &mut inventory.recorders {
+            let is_new = |layer: Layer| !self.curvatures.contains_key(&layer.weight);
+            if found.layer.is_some_and(is_new) && found.recorder.was_in_several_maps() {
+                found.layer = None;
+            }
+        }
     }
 
     /// The layers with a recorder that take part in a step, in the order of the module, with the statistics of all devices.
