@@ -183,7 +183,8 @@ fn a_clone_takes_a_step_with_the_same_gradients() {
 fn forks_do_not_see_each_other() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Vec<Outcome> {
         let device = Default::default();
-        let network = N::new();
+        // Values are drawn when they are first used, and by each clone.
+        let network = N::new().fork(&device);
         let forks = [1, 2].map(|seed| (network.clone().fork(&device), seed));
         let passed = forks.map(|(fork, seed)| (pass(&fork, seed), fork));
         let stepped = passed.into_iter().map(|(gradients, fork)| {

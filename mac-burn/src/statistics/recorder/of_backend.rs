@@ -56,67 +56,6 @@ impl<B: Backend> Recorder<B> {
         self.record_token_counts(weight, tokens, output)
     }
 
-    /// Whether anything is to be recorded of a pass on this device, by optimizers or by a [spectrum](crate::spectrum).
-    pub fn wants_pass(&self, device: &B::Device) -> bool {
-        moments::are_wanted::<B>()
-            || moments::of_gradients_are_wanted::<B>()
-            || !self.demand(true, device).is_empty()
-    }
-
-    /// The layers of the passes that count, with the ids of the backend.
-    pub(crate) fn counted_layers(&self) -> Vec<Layer> {
-        let shared = self.shared.as_ref();
-        shared.map_or_else(Vec::new, |shared| shared.passes.layers())
-    }
-
-    /// Whether the last step found passes of several maps.
-    pub(crate) fn was_in_several_maps(&self) -> bool {
-        let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| lock(&shared.state).in_several_maps)
-    }
-
-    /// Forgets the passes that a step found to be of several maps.
-    pub(crate) fn end_step_of_several_maps(&self) {
-        if let Some(shared) = &self.shared {
-            shared.passes.end_step();
-            lock(&shared.state).in_several_maps = true;
-        }
-    }
-
-    /// The same recorder, not a clone with passes of its own.
-    pub fn shared(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: shared.passes.shared(),
-                state: shared.state.clone(),
-                incidence: shared.incidence.clone(),
-            }),
-        }
-    }
-
-    /// A recorder without passes for the tensor that a step puts in the place of this one's. It keeps what optimizers ask for.
-    pub fn successor(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: Passes::new(),
-                state: Arc::new(Mutex::new(lock(&shared.state).clone())),
-                incidence: shared.incidence.clone(),
-            }),
-        }
-    }
-
-    /// The recorder for one step. The passes that it takes stay here until another counts, since other clones of the module that have the
-    /// tensor may take a step with the same gradients.
-    pub(crate) fn of_step(&self) -> Self {
-        Self {
-            shared: self.shared.as_ref().map(|shared| Shared {
-                passes: shared.passes.clone(),
-                state: shared.state.clone(),
-                incidence: shared.incidence.clone(),
-            }),
-        }
-    }
-
     /// Records the input of a convolution over `N` axes for a [backend that records](crate::recording_backend).
     ///
     /// # Shapes
@@ -176,6 +115,67 @@ impl<B: Backend> Recorder<B> {
         let mut weight = PassWeight::seen(kind, weight);
         weight.layer.bias = None;
         self.record_positions(weight, geometry, input, output)
+    }
+
+    /// Whether anything is to be recorded of a pass on this device, by optimizers or by a [spectrum](crate::spectrum).
+    pub fn wants_pass(&self, device: &B::Device) -> bool {
+        moments::are_wanted::<B>()
+            || moments::of_gradients_are_wanted::<B>()
+            || !self.demand(true, device).is_empty()
+    }
+
+    /// The layers of the passes that count, with the ids of the backend.
+    pub(crate) fn counted_layers(&self) -> Vec<Layer> {
+        let shared = self.shared.as_ref();
+        shared.map_or_else(Vec::new, |shared| shared.passes.layers())
+    }
+
+    /// Whether the last step found passes of several maps.
+    pub(crate) fn was_in_several_maps(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| lock(&shared.state).in_several_maps)
+    }
+
+    /// Forgets the passes that a step found to be of several maps.
+    pub(crate) fn end_step_of_several_maps(&self) {
+        if let Some(shared) = &self.shared {
+            shared.passes.end_step();
+            lock(&shared.state).in_several_maps = true;
+        }
+    }
+
+    /// The same recorder, not a clone with passes of its own.
+    pub fn shared(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.shared(),
+                state: shared.state.clone(),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+
+    /// A recorder without passes for the tensor that a step puts in the place of this one's. It keeps what optimizers ask for.
+    pub fn successor(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: Passes::new(),
+                state: Arc::new(Mutex::new(lock(&shared.state).clone())),
+                incidence: shared.incidence.clone(),
+            }),
+        }
+    }
+
+    /// The recorder for one step. The passes that it takes stay here until another counts, since other clones of the module that have the
+    /// tensor may take a step with the same gradients.
+    pub(crate) fn of_step(&self) -> Self {
+        Self {
+            shared: self.shared.as_ref().map(|shared| Shared {
+                passes: shared.passes.clone(),
+                state: shared.state.clone(),
+                incidence: shared.incidence.clone(),
+            }),
+        }
     }
 }
 
