@@ -153,6 +153,22 @@ fn values<B: AutodiffBackend>(network: &impl Network<B>) -> Vec<f32> {
     values.into_data().to_vec().expect("floats")
 }
 
+/// Takes steps. `look` has the network before each step's pass and after it, and `change` that of the next step.
+fn trained<B: AutodiffBackend, N: Network<B>>(
+    mut optimizer: Mac<N, B>,
+    look: impl Fn(&N),
+    change: impl Fn(N) -> N,
+) -> Outcome {
+    let mut network = N::new();
+    for seed in 0..3 {
+        look(&network);
+        let gradients = pass(&network, seed);
+        look(&network);
+        network = change(optimizer.step(RATE, network, gradients));
+    }
+    outcome(&optimizer, &network)
+}
+
 /// Compares Burn's layers on the recording backend with recorded layers.
 macro_rules! assert_like_recorded {
     ($run:ident) => {
@@ -249,14 +265,7 @@ fn a_step_has_the_passes_of_many_micro_batches() {
 #[test]
 fn a_layer_whose_bias_is_frozen_is_recorded_on() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = mac();
-        for seed in 0..3 {
-            let gradients = pass(&network, seed);
-            network = optimizer.step(RATE, network, gradients);
-            network = network.map(&mut FrozenBiases);
-        }
-        outcome(&optimizer, &network)
+        trained(mac(), |_| (), |network: N| network.map(&mut FrozenBiases))
     }
     assert_like_recorded!(run);
 }
@@ -265,14 +274,7 @@ fn a_layer_whose_bias_is_frozen_is_recorded_on() {
 #[test]
 fn a_layer_whose_bias_is_replaced_is_recorded_on() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = mac();
-        for seed in 0..3 {
-            let gradients = pass(&network, seed);
-            network = optimizer.step(RATE, network, gradients);
-            network = network.map(&mut ReplacedBiases);
-        }
-        outcome(&optimizer, &network)
+        trained(mac(), |_| (), |network: N| network.map(&mut ReplacedBiases))
     }
     assert_like_recorded!(run);
 }
@@ -281,16 +283,7 @@ fn a_layer_whose_bias_is_replaced_is_recorded_on() {
 #[test]
 fn parameters_that_are_made_of_inner_ones_begin_anew() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = mac();
-        for seed in 0..6 {
-            let gradients = pass(&network, seed);
-            network = optimizer.step(RATE, network, gradients);
-            if seed % 2 == 0 {
-                network = N::from_inner(network.valid());
-            }
-        }
-        outcome(&optimizer, &network)
+        trained(mac(), |_| (), |network: N| N::from_inner(network.valid()))
     }
     assert_like_recorded!(run);
 }
@@ -299,17 +292,11 @@ fn parameters_that_are_made_of_inner_ones_begin_anew() {
 #[test]
 fn a_weight_is_looked_at_by_a_product() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = mac();
-        for seed in 0..3 {
-            let vectors = || Tensor::ones([SIZE, 2], &Default::default());
-            let weight = network.layer().weight.val();
-            let _before = weight.clone().matmul(vectors());
-            let gradients = pass(&network, seed);
-            let _after = weight.matmul(vectors());
-            network = optimizer.step(RATE, network, gradients);
-        }
-        outcome(&optimizer, &network)
+        let look = |network: &N| {
+            let vectors = Tensor::ones([SIZE, 2], &Default::default());
+            network.layer().weight.val().matmul(vectors);
+        };
+        trained(mac(), look, |network| network)
     }
     assert_like_recorded!(run);
 }
@@ -319,13 +306,8 @@ fn a_weight_is_looked_at_by_a_product() {
 fn a_graph_with_checkpoints_is_recorded() {
     type WithCheckpoints = Autodiff<Flex, BalancedCheckpointing>;
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = KfacConfig::new().with_tcov(1).with_tinv(1).init();
-        for seed in 0..3 {
-            let gradients = pass(&network, seed);
-            network = optimizer.step(RATE, network, gradients);
-        }
-        outcome(&optimizer, &network)
+        let kfac = KfacConfig::new().with_tcov(1).with_tinv(1).init();
+        trained(kfac, |_| (), |network: N| network)
     }
     let plain = run::<Recording<WithCheckpoints>, PlainNetwork<Recording<WithCheckpoints>>>();
     let recorded = run::<WithCheckpoints, RecordedNetwork<WithCheckpoints>>();
@@ -389,17 +371,13 @@ fn a_module_without_recorders_is_recorded() {
 #[test]
 fn a_weight_is_used_in_another_way_without_recording() {
     fn run<B: AutodiffBackend, N: Network<B>>() -> Outcome {
-        let mut network = N::new();
-        let mut optimizer = mac();
-        for seed in 0..2 {
+        let look = |network: &N| {
             without_recording(|| {
                 let vectors = Tensor::ones([SIZE, 2], &Default::default());
                 network.layer().weight.val().matmul(vectors)
             });
-            let gradients = pass(&network, seed);
-            network = optimizer.step(RATE, network, gradients);
-        }
-        outcome(&optimizer, &network)
+        };
+        trained(mac(), look, |network| network)
     }
     assert_like_recorded!(run);
 }
