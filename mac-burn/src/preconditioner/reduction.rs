@@ -1,6 +1,7 @@
 //! Statistics of all replicas of a data-parallel training.
 
-use super::{MacPreconditioner, Participant};
+use super::MacPreconditioner;
+use super::participants::Participant;
 use crate::MacError;
 use crate::inventory::Inventory;
 use crate::replicas::{LayerShare, ReplicaError, Replicas};
