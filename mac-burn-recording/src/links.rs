@@ -26,7 +26,7 @@ struct Link {
     relation: Relation,
 }
 
-/// What was taken since a tensor was made of an inner one: the inner tensors of a leaf that is stepped, or of all parameters of a module.
+/// The inner tensors that were taken since a tensor was made of one: that of a leaf that is stepped, or those of all parameters of a module.
 #[derive(Default)]
 enum Taken {
     #[default]
