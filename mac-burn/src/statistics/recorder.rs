@@ -1,10 +1,10 @@
 mod convolutions;
+mod module;
 mod of_backend;
 
 use super::activation_sums::{token_counts, untracked};
 use super::attention_sums::{AttendedValues, attended_sums, valid_token_sums};
 use super::backward_hook::on_backward;
-use super::collector::{self, RecorderHolder, Replacement};
 use super::layer_statistics::{Demand, LayerStatistics, Statistic};
 use super::moments::{self, Moment};
 use super::output_gradients::GradientRows;
@@ -17,13 +17,9 @@ use super::shared_input::SharedInput;
 use super::step_outputs::MapPass;
 use crate::layer::{Layer, LayerKind};
 use crate::precision::wider_of_f32;
-use burn::module::{
-    AutodiffModule, Content, Devices, EmptyRecord, HasAutodiffModule, Module, ModuleDisplay,
-    ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
-};
+use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::ops::Device;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 use std::sync::{Arc, Mutex};
 use std::{fmt, iter};
@@ -593,70 +589,3 @@ impl<B: Backend> fmt::Debug for Recorder<B> {
             .finish()
     }
 }
-
-/// As a part of a module it has no parameters and no record, and is visible to this crate's passes only.
-impl<B: Backend> Module<B> for Recorder<B> {
-    type Record = EmptyRecord;
-
-    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
-        devices
-    }
-
-    fn fork(self, _device: &Device<B>) -> Self {
-        self
-    }
-
-    fn to_device(self, _device: &Device<B>) -> Self {
-        self
-    }
-
-    fn visit<V: ModuleVisitor<B>>(&self, _visitor: &mut V) {
-        collector::report(self, self.layer(), RecorderHolder::OwnLayer);
-    }
-
-    fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
-        Replacement::of(self)
-    }
-
-    /// A new recorder: the layer's parameters may have other ids now.
-    fn load_record(self, _record: Self::Record) -> Self {
-        match self.is_off() {
-            true => self,
-            false => Self::new(),
-        }
-    }
-
-    fn into_record(self) -> Self::Record {
-        EmptyRecord
-    }
-}
-
-impl<B: AutodiffBackend> AutodiffModule<B> for Recorder<B> {
-    type InnerModule = Recorder<B::InnerBackend>;
-
-    fn valid(&self) -> Self::InnerModule {
-        match self.is_off() {
-            true => Recorder::off(),
-            false => Recorder::new(),
-        }
-    }
-
-    fn from_inner(module: Self::InnerModule) -> Self {
-        match module.is_off() {
-            true => Self::off(),
-            false => Self::new(),
-        }
-    }
-}
-
-impl<B: AutodiffBackend> HasAutodiffModule<B> for Recorder<B::InnerBackend> {
-    type TrainModule = Recorder<B>;
-}
-
-impl<B: Backend> ModuleDisplayDefault for Recorder<B> {
-    fn content(&self, content: Content) -> Option<Content> {
-        content.add_single(&"Recorder".to_string()).optional()
-    }
-}
-
-impl<B: Backend> ModuleDisplay for Recorder<B> {}
