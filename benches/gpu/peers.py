@@ -98,6 +98,18 @@ class Dense:
             weight.grad, bias.grad = product[:, :-1].contiguous(), product[:, -1].contiguous()
 
 
+def assert_forms_agree(device):
+    """Both forms of MAC make the same gradients, up to rounding."""
+    results = []
+    for precondition in [RankOne, Dense]:
+        torch.manual_seed(1)
+        layers = Layers([(8, 12), (5, 8)], device)
+        precondition(layers)()
+        results.append([parameter.grad for parameter in layers.parameters()])
+    for rank_one, dense in zip(*results):
+        torch.testing.assert_close(rank_one, dense)
+
+
 class Contender:
     def __init__(self, name, shapes, device, optimizer, precondition=None):
         self.name = name
@@ -166,6 +178,7 @@ def main():
         raise SystemExit("PyTorch finds no CUDA device")
     synchronize = torch.cuda.synchronize if on_gpu else lambda: None
     device = torch.cuda.get_device_name() if on_gpu else "the processor"
+    assert_forms_agree(options.device)
     print(f"# The optimizer's step in PyTorch {torch.__version__} on {device}\n")
     cases = [
         ("linear 1024x4096", linear(1024, 4096)),

@@ -333,14 +333,19 @@ where
 {
     let device = B::Device::default();
     // Without what is kept for later, as from kernels that were tried out.
-    B::memory_cleanup(&device);
+    let clean = || {
+        B::sync(&device).expect("the device answers");
+        B::memory_cleanup(&device);
+    };
+    clean();
     let before = [Some(memory::allocated()), backend::held_bytes(&device)];
     let mut training = training();
     (0..WARM_UP).for_each(|_| training.step());
-    B::memory_cleanup(&device);
+    clean();
     let peak = memory::peak(|| training.step());
     let peaks = [Some(peak), backend::held_bytes(&device)];
-    let [on_host, on_device] = [0, 1].map(|place| Some(peaks[place]? - before[place]?));
+    let [on_host, on_device] =
+        [0, 1].map(|place| Some(peaks[place]?.saturating_sub(before[place]?)));
     on_device.or(on_host).unwrap_or_default()
 }
 

@@ -71,6 +71,7 @@
 mod config;
 mod curvature;
 mod error;
+mod fusion;
 pub mod guide;
 mod inventory;
 mod layer;

@@ -1,9 +1,10 @@
-//! The backends, each of which runs in a process of its own.
+//! The backends, each of which runs in processes of its own.
 //!
 //! Burn has one default float type for a device and a process, which `NdArray<f32>` and
-//! `NdArray<f64>` would share; and a driver that ends a process must not end the test.
+//! `NdArray<f64>` would share; and a driver that ends a process must not end the test. A backend's runs are in several parts, which several
+//! processes share: where there is a GPU, most of their time is one core's, which compiles kernels.
 
-use crate::attention_run::{AttentionMistake, METHODS, attention_run};
+use crate::attention_run::{AttentionMistake, METHODS, Method, attention_run};
 use crate::digits_run::{Mistake, digits_run, mistaken_run};
 use crate::half::{HalfRun, half_runs, single_roundings};
 use crate::layer_run;
@@ -18,7 +19,10 @@ use mac_burn_tests::{Answered, Asked, Process, this_executable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::env;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread::{self, available_parallelism};
 
 /// The run of the digits network, by name.
 const DIGITS: &str = "digits network, 30 steps";
@@ -41,11 +45,64 @@ pub(crate) struct Answer {
     pub(crate) selected: Option<String>,
 }
 
+impl Answer {
+    /// Adds another part.
+    fn extend(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+        self.mistakes.extend(other.mistakes);
+        self.half.extend(other.half);
+        self.single.extend(other.single);
+        self.not_run.extend(other.not_run);
+        self.selected = self.selected.take().or(other.selected);
+    }
+}
+
+/// A part of a backend's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Part {
+    Traces,
+    Digits,
+    /// Two of [`METHODS`].
+    Attention(usize),
+    /// Ten of [`layer_run::cases`].
+    Layers(usize),
+    /// Half precision, and the errors of single precision.
+    Types,
+}
+
+const METHODS_OF_A_PART: usize = 2;
+const LAYERS_OF_A_PART: usize = 10;
+
+impl Part {
+    fn all() -> Vec<Self> {
+        let attention = METHODS.len().div_ceil(METHODS_OF_A_PART);
+        let layers = layer_run::cases().count().div_ceil(LAYERS_OF_A_PART);
+        let mut parts = vec![Self::Traces, Self::Digits, Self::Types];
+        parts.extend((0..attention).map(Self::Attention));
+        parts.extend((0..layers).map(Self::Layers));
+        parts
+    }
+
+    /// The methods of attention in it.
+    fn methods(self) -> impl Iterator<Item = (Method, &'static str)> {
+        let methods = METHODS.into_iter().enumerate();
+        let own = move |index| self == Self::Attention(index / METHODS_OF_A_PART);
+        methods.filter_map(move |(index, method)| own(index).then_some(method))
+    }
+
+    /// The cases of layers in it.
+    fn layers(self) -> impl Iterator<Item = (layer_run::Recorded, layer_run::Curvature)> {
+        let cases = layer_run::cases().enumerate();
+        let own = move |index| self == Self::Layers(index / LAYERS_OF_A_PART);
+        cases.filter_map(move |(index, case)| own(index).then_some(case))
+    }
+}
+
 /// A backend, and how to ask it.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) probe: fn() -> Result<(), NoDevice>,
-    run: fn() -> Answer,
+    run: fn(Part) -> Answer,
 }
 
 /// The backend that all are compared with.
@@ -91,61 +148,76 @@ fn usable<B: Backend>() -> Result<(), NoDevice> {
 const PREFERENCE: [&str; 4] = ["cuda", "wgpu", "ndarray", "flex"];
 
 impl Contender {
-    /// Runs it.
-    pub(crate) fn answer(&self) -> Answer {
+    /// Runs some parts.
+    fn answer(&self, parts: &[Part]) -> Answer {
         let compiled_in = |name: &&str| CONTENDERS.iter().any(|contender| contender.name == *name);
         let preferred = PREFERENCE.into_iter().find(compiled_in);
-        Answer {
+        let mut answer = Answer {
             selected: (preferred == Some(self.name))
                 .then(|| describe::<Selected>(&Default::default())),
-            ..(self.run)()
+            ..Answer::default()
+        };
+        for part in parts {
+            answer.extend((self.run)(*part));
         }
+        answer
     }
 }
 
-fn answer<B: AutodiffBackend>() -> Answer {
-    let mistakes = Mistake::ALL.map(|mistake| MistakenRun {
+/// The runs as they should be and with mistakes, and what is computed in other types than the backend's own.
+fn answer<B: AutodiffBackend>(part: Part) -> Answer {
+    if part == Part::Types {
+        return Answer {
+            half: half_runs::<B>(),
+            single: single_roundings::<B>(),
+            ..Answer::default()
+        };
+    }
+    let digits = (part == Part::Digits).then_some(Mistake::ALL);
+    let digits = digits.into_iter().flatten().map(|mistake| MistakenRun {
         case: DIGITS.into(),
         what: mistake.what().into(),
         parameters: mistaken_run::<B>(mistake),
     });
-    let of_attention = METHODS.into_iter().flat_map(|(method, case)| {
+    let attention = part.methods().flat_map(|(method, case)| {
         AttentionMistake::ALL.map(|mistake| MistakenRun {
             case: case.into(),
             what: mistake.what().into(),
             parameters: attention_run::<B>(method, Some(mistake)),
         })
     });
-    let of_layers = layer_run::cases().map(|case| MistakenRun {
+    let layers = part.layers().map(|case| MistakenRun {
         case: layer_run::name(case),
         what: layer_run::MISTAKE.into(),
         parameters: layer_run::layer_run::<B>(case, true),
     });
-    let mistakes = mistakes.into_iter().chain(of_attention).chain(of_layers);
     Answer {
-        mistakes: mistakes.collect(),
-        half: half_runs::<B>(),
-        single: single_roundings::<B>(),
-        ..right_answer::<B>()
+        mistakes: digits.chain(attention).chain(layers).collect(),
+        ..right_answer::<B>(part)
     }
 }
 
 /// The runs as they should be, which are all that others are compared with.
-fn right_answer<B: AutodiffBackend>() -> Answer {
-    let TraceRuns { mut runs, not_run } = trace_runs::<B>();
-    let digits = Run {
-        kind: Kind::Digits,
-        parameters: digits_run::<B>(),
+fn right_answer<B: AutodiffBackend>(part: Part) -> Answer {
+    let TraceRuns { mut runs, not_run } = match part {
+        Part::Traces => trace_runs::<B>(),
+        _ => TraceRuns::default(),
     };
-    runs.insert(DIGITS.into(), digits);
-    for (method, case) in METHODS {
+    if part == Part::Digits {
+        let digits = Run {
+            kind: Kind::Digits,
+            parameters: digits_run::<B>(),
+        };
+        runs.insert(DIGITS.into(), digits);
+    }
+    for (method, case) in part.methods() {
         let attention = Run {
             kind: method.kind(),
             parameters: attention_run::<B>(method, None),
         };
         runs.insert(case.into(), attention);
     }
-    for case in layer_run::cases() {
+    for case in part.layers() {
         let run = Run {
             kind: layer_run::KIND,
             parameters: layer_run::layer_run::<B>(case, false),
@@ -161,8 +233,10 @@ fn right_answer<B: AutodiffBackend>() -> Answer {
 
 /// Names the backend that a process is to run.
 const BACKEND: &str = "MAC_BACKENDS_RUN";
+/// The parts of it.
+const PARTS: &str = "MAC_BACKENDS_PARTS";
 
-/// The outcome of a backend's process.
+/// The outcome of a backend's processes.
 pub(crate) enum Outcome {
     Answered(Box<Answer>),
     /// There is no device; the reason.
@@ -171,22 +245,63 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// With that of another part: a failure is one of the whole, then a missing device.
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Answered(mut all), Self::Answered(part)) => {
+                all.extend(*part);
+                Self::Answered(all)
+            }
+            (failed @ Self::Failed(_), _) | (_, failed @ Self::Failed(_)) => failed,
+            (skipped @ Self::Skipped(_), _) | (_, skipped @ Self::Skipped(_)) => skipped,
+        }
+    }
+}
+
 /// The variables that tell Vulkan's loader where drivers are, by its present and its former name.
 const DRIVERS: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
-/// Runs a backend in a new process.
-pub(crate) fn ask(contender: &Contender) -> Outcome {
-    run(contender, &[])
+/// Runs some backends in new processes, as many at a time as there are cores. Several parts share a process, and what it compiles, where
+/// cores are few.
+pub(crate) fn ask(contenders: &[&Contender]) -> Vec<Outcome> {
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let parts = Part::all();
+    let shares: Vec<_> = parts
+        .chunks(parts.len().div_ceil(cores.div_ceil(2)))
+        .collect();
+    let questions = contenders
+        .iter()
+        .flat_map(|contender| shares.iter().map(move |share| (*contender, *share)));
+    let questions = Mutex::new(questions.enumerate());
+    let answers = Mutex::new(BTreeMap::new());
+    let next = || questions.lock().expect("no thread panics").next();
+    let work = || {
+        while let Some((index, (contender, share))) = next() {
+            let outcome = run(contender, share, &[]);
+            let mut answers = answers.lock().expect("no thread panics");
+            answers.insert(index, outcome);
+        }
+    };
+    thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
+    let answers = answers.into_inner().expect("no thread panics");
+    let mut answers = answers.into_values();
+    let whole = |_: &&Contender| {
+        let answers = answers.by_ref().take(shares.len());
+        answers.reduce(Outcome::with).expect("there are parts")
+    };
+    contenders.iter().map(whole).collect()
 }
 
-/// The same where no driver of Vulkan is found.
+/// The outcome where no driver of Vulkan is found.
 pub(crate) fn ask_without_vulkan(contender: &Contender) -> Outcome {
-    run(contender, &DRIVERS)
+    run(contender, &[Part::Digits], &DRIVERS)
 }
 
-fn run(contender: &Contender, without: &[&str]) -> Outcome {
+fn run(contender: &Contender, parts: &[Part], without: &[&str]) -> Outcome {
     let mut command = this_executable();
-    command.env(BACKEND, contender.name);
+    let parts = serde_json::to_string(parts).expect("parts can be written");
+    command.env(BACKEND, contender.name).env(PARTS, parts);
     command.envs(without.iter().map(|name| (name, "/dev/null")));
     match Process::start(&mut command).answer::<Answers>() {
         Err(error) => Outcome::Failed(error.to_string()),
@@ -206,14 +321,16 @@ type Answers = Result<Answer, String>;
 
 /// In a process that was started for a backend, runs it.
 pub(crate) fn answer_if_asked() -> Option<ExitCode> {
-    let (name, asked) = (env::var(BACKEND).ok()?, Asked::here()?);
+    let (name, parts) = (env::var(BACKEND).ok()?, env::var(PARTS).ok()?);
+    let asked = Asked::here()?;
     let contender = [&ORACLE].into_iter().chain(CONTENDERS);
     let contender = contender
         .into_iter()
         .find(|contender| contender.name == name)
         .expect("the parent runs what is compiled in");
+    let parts: Vec<Part> = serde_json::from_str(&parts).expect("the parent names parts");
     let probed = (contender.probe)().map_err(|missing| missing.to_string());
-    let answers: Answers = probed.map(|()| contender.answer());
+    let answers: Answers = probed.map(|()| contender.answer(&parts));
     asked.give(&answers);
     Some(ExitCode::SUCCESS)
 }

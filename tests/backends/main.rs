@@ -50,20 +50,24 @@ fn main() -> ExitCode {
 
 /// Runs all backends.
 fn compare() -> ExitCode {
-    let oracle = match ask(&ORACLE) {
-        Outcome::Answered(oracle) => oracle,
-        Outcome::Skipped(reason) | Outcome::Failed(reason) => {
+    let contenders: Vec<_> = [&ORACLE].into_iter().chain(CONTENDERS).collect();
+    let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
+    println!("running {}", names.join(", "));
+    let mut outcomes = ask(&contenders).into_iter();
+    let oracle = match outcomes.next() {
+        Some(Outcome::Answered(oracle)) => oracle,
+        Some(Outcome::Skipped(reason) | Outcome::Failed(reason)) => {
             println!(
                 "{} gave no answer to compare with: {reason}\n0 passed, 1 failed, 0 skipped",
                 ORACLE.name
             );
             return ExitCode::FAILURE;
         }
+        None => unreachable!("the oracle is asked first"),
     };
     let mut agreement = Agreement::with(*oracle);
-    for contender in CONTENDERS {
-        println!("running {}", contender.name);
-        agreement.add(contender.name, ask(contender));
+    for (contender, outcome) in CONTENDERS.iter().zip(outcomes) {
+        agreement.add(contender.name, outcome);
         if contender.name == "wgpu" && cfg!(target_os = "linux") {
             let outcome = ask_without_vulkan(contender);
             let sentence = ["No possible adapter", "install a driver"];

@@ -2,8 +2,9 @@
 
 use super::averages::Augmented;
 use super::{LayerGradient, WeightGradient};
+use crate::fusion::{fuses, reshape_outside_fusion};
 use crate::layer::LayerKind;
-use crate::precision::bytes;
+use crate::precision::{bytes, sum_of_products};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, ElementConversion, Tensor};
 use std::any::type_name;
@@ -24,9 +25,6 @@ const ADDED: [f64; 9] = [0.0, 2.0, -2.0, 4.0, -4.0, 8.0, -8.0, 16.0, -16.0];
 
 /// The smallest magnitude that a mean is divided by.
 pub(super) const SMALLEST_MAGNITUDE: f64 = 1e-37;
-
-/// More axes than a weight has.
-const MORE_AXES: usize = 5;
 
 /// `I − ā āᵀ / (ρ + ‖ā‖²)` with `ā = [x̄ ; 1]`, for each of a layer's means.
 ///
@@ -288,10 +286,8 @@ enum Form {
 }
 
 impl Form {
-    /// Asked of the backend's type, since `Backend::name` may start the default device.
     fn of<B>() -> Self {
-        let name = type_name::<B>();
-        if name.contains("Fusion<") {
+        if fuses::<B>() {
             Self::Fused
         } else if is_processor::<B>() {
             Self::InPlace
@@ -323,14 +319,14 @@ impl<B: Backend> Steps<'_, B> {
         let [_, columns] = weight.dims();
         let direction = self.rank_one.direction.clone();
         let bias = bias.map(|bias| bias.reshape([1, columns]));
-        // `G â` of each mean, for the columns that have it.
-        let product = direction.clone().matmul(weight.clone());
-        let product = match (&bias, &self.rank_one.bias) {
-            (Some(bias), Some(one)) => product + bias.clone() * one.clone(),
-            _ => product,
-        };
-        self.look_at(&product);
-        let step = product * self.rank_one.scale.clone();
+        let one = self.rank_one.bias.clone();
+        let scale = self.rank_one.scale.clone();
+        // `s G â` of each mean, for the columns that have it.
+        let step = self.step(
+            (direction.clone(), weight.clone()),
+            bias.clone().zip(one),
+            scale,
+        );
         if self.form == Form::Fused {
             return self.fused_matrix(weight, bias, step);
         }
@@ -361,13 +357,8 @@ impl<B: Backend> Steps<'_, B> {
         // Of a gradient that comes transposed this is a copy.
         let matrix = weight.clone().reshape([groups, rows / groups, size]);
         let bias = bias.map(|bias| bias.reshape([groups, rows / groups, 1]));
-        let product = matrix.clone().matmul(direction.clone());
-        let product = match (&bias, &one) {
-            (Some(bias), Some(one)) => product + bias.clone() * one.clone(),
-            _ => product,
-        };
-        self.look_at(&product);
-        let step = product * scale;
+        let factors = (matrix.clone(), direction.clone());
+        let step = self.step(factors, bias.clone().zip(one.clone()), scale);
         let bias = match (bias, one) {
             (Some(bias), Some(one)) => Some(bias - step.clone() * one),
             (bias, _) => bias,
@@ -394,7 +385,32 @@ impl<B: Backend> Steps<'_, B> {
         (updated.reshape(shape), bias)
     }
 
-    /// Looks, with the guard on, at `G â`: a NaN or infinity anywhere in `G` spreads to it.
+    /// `s G â`, from the gradient of the weight and `â` in the order of their product, with the bias's gradient and its part of `â`.
+    fn step<const D: usize>(
+        &mut self,
+        (left, right): (Tensor<B, D>, Tensor<B, D>),
+        bias: Option<(Tensor<B, D>, Tensor<B, D>)>,
+        scale: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        if self.form == Form::Fused {
+            let step = sum_of_products(left, right, Some(scale.clone()));
+            let step = match bias {
+                Some((bias, one)) => step + bias * one * scale,
+                None => step,
+            };
+            self.look_at(&step);
+            return step;
+        }
+        let product = left.matmul(right);
+        let product = match bias {
+            Some((bias, one)) => product + bias * one,
+            None => product,
+        };
+        self.look_at(&product);
+        product * scale
+    }
+
+    /// Looks, with the guard on, at `G â` or `s G â`: a NaN or infinity anywhere in `G` spreads to it.
     fn look_at<const D: usize>(&mut self, product: &Tensor<B, D>) {
         if self.guard {
             self.broken = Some(product.clone().sum().is_finite().bool_not());
@@ -507,19 +523,6 @@ fn columns_of_means<B: Backend>(scale: Tensor<B, 2>, tokens: usize, values: usiz
     let first = Tensor::cat(vec![part(1.0, tokens), part(0.0, values)], 1);
     let second = Tensor::cat(vec![part(0.0, tokens), part(1.0, values)], 1);
     Tensor::cat(vec![first, second], 0) * scale
-}
-
-/// The tensor in a shape of more axes, by way of one with more axes still.
-///
-/// A reshape to more axes becomes part of the kernel that reads it, which then finds the place of every element by
-/// divisions. One to fewer axes ends a kernel and is none itself, since no element changes its place.
-fn reshape_outside_fusion<B: Backend, const D: usize, const D2: usize>(
-    tensor: Tensor<B, D>,
-    shape: [usize; D2],
-) -> Tensor<B, D2> {
-    let mut longer = [1; MORE_AXES];
-    longer[MORE_AXES - D2..].copy_from_slice(&shape);
-    tensor.reshape(longer).reshape(shape)
 }
 
 #[cfg(test)]

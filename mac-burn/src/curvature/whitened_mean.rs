@@ -86,7 +86,9 @@ impl<B: Backend> WhitenedMean<B> {
 
     /// `m`, beyond whose limits the result is the same, and squares are within the range of `f32`.
     pub(super) fn limited_magnitude(&self) -> Tensor<B, 2> {
-        self.magnitude.clone().clamp(1e-18, 1e18)
+        // In two operations: where a fused kernel broadcasts the tensor, one `clamp` does not compile on CUDA.
+        let magnitude = self.magnitude.clone().clamp_min(1e-18);
+        magnitude.clamp_max(1e18)
     }
 
     /// `1 / m` and `‖x̃‖² / m²`, `[means, 1]`.

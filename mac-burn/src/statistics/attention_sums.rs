@@ -2,7 +2,7 @@
 
 use super::activation_sums::{ActivationSums, Rows, untracked};
 use super::second_moments::counted;
-use crate::precision::at_least_f32;
+use crate::precision::{at_least_f32, full_precision_matmul};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
 
@@ -133,8 +133,8 @@ pub(crate) fn valid_token_sums<B: Backend>(
     let valid = counted(padded, rows.dtype()).reshape([1, batch * tokens]);
     let count = valid.clone().sum_dim(1);
     ActivationSums {
-        squares: valid.clone().matmul(rows.clone().square()),
-        inputs: valid.matmul(rows),
+        squares: full_precision_matmul(valid.clone(), rows.clone().square()),
+        inputs: full_precision_matmul(valid, rows),
         rows: Rows::Weighed {
             ones: count.clone(),
             count,
@@ -164,7 +164,8 @@ pub(crate) fn attended_sums<B: Backend>(attended: &AttendedValues<'_, B>) -> Act
     let squares = position_means(values.clone().square(), keys_padded);
     let values = position_means(values, keys_padded);
     let ones = attention.clone().sum_dim(1) * count.clone();
-    let attended = attention.matmul(Tensor::cat(vec![values, squares], 1)) * count.clone();
+    let both = Tensor::cat(vec![values, squares], 1);
+    let attended = full_precision_matmul(attention, both) * count.clone();
     ActivationSums {
         inputs: attended.clone().narrow(1, 0, size),
         squares: attended.narrow(1, size, size),
@@ -212,11 +213,11 @@ fn valid_attention_mean<B: Backend>(
     let rows = at_least_f32(probabilities).reshape([batch * heads * queries, keys]);
     let valid = counted(padded, rows.dtype());
     let count = valid.clone().reshape([1, batch * queries]).sum_dim(1);
-    let sum = valid
+    let valid = valid
         .reshape([batch, 1, queries])
         .expand([batch, heads, queries])
-        .reshape([1, batch * heads * queries])
-        .matmul(rows);
+        .reshape([1, batch * heads * queries]);
+    let sum = full_precision_matmul(valid, rows);
     let divisor = count.clone().clamp_min(1.0).mul_scalar(heads as f64);
     (sum / divisor, count)
 }

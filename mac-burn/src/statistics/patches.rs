@@ -1,7 +1,7 @@
 //! The sum of the patches that a convolution's kernel sees.
 
 use super::activation_sums::{ActivationSums, Rows};
-use crate::precision::at_least_f32;
+use crate::precision::{at_least_f32, full_precision_matmul};
 use burn::nn::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::tensor::backend::Backend;
@@ -303,25 +303,19 @@ impl<B: Backend> Incidence<B> {
         let [_, channels, depth, height, width] = images.dims();
         let [along_depth, along_rows, along_columns] = &self.matrices;
         let [_, rows, columns] = self.axes.map(|axis| axis.kernel);
-        let patches = images
-            .reshape([1, channels * depth * height, width])
-            .matmul(along_columns.clone().transpose())
-            .reshape([channels * depth, height, columns]);
+        let images = images.reshape([1, channels * depth * height, width]);
+        let patches = full_precision_matmul(images, along_columns.clone().transpose());
+        let patches = patches.reshape([channels * depth, height, columns]);
         let patches = match self.axes[1].is_whole() {
             true => patches,
-            false => expanded(along_rows, channels * depth).matmul(patches),
+            false => full_precision_matmul(along_rows.clone(), patches),
         };
         let patches = patches.reshape([channels, depth, rows * columns]);
         match self.axes[0].is_whole() {
             true => patches,
-            false => expanded(along_depth, channels).matmul(patches),
+            false => full_precision_matmul(along_depth.clone(), patches),
         }
     }
-}
-
-fn expanded<B: Backend>(matrix: &Tensor<B, 3>, times: usize) -> Tensor<B, 3> {
-    let [_, rows, columns] = matrix.dims();
-    matrix.clone().expand([times, rows, columns])
 }
 
 /// One axis of a convolution.
