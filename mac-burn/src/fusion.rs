@@ -9,6 +9,11 @@ pub(crate) fn fuses<B>() -> bool {
     type_name::<B>().contains("Fusion<")
 }
 
+/// Whether a backend that fuses multiplies matrices of `f32` in TF32, by its type.
+pub(crate) fn fuses_with_tf32<B>() -> bool {
+    fuses::<B>() && type_name::<B>().contains("Cuda")
+}
+
 /// More axes than any tensor that is reshaped outside fusion has.
 const MORE_AXES: usize = 6;
 

@@ -1,6 +1,6 @@
 //! Float types: statistics and steps are computed in `f32` or wider, and products with means not in less than that.
 
-use crate::fusion::{fuses, reshape_outside_fusion};
+use crate::fusion::{fuses_with_tf32, reshape_outside_fusion};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
@@ -37,8 +37,8 @@ pub(crate) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize 
 
 /// The product of matrices in the precision of their type.
 ///
-/// `Tensor::matmul` may compute in less: in TF32, with 10 bits of a fraction, where `f32` is multiplied on CUDA. A backend that fuses
-/// sums elementwise products instead, so this is for products with few rows or columns.
+/// `Tensor::matmul` may compute in less: in TF32, with 10 bits of a fraction, where `f32` is multiplied on CUDA. There, if the backend
+/// fuses, elementwise products are summed instead, so this is for products with few rows or columns.
 ///
 /// # Shapes
 ///
@@ -49,7 +49,7 @@ pub(crate) fn full_precision_matmul<B: Backend, const D: usize>(
     left: Tensor<B, D>,
     right: Tensor<B, D>,
 ) -> Tensor<B, D> {
-    match fuses::<B>() {
+    match fuses_with_tf32::<B>() {
         true => sum_of_products(left, right, None),
         false => left.matmul(right),
     }

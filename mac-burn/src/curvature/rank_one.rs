@@ -2,7 +2,7 @@
 
 use super::averages::Augmented;
 use super::{LayerGradient, WeightGradient};
-use crate::fusion::{fuses, reshape_outside_fusion};
+use crate::fusion::{fuses, fuses_with_tf32, reshape_outside_fusion};
 use crate::layer::LayerKind;
 use crate::precision::{bytes, sum_of_products};
 use burn::tensor::backend::Backend;
@@ -196,10 +196,10 @@ impl<B: Backend> RankOne<B> {
         let scale = norm.ones_like() / norm;
         let in_place = match Form::of::<B>() {
             Form::InPlace => InPlace::new(&direction, kind, size_output),
-            Form::Fused | Form::OutOfPlace => None,
+            Form::Fused | Form::FusedSums | Form::OutOfPlace => None,
         };
         let by_mean = match kind.value_columns(size_output) {
-            Some(_) if Form::of::<B>() == Form::Fused => columns_of(&direction, bias.as_ref()),
+            Some(_) if Form::of::<B>().is_fused() => columns_of(&direction, bias.as_ref()),
             _ => Vec::new(),
         };
         Self {
@@ -279,6 +279,8 @@ impl<B: Backend> RankOne<B> {
 enum Form {
     /// As it is written, in the weight's own shape: part of the kernel that updates the weight.
     Fused,
+    /// The same, and `G â` by sums: a product of matrices would be in TF32.
+    FusedSums,
     /// A product and a difference.
     OutOfPlace,
     /// In the memory of `G` if that is possible, see [`InPlace`].
@@ -287,13 +289,19 @@ enum Form {
 
 impl Form {
     fn of<B>() -> Self {
-        if fuses::<B>() {
+        if fuses_with_tf32::<B>() {
+            Self::FusedSums
+        } else if fuses::<B>() {
             Self::Fused
         } else if is_processor::<B>() {
             Self::InPlace
         } else {
             Self::OutOfPlace
         }
+    }
+
+    fn is_fused(self) -> bool {
+        matches!(self, Self::Fused | Self::FusedSums)
     }
 }
 
@@ -327,7 +335,7 @@ impl<B: Backend> Steps<'_, B> {
             bias.clone().zip(one),
             scale,
         );
-        if self.form == Form::Fused {
+        if self.form.is_fused() {
             return self.fused_matrix(weight, bias, step);
         }
         let bias = match (bias, &self.rank_one.bias) {
@@ -364,7 +372,7 @@ impl<B: Backend> Steps<'_, B> {
             (bias, _) => bias,
         };
         let bias = bias.map(|bias| bias.reshape([rows]));
-        if self.form == Form::Fused && groups == 1 {
+        if self.form.is_fused() && groups == 1 {
             let mean = reshape_outside_fusion(
                 self.rank_one.direction.clone(),
                 [1, channels, height, width],
@@ -392,7 +400,7 @@ impl<B: Backend> Steps<'_, B> {
         bias: Option<(Tensor<B, D>, Tensor<B, D>)>,
         scale: Tensor<B, D>,
     ) -> Tensor<B, D> {
-        if self.form == Form::Fused {
+        if self.form == Form::FusedSums {
             let step = sum_of_products(left, right, Some(scale.clone()));
             let step = match bias {
                 Some((bias, one)) => step + bias * one * scale,

@@ -17,8 +17,13 @@ type B = NdArray<f64>;
 /// the formula (the bias left out of the norm, a factor ρ) shows at 1e-2 and more.
 const ROUNDING: f64 = 1e-12;
 
-/// All three of them, on a backend on the processor, which alone prepares for updates in place.
-const FORMS: [Form; 3] = [Form::Fused, Form::OutOfPlace, Form::InPlace];
+/// All of them, on a backend on the processor, which alone prepares for updates in place.
+const FORMS: [Form; 4] = [
+    Form::Fused,
+    Form::FusedSums,
+    Form::OutOfPlace,
+    Form::InPlace,
+];
 
 fn form() -> impl Strategy<Value = Form> {
     select(FORMS.to_vec())
