@@ -139,13 +139,13 @@ impl Agreement {
         for mistaken in &answer.mistakes {
             let MistakenRun { case, what, .. } = mistaken;
             let run = self.oracle.runs.get(case);
-            let noticed = run.map(|run| run.kind.noticed(name));
-            if noticed == Some(None) {
-                continue;
-            }
+            let noticed = match run.map(|run| run.kind.noticed(name)) {
+                // Not judged on this backend.
+                Some(None) => continue,
+                noticed => noticed.flatten(),
+            };
             let moved = moved_by(mistaken, &self.oracle);
             let failure = format!("{name}: {case}, {what}, moves parameters by {moved:.1e} only");
-            let noticed = noticed.flatten();
             let noticed = noticed.is_some_and(|noticed| moved.is_finite() && moved >= noticed);
             self.check(noticed, failure);
         }
@@ -282,10 +282,7 @@ fn mistake_row(
     row
 }
 
-/// A backend that computes in `f32` without approximations, as most do.
-const MOST: &str = "flex";
-
-/// A number that most backends have, and those that have another one.
+/// A number that is the oracle's for most backends, and those that have another one.
 fn per_backend(
     prefix: &str,
     answers: &[(&'static str, Answer)],
@@ -293,7 +290,7 @@ fn per_backend(
 ) -> String {
     let text =
         |number: Option<f64>| number.map_or("not judged".into(), |number| format!("{number:.0e}"));
-    let most = number(MOST);
+    let most = number(ORACLE.name);
     let others = answers.iter().filter_map(|(name, _)| {
         let own = number(name);
         (own != most).then(|| format!(", {name} {}", text(own)))
