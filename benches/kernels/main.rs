@@ -64,9 +64,9 @@ struct Options {
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     if cfg!(not(any(feature = "wgpu", feature = "cuda"))) {
-        return Err(
-            "only wgpu and cuda log their kernels: --features wgpu or --features cuda".into(),
-        );
+        // Not an error, which would end a `cargo bench` of all benchmarks.
+        println!("only wgpu and cuda log their kernels: --features wgpu or --features cuda");
+        return Ok(());
     }
     let log = KernelLog::start(options.times)?;
     let device = backend::device()?;

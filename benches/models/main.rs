@@ -17,7 +17,8 @@
 //! With `--curvatures` the steps are those of MAC, SMAC, FOOF, Eva and K-FAC, and each time is the mean from one refresh to the next.
 //!
 //! The bars on flex, for the whole step (forward, backward, optimizer) of ResNet-20, ResNet-50 and DeiT-S: at most 1.05 times
-//! the time of SGD's, and at most 1.03 times its peak memory. Memory is that of the host, on CUDA that of the device.
+//! the time of SGD's, and at most 1.03 times its peak memory. Memory is the peak of what is allocated on the host, on
+//! CUDA what the runtime has reserved of the GPU's after a step.
 #![allow(
     clippy::print_stdout,
     reason = "the tables are what a benchmark is for"

@@ -1,8 +1,8 @@
 //! The cost of recording in a training pass: forward and backward of a network that is written with
 //! Burn's own layers, and of the recorded one: without its recorders (`unrecorded`), with recorders
 //! that record every pass, and with recorders that the optimizer's schedule pauses; of Burn's own
-//! layers on the backend that records, `Recording<Autodiff<B>>`, every pass and paused; and the memory
-//! that a pass allocates at most.
+//! layers on the backend that records, `Recording<Autodiff<B>>`, every pass and paused; and the host's
+//! memory that a pass allocates at most.
 //!
 //! ```text
 //! cargo bench --bench recording -- --case lenet --rounds 50

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", conflicts_with = "trials")]
     pub(crate) settings: Option<PathBuf>,
 
-    /// Seeds of the final runs, at most 16 [default: the task's, 5 or 10; with --quick, 2]
+    /// Seeds of the final runs, at most 16 [default: the task's, 6 or 10; with --quick, 2]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     seeds: Option<u8>,
 

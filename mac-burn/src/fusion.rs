@@ -9,23 +9,19 @@ pub(crate) fn fuses<B>() -> bool {
     type_name::<B>().contains("Fusion<")
 }
 
-/// Whether a backend that fuses multiplies matrices of `f32` in TF32, by its type.
-pub(crate) fn fuses_with_tf32<B>() -> bool {
-    fuses::<B>() && type_name::<B>().contains("Cuda")
-}
-
 /// More axes than any tensor that is reshaped outside fusion has.
 const MORE_AXES: usize = 6;
 
 /// The tensor in a shape of more axes, by way of one with more axes still.
 ///
 /// A reshape to more axes becomes part of the kernel that reads it, which then finds the place of every element by
-/// divisions. One to fewer axes ends a kernel and is none itself, since no element changes its place.
+/// divisions. One to fewer axes ends a kernel and is none itself, since no element changes its place, unless a row is not followed by the next:
+/// on CUDA rows may begin at multiples of 256 bytes. Then they are copied, once, as they are when the last axis is 1.
 pub(crate) fn reshape_outside_fusion<B: Backend, const D: usize, const D2: usize>(
     tensor: Tensor<B, D>,
     shape: [usize; D2],
 ) -> Tensor<B, D2> {
     let mut longer = [1; MORE_AXES];
-    longer[MORE_AXES - D2..].copy_from_slice(&shape);
+    longer[..D2].copy_from_slice(&shape);
     tensor.reshape(longer).reshape(shape)
 }

@@ -13,6 +13,7 @@
 //! - [Target networks, acting policies, GANs](#target-networks-acting-policies-gans)
 //! - [Saving and resuming](#saving-and-resuming)
 //! - [Converting a model](#converting-a-model)
+//! - [A model that cannot be changed](#a-model-that-cannot-be-changed)
 //! - [Layers](#layers)
 //! - [Layers of your own](#layers-of-your-own)
 //! - [Troubleshooting](#troubleshooting)
@@ -371,7 +372,8 @@
 //! # Saving and resuming
 //!
 //! The record of the model, which is that of the plain model, and that of the optimizer are all that the next step depends on:
-//! a resumed run continues bit for bit. Load the model first, since that gives the parameters their ids, and statistics belong
+//! a resumed run continues bit for bit. That is tested on processors; on a GPU with Burn's `autotune`, which chooses kernels by their time, two
+//! processes may choose differently and differ by roundings. Load the model first, since that gives the parameters their ids, and statistics belong
 //! to ids:
 //!
 //! ```

@@ -1,8 +1,9 @@
 //! Float types: statistics and steps are computed in `f32` or wider, and products with means not in less than that.
 
-use crate::fusion::{fuses_with_tf32, reshape_outside_fusion};
+use crate::fusion::reshape_outside_fusion;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
+use std::any::type_name;
 
 /// `f32` for half precision, and for types that may be computed in it; wider types stay as they are.
 pub(crate) fn wider_of_f32(dtype: DType) -> DType {
@@ -35,10 +36,15 @@ pub(crate) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize 
     tensor.shape().num_elements() * tensor.dtype().size()
 }
 
-/// The product of matrices in the precision of their type.
+/// Whether a backend may multiply matrices of `f32` in TF32, which has 10 bits of a fraction, by its type: Burn's CUDA may. What
+/// `burn::Dispatch` chooses while a program runs is not in its type.
+pub(crate) fn multiplies_in_tf32<B>() -> bool {
+    type_name::<B>().contains("CudaRuntime")
+}
+
+/// The product of matrices in the precision of their type, where `Tensor::matmul` may compute in less.
 ///
-/// `Tensor::matmul` may compute in less: in TF32, with 10 bits of a fraction, where `f32` is multiplied on CUDA. There, if the backend
-/// fuses, elementwise products are summed instead, so this is for products with few rows or columns.
+/// There elementwise products are summed instead, so this is for products with few rows, few columns or a small sum.
 ///
 /// # Shapes
 ///
@@ -49,19 +55,29 @@ pub(crate) fn full_precision_matmul<B: Backend, const D: usize>(
     left: Tensor<B, D>,
     right: Tensor<B, D>,
 ) -> Tensor<B, D> {
-    match fuses_with_tf32::<B>() {
+    match multiplies_in_tf32::<B>() {
         true => sum_of_products(left, right, None),
         false => left.matmul(right),
     }
 }
 
-/// So many products are summed in parts first, as there are too few sums to occupy a GPU.
+/// From so many products on, sums are made in parts first where there are [`FEW`].
 const MANY: usize = 1 << 20;
+
+/// Fewer sums than these should leave most of a GPU idle.
+const FEW: usize = 1 << 14;
 
 /// A product of matrices as sums of elementwise products, times a scale that broadcasts over it.
 ///
-/// A backend that fuses makes no tensor of all products where there is a scale: Burn 0.21 makes one kernel of a product, a sum and what follows it,
-/// but not a product and a sum alone. Factors are reshaped outside fusion before that, as a reshape would end the kernel.
+/// # Shapes
+///
+/// - left: `[rows, size]` or `[batch, rows, size]`
+/// - right: `[size, columns]` or `[batch, size, columns]`
+/// - scale: as the output, or 1 along an axis
+/// - output: `[rows, columns]` or `[batch, rows, columns]`
+///
+/// A batch of 1 is one for all. A backend that fuses makes no tensor of all products. Factors are reshaped outside fusion first, as a reshape
+/// would end the kernel.
 pub(crate) fn sum_of_products<B: Backend, const D: usize>(
     left: Tensor<B, D>,
     right: Tensor<B, D>,
@@ -69,6 +85,9 @@ pub(crate) fn sum_of_products<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     let (left_dims, right_dims) = (left.dims(), right.dims());
     let (rows, size, columns) = (left_dims[D - 2], left_dims[D - 1], right_dims[D - 1]);
+    if size == 1 {
+        return scaled(left * right, scale);
+    }
     if columns == 1 {
         let mut row = right_dims;
         row.swap(D - 2, D - 1);
@@ -77,9 +96,10 @@ pub(crate) fn sum_of_products<B: Backend, const D: usize>(
     }
     let batch = |dims: [usize; D]| dims[..D - 2].iter().product::<usize>();
     let batches = batch(left_dims).max(batch(right_dims));
-    let parts = match batches * rows * size * columns {
-        MANY.. => parts_of(size),
-        _ => 1,
+    let sums = batches * rows * columns;
+    let parts = match sums < FEW && sums * size >= MANY {
+        true => parts_of(size),
+        false => 1,
     };
     let length = size / parts;
     let left = reshape_outside_fusion(left, [batch(left_dims), rows, parts, length, 1]);
@@ -105,11 +125,12 @@ fn scaled<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     match scale {
         Some(scale) => tensor * scale,
-        None => tensor,
+        // Burn 0.21 makes one kernel of a product, a sum and what follows it, but not of a product and a sum alone.
+        None => tensor.mul_scalar(1.0),
     }
 }
 
-/// The largest number of equal parts that so many elements make, of not fewer elements than there are parts.
+/// The largest divisor of a size that is at most its square root.
 fn parts_of(size: usize) -> usize {
     (1..=size.isqrt())
         .rev()
@@ -133,8 +154,10 @@ mod tests {
             ([3, 2, 5], [3, 5, 1]),
             ([3, 2, 5], [1, 5, 1]),
             ([4, 2, 6], [4, 6, 3]),
+            ([4, 2, 1], [4, 1, 3]),
             ([1, 2, 6], [4, 6, 3]),
             ([1, 2, 1024], [1, 1024, 512]),
+            ([1, 256, 64], [1, 64, 64]),
             ([1, 1, 1031], [1, 1031, 1031]),
         ] {
             let device = Default::default();

@@ -12,12 +12,13 @@ use burn::nn::conv::Conv2dConfig;
 use burn::optim::{AdamWConfig, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, DeviceOps};
-use counting::{Counting, CountingFusion, Numbered, alone, elements};
+use counting::{Counting, CountingCuda, CountingFusion, Numbered, alone, elements};
 use mac_burn::{
     EvaConfig, FoofConfig, InputCurvature, KfacConfig, Mac, MacConfig, MacConv2d, MacLinear,
     MacSelfAttention, SelfAttentionConfig, SmacConfig, StepForm,
 };
-use support::{Network, busy_optimizer, gradients, images, random, values};
+use std::slice::from_ref;
+use support::{Network, busy_optimizer, difference, gradients, images, random, values};
 
 type B = Autodiff<Counting>;
 
@@ -80,10 +81,10 @@ fn a_step_and_a_multi_step_take_the_sums_of_all_devices() {
     }
 }
 
-/// Breaks when statistics or the state of the auxiliary optimizer stay behind while a model moves.
+/// Breaks when statistics or the state of the auxiliary optimizer stay behind while a model moves. Returns the parameters.
 fn check_moves<B: AutodiffBackend<Device = Numbered>>(
     optimizer: impl Fn(&Network<B>) -> Mac<Network<B>, B>,
-) {
+) -> Vec<Vec<f64>> {
     let _alone = alone();
     let run = |moves: bool| {
         let mut network = Network::<B>::new(1);
@@ -98,7 +99,9 @@ fn check_moves<B: AutodiffBackend<Device = Numbered>>(
         }
         values(&network)
     };
-    assert_eq!(run(true), run(false));
+    let found = run(true);
+    assert_eq!(found, run(false));
+    found
 }
 
 #[test]
@@ -110,9 +113,16 @@ fn a_model_that_moves_takes_its_optimizer_along() {
 #[test]
 fn it_does_so_where_the_backend_fuses() {
     check_moves::<Autodiff<CountingFusion>>(|network| optimizer(network, true));
+    check_moves::<Autodiff<CountingCuda>>(|network| optimizer(network, true));
 }
 
-/// Refreshed on the first device for all steps on the second.
+/// Largest difference of a parameter on backends of other types: 2.4e-7 is measured.
+const SAME_STEPS: f64 = 1e-6;
+
+/// The bias in front of the norm, and the norm's running mean: its gradient is rounding, which a step of known length makes as long as any other.
+const IN_FRONT_OF_NORM: [usize; 2] = [1, 4];
+
+/// Refreshed on the first device for all steps on the second; by the operations of each type of backend, which make the same.
 #[test]
 fn it_does_so_with_each_form_and_curvature() {
     for form in [
@@ -125,8 +135,18 @@ fn it_does_so_with_each_form_and_curvature() {
             .with_step(form)
             .with_tcov(2)
             .with_guard_gradients(true);
-        check_moves::<Autodiff<Counting>>(|_| config.init());
-        check_moves::<Autodiff<CountingFusion>>(|_| config.init());
+        let expected = check_moves::<Autodiff<Counting>>(|_| config.init());
+        for found in [
+            check_moves::<Autodiff<CountingFusion>>(|_| config.init()),
+            check_moves::<Autodiff<CountingCuda>>(|_| config.init()),
+        ] {
+            let differences = found.iter().zip(&expected).enumerate();
+            let differences = differences.filter(|(index, _)| !IN_FRONT_OF_NORM.contains(index));
+            for (index, (found, expected)) in differences {
+                let difference = difference(from_ref(found), from_ref(expected));
+                assert!(difference <= SAME_STEPS, "{form:?}: {index} {difference:e}");
+            }
+        }
     }
 }
 
@@ -142,6 +162,7 @@ fn it_does_so_with_the_other_curvatures() {
     }
     check::<Autodiff<Counting>>();
     check::<Autodiff<CountingFusion>>();
+    check::<Autodiff<CountingCuda>>();
 }
 
 /// The network's gradients of two devices. That of the norm's gamma is broken on the first device, that of its

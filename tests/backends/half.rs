@@ -117,11 +117,15 @@ const STAT_DECAY: f64 = 0.9;
 pub(crate) fn roundings<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> BTreeMap<String, Bits> {
     let device = Default::default();
     let linear: MacLinear<B> = LinearConfig::new(48, 16).init(&device).into();
-    let conv = Conv2dConfig::new([3, 8], [3, 3]).with_stride([2, 2]);
-    let conv: MacConv2d<B> = conv.init(&device).into();
+    let conv = |channels, groups| -> MacConv2d<B> {
+        let conv = Conv2dConfig::new(channels, [3, 3]).with_stride([2, 2]);
+        conv.with_groups(groups).init(&device).into()
+    };
     let attention: MacSelfAttention<B> = SelfAttentionConfig::new(16, 2).init(&device).into();
     let mut found = of_layer(linear, dtype, epsilon);
-    found.extend(of_layer(conv, dtype, epsilon));
+    found.extend(of_layer(conv([3, 8], 1), dtype, epsilon));
+    found.extend(of_layer(conv([6, 8], 2), dtype, epsilon));
+    found.extend(of_layer(conv([6, 6], 6), dtype, epsilon));
     found.extend(of_layer(attention, dtype, epsilon));
     found
 }
@@ -233,14 +237,35 @@ impl<B: AutodiffBackend> HalfLayer<B> for MacLinear<B> {
     }
 }
 
+/// The groups of a convolution without groups, with two, and with one for each channel.
+fn names_of_groups(groups: usize) -> &'static [&'static str] {
+    match groups {
+        1 => &["convolution"],
+        2 => &["group 1 of 2", "group 2 of 2"],
+        _ => &[
+            "channel 1",
+            "channel 2",
+            "channel 3",
+            "channel 4",
+            "channel 5",
+            "channel 6",
+        ],
+    }
+}
+
 impl<B: AutodiffBackend> HalfLayer<B> for MacConv2d<B> {
     fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(&'static str, Vec<f64>)>) {
-        let [_, channels, _, _] = self.weight.dims();
-        let shape = [16, channels, 9, 9];
-        let images = batches.inputs::<B, 4>(shape);
-        let patch = mean_patch(&values(&images), shape, self.kernel_size, self.stride);
-        let loss = batches.loss(self.forward(images));
-        (loss, vec![("convolution", patch)])
+        let [_, of_group, _, _] = self.weight.dims();
+        let images = batches.inputs::<B, 4>([16, of_group * self.groups, 9, 9]);
+        let names = names_of_groups(self.groups).iter().enumerate();
+        let means = names.map(|(group, name)| {
+            let images = images.clone().narrow(1, group * of_group, of_group);
+            let shape = images.dims();
+            let patch = mean_patch(&values(&images), shape, self.kernel_size, self.stride);
+            (*name, patch)
+        });
+        let means = means.collect();
+        (batches.loss(self.forward(images)), means)
     }
 
     fn gradients(&self, grads: &GradientsParams) -> Vec<(&'static str, Columns)> {
@@ -250,8 +275,16 @@ impl<B: AutodiffBackend> HalfLayer<B> for MacConv2d<B> {
         let bias: Tensor<B::InnerBackend, 1> = bias.expect("the bias has a gradient");
         let bias = values(&bias);
         let rows = weight.chunks(weight.len() / bias.len());
-        let rows = rows.zip(bias).map(|(row, bias)| [row, &[bias]].concat());
-        vec![("convolution", rows.collect())]
+        let rows: Columns = rows
+            .zip(&bias)
+            .map(|(row, bias)| [row, &[*bias]].concat())
+            .collect();
+        let names = names_of_groups(self.groups).iter();
+        let groups = rows.chunks(rows.len() / self.groups);
+        names
+            .zip(groups)
+            .map(|(name, rows)| (*name, rows.to_vec()))
+            .collect()
     }
 }
 

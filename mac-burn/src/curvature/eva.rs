@@ -9,7 +9,7 @@ use super::{
 };
 use crate::MacError;
 use crate::layer::{Layer, LayerRecord};
-use crate::precision::bytes;
+use crate::precision::{bytes, full_precision_matmul};
 use crate::report::Coverage;
 use crate::statistics::{Demand, LayerStatistics, Statistic};
 use burn::tensor::backend::Backend;
@@ -137,10 +137,10 @@ fn rank_one<B: Backend>(
     // As MAC, without the 1 of a bias that is not trained.
     let one = bias.as_ref().map(|_| augmented.clone().narrow(2, size, 1));
     let product = match matrices.input_axis {
-        1 => mean.clone().matmul(matrices.values.clone()),
+        1 => full_precision_matmul(mean.clone(), matrices.values.clone()),
         _ => {
             let column = mean.clone().swap_dims(1, 2);
-            matrices.values.clone().matmul(column).swap_dims(1, 2)
+            full_precision_matmul(matrices.values.clone(), column).swap_dims(1, 2)
         }
     };
     let product = match (&bias, &one) {

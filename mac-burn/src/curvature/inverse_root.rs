@@ -6,7 +6,7 @@ use super::matrices::Matrices;
 use super::rank_one::{RankOne, vectors_of_parts};
 use super::whitened_mean::WhitenedMean;
 use crate::layer::LayerKind;
-use crate::precision::bytes;
+use crate::precision::{bytes, full_precision_matmul};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
@@ -139,8 +139,8 @@ impl<B: Backend> InverseRoot<B> {
         let direction = matrices.own(&self.direction);
         let transposed = direction.clone().swap_dims(1, 2);
         let product = match matrices.input_axis {
-            1 => transposed.matmul(matrices.values.clone()),
-            _ => matrices.values.clone().matmul(transposed),
+            1 => full_precision_matmul(transposed, matrices.values.clone()),
+            _ => full_precision_matmul(matrices.values.clone(), transposed),
         };
         let projection = direction * (product * matrices.own(&self.in_root));
         matrices.map(|values| values - projection)

@@ -2,9 +2,9 @@
 
 use super::averages::Augmented;
 use super::{LayerGradient, WeightGradient};
-use crate::fusion::{fuses, fuses_with_tf32, reshape_outside_fusion};
+use crate::fusion::{fuses, reshape_outside_fusion};
 use crate::layer::LayerKind;
-use crate::precision::{bytes, sum_of_products};
+use crate::precision::{bytes, full_precision_matmul, multiplies_in_tf32, sum_of_products};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, ElementConversion, Tensor};
 use std::any::type_name;
@@ -184,7 +184,11 @@ impl<B: Backend> RankOne<B> {
         // A mean of 0 preconditions nothing, and one below this neither: even the smallest damping is far above its square.
         let magnitude = magnitude.clamp_min(SMALLEST_MAGNITUDE);
 
-        let direction = mean.inputs.clone() / magnitude.clone();
+        let mut direction = mean.inputs.clone() / magnitude.clone();
+        if Form::of::<B>() == Form::FusedSums {
+            // So that rows follow each other, and no step copies them to reshape them.
+            direction = reshape_outside_fusion(direction, mean.inputs.dims());
+        }
         let bias = one.map(|one| one / magnitude.clone());
         let mut norm = direction.clone().square().sum_dim(1);
         if let Some(bias) = &bias {
@@ -289,14 +293,14 @@ enum Form {
 
 impl Form {
     fn of<B>() -> Self {
-        if fuses_with_tf32::<B>() {
-            Self::FusedSums
-        } else if fuses::<B>() {
-            Self::Fused
-        } else if is_processor::<B>() {
+        if is_processor::<B>() {
             Self::InPlace
-        } else {
+        } else if !fuses::<B>() {
             Self::OutOfPlace
+        } else if multiplies_in_tf32::<B>() {
+            Self::FusedSums
+        } else {
+            Self::Fused
         }
     }
 
@@ -372,10 +376,11 @@ impl<B: Backend> Steps<'_, B> {
             (bias, _) => bias,
         };
         let bias = bias.map(|bias| bias.reshape([rows]));
-        if self.form.is_fused() && groups == 1 {
+        // A mean for all rows, or one for each.
+        if self.form.is_fused() && (groups == 1 || groups == rows) {
             let mean = reshape_outside_fusion(
                 self.rank_one.direction.clone(),
-                [1, channels, height, width],
+                [groups, channels, height, width],
             );
             return (
                 weight - reshape_outside_fusion(step, [rows, 1, 1, 1]) * mean,
@@ -388,7 +393,7 @@ impl<B: Backend> Steps<'_, B> {
             (Form::InPlace, Some(in_place)) => {
                 in_place.rows(matrix, step, &self.rank_one.direction)
             }
-            _ => matrix - step.matmul(direction.swap_dims(1, 2)),
+            _ => matrix - step * direction.swap_dims(1, 2),
         };
         (updated.reshape(shape), bias)
     }
@@ -409,7 +414,7 @@ impl<B: Backend> Steps<'_, B> {
             self.look_at(&step);
             return step;
         }
-        let product = left.matmul(right);
+        let product = full_precision_matmul(left, right);
         let product = match bias {
             Some((bias, one)) => product + bias * one,
             None => product,
@@ -472,7 +477,7 @@ impl<B: Backend> Steps<'_, B> {
             let ones: Tensor<B, 2> = weight.ones_like();
             return weight - ones * step * direction.transpose();
         }
-        weight - direction.transpose().matmul(step)
+        weight - full_precision_matmul(direction.transpose(), step)
     }
 }
 

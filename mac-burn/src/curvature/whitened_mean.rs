@@ -86,7 +86,7 @@ impl<B: Backend> WhitenedMean<B> {
 
     /// `m`, beyond whose limits the result is the same, and squares are within the range of `f32`.
     pub(super) fn limited_magnitude(&self) -> Tensor<B, 2> {
-        // In two operations: where a fused kernel broadcasts the tensor, one `clamp` does not compile on CUDA.
+        // In two operations: where a fused kernel broadcasts the tensor, nvrtc refuses what Burn 0.21 makes of `clamp`.
         let magnitude = self.magnitude.clone().clamp_min(1e-18);
         magnitude.clamp_max(1e18)
     }

@@ -25,6 +25,9 @@ pub type Counting = BackendRouter<Channel<()>>;
 /// The same backend with a type that is read as that of one which fuses.
 pub type CountingFusion = BackendRouter<Channel<Fusion<()>>>;
 
+/// The same with a type that is read as that of Burn's CUDA, which fuses.
+pub type CountingCuda = BackendRouter<Channel<Fusion<CudaRuntime>>>;
+
 type Inner = Flex;
 
 static READS: AtomicUsize = AtomicUsize::new(0);
@@ -121,6 +124,10 @@ pub struct Channel<Form>(PhantomData<Form>);
 /// Called as burn-fusion's backend is.
 #[derive(Clone)]
 pub struct Fusion<Of>(PhantomData<Of>);
+
+/// Called as cubecl's runtime is.
+#[derive(Clone)]
+pub struct CudaRuntime;
 
 /// One device.
 #[derive(Clone)]

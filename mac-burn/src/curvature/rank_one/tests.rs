@@ -216,6 +216,16 @@ fn processors_update_gradients_in_place() {
     assert_eq!(Form::of::<()>(), Form::OutOfPlace);
 }
 
+/// Breaks when a backend that fuses is not seen as one, or CUDA's products in TF32 are not.
+#[test]
+fn backends_that_fuse_update_gradients_in_the_weights_kernel() {
+    struct Fusion<B>(B);
+    struct CudaRuntime;
+    assert_eq!(Form::of::<Fusion<()>>(), Form::Fused);
+    assert_eq!(Form::of::<Fusion<CudaRuntime>>(), Form::FusedSums);
+    assert_eq!(Form::of::<CudaRuntime>(), Form::OutOfPlace);
+}
+
 /// Breaks when the tests of this form see another, or when a gradient is divided by what is almost 0.
 #[test]
 fn updates_in_place_divide_by_nothing_that_is_almost_zero() {
