@@ -1,8 +1,10 @@
 use super::Options;
 use burn::tensor::backend::Backend;
 use clap::Parser;
-use mac_burn_examples::backend;
 use mac_burn_examples::machine::describe_machine;
+use mac_burn_examples::no_device::{NoDevice, probe};
+use mac_burn_examples::{backend, exit};
+use std::process::ExitCode;
 
 /// The measurement of a benchmark on each backend.
 pub(crate) trait OnBackend {
@@ -13,23 +15,28 @@ pub(crate) trait OnBackend {
     fn run<B: Backend>(backend: &str, options: &Options);
 }
 
-/// Runs a benchmark on the backends that are compiled in and that the command line selects.
-pub(crate) fn on_backends<T: OnBackend>() {
+/// Runs a benchmark on the backends that are compiled in and that the command line selects, up to one without a device.
+pub(crate) fn on_backends<T: OnBackend>() -> ExitCode {
     let options = Options::parse();
-    #[cfg(feature = "flex")]
-    on_backend::<T, backend::Flex>("flex", &options);
-    #[cfg(feature = "ndarray")]
-    on_backend::<T, backend::NdArray>("ndarray", &options);
-    #[cfg(feature = "wgpu")]
-    on_backend::<T, backend::Wgpu>("wgpu", &options);
-    #[cfg(feature = "cuda")]
-    on_backend::<T, backend::Cuda>("cuda", &options);
+    let run = || -> Result<(), NoDevice> {
+        #[cfg(feature = "flex")]
+        on_backend::<T, backend::Flex>("flex", &options)?;
+        #[cfg(feature = "ndarray")]
+        on_backend::<T, backend::NdArray>("ndarray", &options)?;
+        #[cfg(feature = "wgpu")]
+        on_backend::<T, backend::Wgpu>("wgpu", &options)?;
+        #[cfg(feature = "cuda")]
+        on_backend::<T, backend::Cuda>("cuda", &options)?;
+        Ok(())
+    };
+    exit::explained(run().map_err(Into::into))
 }
 
-fn on_backend<T: OnBackend, B: Backend>(name: &str, options: &Options) {
+fn on_backend<T: OnBackend, B: Backend>(name: &str, options: &Options) -> Result<(), NoDevice> {
     if !options.wants_backend(name) {
-        return;
+        return Ok(());
     }
+    probe::<B>(&Default::default())?;
     println!(
         "# {}: {}",
         T::title(options),
@@ -37,4 +44,5 @@ fn on_backend<T: OnBackend, B: Backend>(name: &str, options: &Options) {
     );
     println!("{}\n", describe_machine());
     T::run::<B>(name, options);
+    Ok(())
 }

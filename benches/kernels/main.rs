@@ -15,6 +15,7 @@
 mod kernel_log;
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
@@ -29,6 +30,7 @@ use clap::Parser;
 use kernel_log::{KernelLog, Launch};
 use mac_burn::{MacConfig, MacConv2d, MacLinear, MacSelfAttention, SelfAttentionConfig};
 use mac_burn_examples::backend::{self, Selected};
+use mac_burn_examples::exit;
 use mac_burn_models::resnet::{ResNet, ResNetConfig};
 use mac_burn_models::{VisionTransformer, VisionTransformerConfig};
 
@@ -61,8 +63,11 @@ struct Options {
     bench: bool,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    exit::explained(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if cfg!(not(any(feature = "wgpu", feature = "cuda"))) {
         // Not an error, which would end a `cargo bench` of all benchmarks.
         println!("only wgpu and cuda log their kernels: --features wgpu or --features cuda");
@@ -75,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "| layer | SGD | AdamW | MAC | MAC, refreshed | MAC, guarded |\n|---|---|---|---|---|---|"
     );
     if options.networks {
-        return networks(&options, &log);
+        return networks(options, &log);
     }
     let [size, size_output] = if options.times {
         [1024, 4096]
@@ -84,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let linear: MacLinear<B> = LinearConfig::new(size, size_output).init(&device).into();
     let images: Tensor<B, 2> = Tensor::random([8, size], Distribution::Default, &device);
-    case("linear", &options, &log, linear, |layer| {
+    case("linear", options, &log, linear, |layer| {
         layer.forward(images.clone()).sum()
     })?;
     if options.times {
@@ -93,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let conv: MacConv2d<B> = Conv2dConfig::new([8, 16], [3, 3]).init(&device).into();
     let images = Tensor::random([8, 8, 10, 10], Distribution::Default, &device);
-    case("convolution", &options, &log, conv, |layer| {
+    case("convolution", options, &log, conv, |layer| {
         layer.forward(images.clone()).sum()
     })?;
 
@@ -101,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokens = Tensor::random([4, 16, 32], Distribution::Default, &device);
     case(
         "self-attention, two layers",
-        &options,
+        options,
         &log,
         attention,
         |layer| layer.forward(tokens.clone(), None).square().sum(),

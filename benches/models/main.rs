@@ -35,9 +35,10 @@ mod steps;
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use harness::{OnBackend, Options, on_backends};
+use std::process::ExitCode;
 
-fn main() {
-    on_backends::<Models>();
+fn main() -> ExitCode {
+    on_backends::<Models>()
 }
 
 struct Models;

@@ -40,6 +40,7 @@ use mac_burn_models::{
 use mac_burn_recording::Recording;
 use plain::{PlainLeNet, PlainMlp};
 use plain_vit::PlainVit;
+use std::process::ExitCode;
 
 const BATCH: usize = 128;
 /// Enough to see that everything runs.
@@ -66,8 +67,8 @@ const BATCH_SMALL: usize = 32;
 /// Its blocks.
 const LAYERS_VIT: usize = 4;
 
-fn main() {
-    on_backends::<CostOfRecording>();
+fn main() -> ExitCode {
+    on_backends::<CostOfRecording>()
 }
 
 struct CostOfRecording;

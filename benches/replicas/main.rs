@@ -24,6 +24,7 @@ use harness::{Comparison, Contender, OnBackend, Options, on_backends, timed};
 use mac_burn::replicas::{Replicas, TcpAllReduce};
 use mac_burn::{Mac, MacConfig, with_fresh_recorders};
 use mac_burn_models::{LeNet, LeNetConfig, Mlp, MlpConfig, ResNet, ResNetConfig};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -37,8 +38,8 @@ const GRADIENTS: &str = "reduction of gradients";
 const ALONE: &str = "step that records, alone";
 const REDUCED: &str = "step that records, statistics reduced";
 
-fn main() {
-    on_backends::<InReplicas>();
+fn main() -> ExitCode {
+    on_backends::<InReplicas>()
 }
 
 struct InReplicas;

@@ -40,6 +40,7 @@ use mac_burn_models::{
     VisionTransformerConfig,
 };
 use network::Network;
+use std::process::ExitCode;
 
 /// Of MAC's plain step to SGD's, on flex and on wgpu.
 const BAR_SGD: f64 = 1.5;
@@ -48,8 +49,8 @@ const BAR_ADAMW: f64 = 0.8;
 /// The same for the vision transformer, and for the normalized step everywhere.
 const BAR_ADAMW_FORMS: f64 = 1.0;
 
-fn main() {
-    on_backends::<Step>();
+fn main() -> ExitCode {
+    on_backends::<Step>()
 }
 
 struct Step;

@@ -33,7 +33,9 @@ use std::thread;
 use clap::Parser;
 use env_logger::Env;
 use indicatif::{ProgressBar, ProgressStyle};
+use mac_burn_examples::backend::Selected;
 use mac_burn_examples::exit;
+use mac_burn_examples::no_device::probe;
 use mac_burn_examples::optimizers::OptimizerChoice;
 use mac_burn_examples::tasks::TaskChoice;
 
@@ -66,6 +68,7 @@ fn run_one(trial: &str, args: &Args) -> Result<(), Box<dyn Error>> {
 }
 
 fn race(args: &Args) -> Result<(), Box<dyn Error>> {
+    probe::<Selected>(&Default::default())?;
     let runs = Runs::open(&args.out)?;
     for task in &args.tasks {
         let optimizers = args.optimizers(*task);

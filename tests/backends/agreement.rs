@@ -80,12 +80,8 @@ impl Agreement {
     }
 
     /// A required backend that was skipped, or is not compiled in, is a failure.
-    pub(crate) fn require(&mut self, names: &str) {
-        for name in names
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
+    pub(crate) fn require<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
             let answered = self.answers.iter().any(|(found, _)| *found == name);
             let failed = format!("{name} is required, but was not run");
             self.check(answered, failed);

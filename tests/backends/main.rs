@@ -3,7 +3,7 @@
 //! Each backend takes the authors' traces, 30 steps of the digits network, 10 of attention under masks and 6 of every other recorded layer in a process of
 //! its own, and half precision where it has it. Every backend is compared with `NdArray<f64>`, and each
 //! with each. A backend without a usable device is skipped, by name and with the reason; one that
-//! `MAC_REQUIRE_BACKENDS` names must not be:
+//! `MAC_REQUIRE_BACKENDS` names must not be, nor one that `MAC_BACKENDS` names, with which no others run:
 //!
 //! ```sh
 //! MAC_REQUIRE_BACKENDS=flex,ndarray,wgpu cargo test -p mac-burn-tests --no-default-features \
@@ -26,7 +26,10 @@ mod trace_run;
 mod traces;
 
 use crate::agreement::Agreement;
-use crate::contender::{CONTENDERS, ORACLE, Outcome, answer_if_asked, ask, ask_without_vulkan};
+use crate::contender::{
+    CONTENDERS, Contender, ORACLE, Outcome, answer_if_asked, ask, ask_without_vulkan,
+};
+use std::env;
 use std::process::ExitCode;
 // The files of the replay name each other from the root of the crate.
 use crate::traces::*;
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     if let Some(code) = answer_if_asked() {
         return code;
     }
-    let arguments = Arguments::read(std::env::args().skip(1));
+    let arguments = Arguments::read(env::args().skip(1));
     match (arguments.list, arguments.want(TEST)) {
         (true, true) => println!("{TEST}: test"),
         (true, false) => {}
@@ -50,7 +53,16 @@ fn main() -> ExitCode {
 
 /// Runs all backends.
 fn compare() -> ExitCode {
-    let contenders: Vec<_> = [&ORACLE].into_iter().chain(CONTENDERS).collect();
+    let [only, required] = ["MAC_BACKENDS", "MAC_REQUIRE_BACKENDS"].map(env::var);
+    let runs = |contender: &&Contender| {
+        let names = |only: &String| names_in(only).any(|name| name == contender.name);
+        only.as_ref().map_or(true, names)
+    };
+    let compared: Vec<_> = CONTENDERS.iter().filter(runs).collect();
+    let contenders: Vec<_> = [&ORACLE]
+        .into_iter()
+        .chain(compared.iter().copied())
+        .collect();
     let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
     println!("running {}", names.join(", "));
     let mut outcomes = ask(&contenders).into_iter();
@@ -66,7 +78,7 @@ fn compare() -> ExitCode {
         None => unreachable!("the oracle is asked first"),
     };
     let mut agreement = Agreement::with(*oracle);
-    for (contender, outcome) in CONTENDERS.iter().zip(outcomes) {
+    for (contender, outcome) in compared.into_iter().zip(outcomes) {
         agreement.add(contender.name, outcome);
         if contender.name == "wgpu" && cfg!(target_os = "linux") {
             let outcome = ask_without_vulkan(contender);
@@ -74,12 +86,20 @@ fn compare() -> ExitCode {
             agreement.expect_skipped(contender.name, outcome, &sentence);
         }
     }
-    agreement.require(&std::env::var("MAC_REQUIRE_BACKENDS").unwrap_or_default());
+    for list in [only, required].into_iter().flatten() {
+        agreement.require(names_in(&list));
+    }
     println!("\n{agreement}");
     match agreement.failed() {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The names in a list with commas.
+fn names_in(list: &str) -> impl Iterator<Item = &str> {
+    let names = list.split(',').map(str::trim);
+    names.filter(|name| !name.is_empty())
 }
 
 /// The arguments of the command line, in the words of Rust's own test harness; no test here is ignored.
