@@ -85,9 +85,6 @@ pub(crate) fn sum_of_products<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     let (left_dims, right_dims) = (left.dims(), right.dims());
     let (rows, size, columns) = (left_dims[D - 2], left_dims[D - 1], right_dims[D - 1]);
-    if size == 1 {
-        return scaled(left * right, scale);
-    }
     if columns == 1 {
         let mut row = right_dims;
         row.swap(D - 2, D - 1);

@@ -119,7 +119,7 @@ fn it_does_so_where_the_backend_fuses() {
 /// Largest difference of a parameter on backends of other types: 2.4e-7 is measured.
 const SAME_STEPS: f64 = 1e-6;
 
-/// The bias in front of the norm, and the norm's running mean: its gradient is rounding, which a step of known length makes as long as any other.
+/// The bias in front of the norm, and the norm's running mean: the bias's gradient is rounding, which a step of known length makes as long as any other.
 const IN_FRONT_OF_NORM: [usize; 2] = [1, 4];
 
 /// Refreshed on the first device for all steps on the second; by the operations of each type of backend, which make the same.

@@ -125,7 +125,7 @@ pub(crate) fn roundings<B: AutodiffBackend>(dtype: DType, epsilon: f64) -> BTree
     let mut found = of_layer(linear, dtype, epsilon);
     found.extend(of_layer(conv([3, 8], 1), dtype, epsilon));
     found.extend(of_layer(conv([6, 8], 2), dtype, epsilon));
-    found.extend(of_layer(conv([6, 6], 6), dtype, epsilon));
+    found.extend(of_layer(conv([3, 3], 3), dtype, epsilon));
     found.extend(of_layer(attention, dtype, epsilon));
     found
 }
@@ -144,8 +144,8 @@ fn of_layer<B: AutodiffBackend, L: HalfLayer<B>>(
         .with_tinv(1);
     let mut preconditioner = config.init_preconditioner::<B>();
     let mut batches = RandomBatches::new(5, dtype);
-    let mut means: BTreeMap<&str, Mean> = BTreeMap::new();
-    let mut errors: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut means: BTreeMap<String, Mean> = BTreeMap::new();
+    let mut errors: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for _ in 0..RECORDED_STEPS {
         let (loss, inputs) = layer.loss(&mut batches);
         for (part, input) in inputs {
@@ -154,16 +154,15 @@ fn of_layer<B: AutodiffBackend, L: HalfLayer<B>>(
         let grads = GradientsParams::from_grads(loss.backward(), &layer);
         let before = layer.gradients(&grads);
         let grads = preconditioner.precondition(&layer, grads);
-        for ((part, found), (_, before)) in layer.gradients(&grads).iter().zip(&before) {
-            let error = error(found, &means[part].precondition(before));
+        for ((part, found), (_, before)) in layer.gradients(&grads).into_iter().zip(&before) {
+            let error = error(&found, &means[&part].precondition(before));
             errors
                 .entry(part)
                 .or_default()
                 .push(error / (epsilon / 2.0));
         }
     }
-    let largest =
-        |(part, errors): (&str, Vec<f64>)| (part.to_string(), Bits(largest_of(errors.into_iter())));
+    let largest = |(part, errors): (String, Vec<f64>)| (part, Bits(largest_of(errors.into_iter())));
     errors.into_iter().map(largest).collect()
 }
 
@@ -218,57 +217,46 @@ fn error(found: &Columns, expected: &Columns) -> f64 {
 /// A layer whose parts have each a mean.
 pub(crate) trait HalfLayer<B: AutodiffBackend>: AutodiffModule<B> {
     /// The loss of a random batch, and the mean input of each part in it.
-    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(&'static str, Vec<f64>)>);
+    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(String, Vec<f64>)>);
 
     /// The gradient of each part.
-    fn gradients(&self, grads: &GradientsParams) -> Vec<(&'static str, Columns)>;
+    fn gradients(&self, grads: &GradientsParams) -> Vec<(String, Columns)>;
 }
 
 impl<B: AutodiffBackend> HalfLayer<B> for MacLinear<B> {
-    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(&'static str, Vec<f64>)>) {
+    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(String, Vec<f64>)>) {
         let inputs = batches.inputs::<B, 2>([64, self.weight.dims()[0]]);
         let mean = mean_row(&inputs);
         let loss = batches.loss(self.forward(inputs));
-        (loss, vec![("linear", mean)])
+        (loss, vec![("linear".into(), mean)])
     }
 
-    fn gradients(&self, grads: &GradientsParams) -> Vec<(&'static str, Columns)> {
-        vec![("linear", linear_columns(self, grads))]
+    fn gradients(&self, grads: &GradientsParams) -> Vec<(String, Columns)> {
+        vec![("linear".into(), linear_columns(self, grads))]
     }
 }
 
-/// The groups of a convolution without groups, with two, and with one for each channel.
-fn names_of_groups(groups: usize) -> &'static [&'static str] {
-    match groups {
-        1 => &["convolution"],
-        2 => &["group 1 of 2", "group 2 of 2"],
-        _ => &[
-            "channel 1",
-            "channel 2",
-            "channel 3",
-            "channel 4",
-            "channel 5",
-            "channel 6",
-        ],
-    }
+/// A convolution's groups.
+fn groups<B: Backend>(conv: &MacConv2d<B>) -> impl Iterator<Item = String> {
+    let count = conv.groups;
+    (1..=count).map(move |group| format!("convolution {group}/{count}"))
 }
 
 impl<B: AutodiffBackend> HalfLayer<B> for MacConv2d<B> {
-    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(&'static str, Vec<f64>)>) {
+    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(String, Vec<f64>)>) {
         let [_, of_group, _, _] = self.weight.dims();
         let images = batches.inputs::<B, 4>([16, of_group * self.groups, 9, 9]);
-        let names = names_of_groups(self.groups).iter().enumerate();
-        let means = names.map(|(group, name)| {
+        let means = groups(self).enumerate().map(|(group, name)| {
             let images = images.clone().narrow(1, group * of_group, of_group);
             let shape = images.dims();
             let patch = mean_patch(&values(&images), shape, self.kernel_size, self.stride);
-            (*name, patch)
+            (name, patch)
         });
         let means = means.collect();
         (batches.loss(self.forward(images)), means)
     }
 
-    fn gradients(&self, grads: &GradientsParams) -> Vec<(&'static str, Columns)> {
+    fn gradients(&self, grads: &GradientsParams) -> Vec<(String, Columns)> {
         let weight: Option<Tensor<B::InnerBackend, 4>> = grads.get(self.weight.id);
         let weight = values(&weight.expect("the weight has a gradient"));
         let bias = self.bias.as_ref().and_then(|bias| grads.get(bias.id));
@@ -279,12 +267,8 @@ impl<B: AutodiffBackend> HalfLayer<B> for MacConv2d<B> {
             .zip(&bias)
             .map(|(row, bias)| [row, &[*bias]].concat())
             .collect();
-        let names = names_of_groups(self.groups).iter();
-        let groups = rows.chunks(rows.len() / self.groups);
-        names
-            .zip(groups)
-            .map(|(name, rows)| (*name, rows.to_vec()))
-            .collect()
+        let of_groups = rows.chunks(rows.len() / self.groups).map(<[_]>::to_vec);
+        groups(self).zip(of_groups).collect()
     }
 }
 
@@ -347,26 +331,33 @@ pub(crate) fn values<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f
     tensor.to_data().iter().collect()
 }
 
+/// The projections of attention.
+fn projections() -> impl Iterator<Item = String> {
+    ["queries", "keys", "values", "output"]
+        .map(String::from)
+        .into_iter()
+}
+
 impl<B: AutodiffBackend> HalfLayer<B> for MacSelfAttention<B> {
-    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(&'static str, Vec<f64>)>) {
+    fn loss(&self, batches: &mut RandomBatches) -> (Tensor<B, 1>, Vec<(String, Vec<f64>)>) {
         let tokens = batches.inputs::<B, 3>([8, 12, self.output.weight.dims()[0]]);
         let (probabilities, context) = attend(self, tokens.clone());
         let mean = mean_row(&tokens);
-        let means = vec![
-            ("queries", mean.clone()),
-            ("keys", mean),
-            ("values", attended_mean(&probabilities, &tokens)),
-            ("output", mean_row(&context)),
+        let means = [
+            mean.clone(),
+            mean,
+            attended_mean(&probabilities, &tokens),
+            mean_row(&context),
         ];
+        let means = projections().zip(means).collect();
         (batches.loss(self.forward(tokens, None)), means)
     }
 
-    fn gradients(&self, grads: &GradientsParams) -> Vec<(&'static str, Columns)> {
+    fn gradients(&self, grads: &GradientsParams) -> Vec<(String, Columns)> {
         let fused = linear_columns(&self.qkv, grads);
         let parts = fused.chunks(fused.len() / 3).map(<[_]>::to_vec);
         let parts = parts.chain([linear_columns(&self.output, grads)]);
-        let names = ["queries", "keys", "values", "output"];
-        names.into_iter().zip(parts).collect()
+        projections().zip(parts).collect()
     }
 }
 

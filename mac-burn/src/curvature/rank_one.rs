@@ -472,12 +472,14 @@ impl<B: Backend> Steps<'_, B> {
         step: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
         let [means, _] = step.dims();
-        if self.form == Form::InPlace && means == 1 {
-            // Faster on processors than a product of matrices with one column and one row.
-            let ones: Tensor<B, 2> = weight.ones_like();
-            return weight - ones * step * direction.transpose();
-        }
-        weight - full_precision_matmul(direction.transpose(), step)
+        let direction = direction.transpose();
+        let update = match (means, self.form) {
+            // Faster on processors than to broadcast both.
+            (1, Form::InPlace) => weight.ones_like() * step * direction,
+            (1, _) => direction * step,
+            _ => full_precision_matmul(direction, step),
+        };
+        weight - update
     }
 }
 
